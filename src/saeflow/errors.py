@@ -33,4 +33,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(map(repr, names))}" if names else "; none is known"
+    return f"; known are {', '.join(map(repr, names))}." if names else "; none is known."
