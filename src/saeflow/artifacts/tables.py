@@ -52,7 +52,11 @@ def write_table(
     table = table.replace_schema_metadata(dict(sorted(metadata.items()))).combine_chunks()
     with atomic_file(path) as partial:
         pq.write_table(
-            table, partial, row_group_size=ROW_GROUP, compression="zstd", write_statistics=True
+            table,
+            partial,
+            row_group_size=ROW_GROUP,
+            compression="zstd",
+            write_page_checksum=True,
         )
 
 
@@ -94,7 +98,12 @@ def read_table(
         )
     _check(schema, path, artifact)
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns), filters=filters)
+        return pq.read_table(
+            path,
+            columns=None if columns is None else list(columns),
+            filters=filters,
+            page_checksum_verification=True,
+        )
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
 
