@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import pyarrow as pa
+
 import saeflow
 
 PREFIX = "saeflow."
@@ -50,6 +52,60 @@ class Provenance:
             pairs[f"version.{package}"] = package_version(package)
         pairs["version.saeflow"] = saeflow.__version__
         return {PREFIX + key: pairs[key] for key in sorted(pairs)}
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, str]:
+    """Provenance of a file, without the prefix, sorted by key."""
+    return {
+        key.decode().removeprefix(PREFIX): value.decode()
+        for key, value in sorted((schema.metadata or {}).items())
+        if key.decode().startswith(PREFIX)
+    }
+
+
+def inherit(
+    *sources: pa.Table | pa.Schema,
+    config: str | None = None,
+    seed: int | None = None,
+    model_revision: str | None = None,
+    packages: tuple[str, ...] = (),
+    extra: Mapping[str, str] | None = None,
+) -> Provenance:
+    """Provenance of what is made from other tables.
+
+    Parameters
+    ----------
+    *sources : pyarrow.Table or pyarrow.Schema
+        What it is made from; a later one fills what an earlier one lacks.
+    config : str, optional
+        Digest of the stage's own configuration; without one, the first source's.
+    seed, model_revision, packages, extra
+        What the stage adds (see `Provenance`).
+
+    Returns
+    -------
+    Provenance
+        Revisions of the sources, and the packages that decided any of them.
+    """
+    merged: dict[str, str] = {}
+    for source in sources:
+        schema = source.schema if isinstance(source, pa.Table) else source
+        merged = {**metadata_of(schema), **merged}
+    inherited = {
+        key.removeprefix("version.") for key in merged if key.startswith("version.")
+    } - {saeflow.__name__}
+    return Provenance(
+        config=config or merged.get("config", ""),
+        seed=seed if seed is not None else _integer(merged.get("seed")),
+        dataset_revision=merged.get("dataset_revision"),
+        model_revision=model_revision or merged.get("model_revision"),
+        packages=tuple(sorted(inherited | set(packages))),
+        extra=extra or {},
+    )
+
+
+def _integer(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def package_version(name: str) -> str:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from saeflow.artifacts.catalog import ARTIFACTS
 from saeflow.artifacts.files import atomic_file
-from saeflow.artifacts.provenance import PREFIX, Provenance
+from saeflow.artifacts.provenance import PREFIX, Provenance, metadata_of
 from saeflow.artifacts.schema import Artifact
 from saeflow.errors import SaeflowError
 
@@ -123,15 +123,6 @@ def read_schema(path: Path) -> tuple[str | None, pa.Schema]:
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
     return metadata_of(schema).get("artifact"), schema
-
-
-def metadata_of(schema: pa.Schema) -> dict[str, str]:
-    """Provenance of a file, without the prefix, sorted by key."""
-    return {
-        key.decode().removeprefix(PREFIX): value.decode()
-        for key, value in sorted((schema.metadata or {}).items())
-        if key.decode().startswith(PREFIX)
-    }
 
 
 def known_artifact(kind: str | None) -> Artifact | None:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Int, Shaped
 
 from saeflow.artifacts.files import atomic_file
-from saeflow.artifacts.provenance import PREFIX, Provenance
-from saeflow.artifacts.tables import metadata_of, read_schema
+from saeflow.artifacts.provenance import PREFIX, Provenance, metadata_of
+from saeflow.artifacts.tables import read_schema
 from saeflow.errors import SaeflowError
 
 KIND = "vectors"

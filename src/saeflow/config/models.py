@@ -81,6 +81,17 @@ class UntrainedControl(Block):
     seed: int = Field(0, description="Seed of the weights.")
 
 
+RunnableModel = FreshModel | PathModel | HubModel
+
+
+class ModelSpec(Block):
+    """Everything a model job reads, as a rule passes it on."""
+
+    model: Annotated[RunnableModel, Field(discriminator="weights")]
+    control: UntrainedControl | None
+    threads: int
+
+
 def _kind(value: Any) -> str | None:
     get = value.get if isinstance(value, dict) else lambda key: getattr(value, key, None)
     return "control" if get("of") is not None else get("weights")

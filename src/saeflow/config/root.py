@@ -12,7 +12,13 @@ from saeflow.config.compute import ComputeSettings
 from saeflow.config.datasets import DatasetSettings, GeneratedDataset, PathDataset
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.messages import first_sentence
-from saeflow.config.models import FreshModel, ModelSettings, PathModel, UntrainedControl
+from saeflow.config.models import (
+    FreshModel,
+    ModelSettings,
+    PathModel,
+    RunnableModel,
+    UntrainedControl,
+)
 from saeflow.config.studies import Gsm8kRun, StudySettings
 from saeflow.errors import SaeflowError, nearest
 
@@ -60,7 +66,7 @@ def parse_config(values: Mapping[str, Any]) -> Config:
 
 def resolve_model(
     config: Config, name: str
-) -> tuple[FreshModel | PathModel | Any, UntrainedControl | None]:
+) -> tuple[RunnableModel, UntrainedControl | None]:
     """Model block behind a name, following ``of`` of a control.
 
     Parameters
@@ -79,7 +85,9 @@ def resolve_model(
     """
     block = config.models[name]
     if isinstance(block, UntrainedControl):
-        return config.models[block.of], block
+        target = config.models[block.of]
+        assert not isinstance(target, UntrainedControl), "parse_config refuses a control of a control"
+        return target, block
     return block, None
 
 

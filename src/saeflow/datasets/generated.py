@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -17,17 +18,18 @@ from saeflow.datasets.templates import Phrase, Story
 OPERATORS = "+-*/"
 TRAIN = "train"
 VALIDATION = "validation"
-
 # All values are held as whole numbers of hundredths: exact, and far faster than Decimal.
 _HUNDRED = 100
 _SMALLEST = 2 * _HUNDRED
 _LARGEST_FACTOR = 12
+_FACTORS = range(2, _LARGEST_FACTOR + 1)
 _LARGEST_PRICE = 20 * _HUNDRED
+_LARGEST_FRACTION = 60 * _HUNDRED
 _HELD_OUT_ONE_IN = 10
 _VALIDATION_ONE_IN = 4
+_PAIR_TRIES = 8
 _OPERAND_TRIES = 16
 _MAX_ATTEMPTS = 2000
-
 _FRACTIONAL_OPERAND_SHARE = 0.7
 _SMALL_NUMBER_SHARE = 0.5
 _PAIR_SHARE = 0.35
@@ -35,6 +37,9 @@ _BUNDLE_SHARE = 0.3
 _CLOSING_SHARE = 0.4
 # Halves and quarters are the decimals that prices and measures usually have.
 _GRAINS = (50, 50, 50, 50, 25, 25, 25, 10, 10, 5)
+
+_Real = int | float  # beartype, rightly, takes no int for a float
+_Numbers = tuple[int, int, int]  # left operand, right operand and result, in hundredths
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ class _Settings:
 
     seed: int
     max_value: int
-    step_weights: tuple[float, ...]
-    decimal_share: float
+    step_weights: Sequence[_Real]
+    decimal_share: _Real
 
 
 def is_held_out(seed: int, operator: str, left: Decimal, right: Decimal) -> bool:
@@ -98,7 +103,7 @@ def is_held_out(seed: int, operator: str, left: Decimal, right: Decimal) -> bool
         raise ValueError(f"The operator must be one of + - * /, not {operator!r}.")
     if operator in "+*" and left > right:
         left, right = right, left
-    return _is_held_out_text(seed, operator, _plain_text(left), _plain_text(right))
+    return _hash(f"{seed}/{operator}/{_plain(left)}/{_plain(right)}") % _HELD_OUT_ONE_IN == 0
 
 
 def generate_problems(
@@ -107,8 +112,8 @@ def generate_problems(
     n_validation: int,
     seed: int,
     max_number: int = 200,
-    step_weights: tuple[float, float, float, float] = (1, 1, 1, 1),
-    decimal_share: float = 0.2,
+    step_weights: Sequence[_Real] = (1, 1, 1, 1),
+    decimal_share: _Real = 0.2,
 ) -> list[GeneratedProblem]:
     """Generate word problems, the training split first.
 
@@ -123,7 +128,7 @@ def generate_problems(
         Seed; other seeds give other problems and hold out other combinations.
     max_number : int
         Upper bound of all operands and results, at least 20.
-    step_weights : tuple of float
+    step_weights : sequence of float
         Relative frequencies of problems with 1, 2, 3 and 4 steps.
     decimal_share : float
         Share of problems that hold decimals, between 0 and 1.
@@ -139,10 +144,9 @@ def generate_problems(
         If an argument is impossible, or if not enough different questions can be found.
     """
     _check_arguments((n_train, n_validation), max_number, step_weights, decimal_share)
-    settings = _Settings(seed, max_number * _HUNDRED, tuple(step_weights), decimal_share)
-    return _generate_split(settings, TRAIN, n_train) + _generate_split(
-        settings, VALIDATION, n_validation
-    )
+    settings = _Settings(seed, max_number * _HUNDRED, step_weights, decimal_share)
+    counts = {TRAIN: n_train, VALIDATION: n_validation}
+    return [p for split, count in counts.items() for p in _generate_split(settings, split, count)]
 
 
 def to_jsonl_line(problem: GeneratedProblem) -> str:
@@ -162,50 +166,46 @@ def to_jsonl_line(problem: GeneratedProblem) -> str:
 
 
 def _check_arguments(
-    counts: tuple[int, int], max_number: int, step_weights: tuple[float, ...], decimal_share: float
+    counts: tuple[int, int], max_number: int, step_weights: Sequence[_Real], decimal_share: _Real
 ) -> None:
     if min(counts) < 0:
         raise ValueError("The numbers of problems must not be negative.")
     if max_number < 20:
         raise ValueError(f"max_number must be at least 20, not {max_number}.")
-    if len(step_weights) != 4 or not all(0 <= weight < math.inf for weight in step_weights):
-        raise ValueError("step_weights must be four finite numbers that are not negative.")
-    if not any(step_weights):
-        raise ValueError("At least one of the step_weights must be positive.")
+    sound = len(step_weights) == 4 and all(0 <= weight < math.inf for weight in step_weights)
+    if not sound or not any(step_weights):
+        raise ValueError("step_weights must be four numbers, none negative and not all zero.")
     if not 0 <= decimal_share <= 1:
         raise ValueError(f"decimal_share must lie between 0 and 1, not {decimal_share}.")
 
 
 def _generate_split(settings: _Settings, split: str, count: int) -> list[GeneratedProblem]:
-    problems: list[GeneratedProblem] = []
-    seen: set[str] = set()
+    problems: dict[str, GeneratedProblem] = {}
     for index in range(count):
-        problem = _generate_one(settings, split, index, seen)
+        problem = _generate_one(settings, split, index, problems.keys())
         if problem is None:
-            raise ValueError(
-                f"Only {len(problems)} of {count} different {split} problems were found."
-            )
-        seen.add(problem.question)
-        problems.append(problem)
-    return problems
+            raise ValueError(f"Only {index} of {count} different {split} problems were found.")
+        problems[problem.question] = problem
+    return list(problems.values())
 
 
 def _generate_one(
-    settings: _Settings, split: str, index: int, seen: set[str]
+    settings: _Settings, split: str, index: int, seen: Collection[str]
 ) -> GeneratedProblem | None:
+    seed = f"{settings.seed}/{split}/{index}"
     # Drawn once per index, so that rejected attempts cannot shift the shares asked for.
-    plan = random.Random(f"{settings.seed}/{split}/{index}")
+    plan = random.Random(seed)
     n_steps = plan.choices((1, 2, 3, 4), weights=settings.step_weights)[0]
     with_decimals = plan.random() < settings.decimal_share
     for attempt in range(_MAX_ATTEMPTS):
-        attempt_seed = f"{settings.seed}/{split}/{index}/{attempt}"
-        draft = _Draft(settings, attempt_seed, split, with_decimals)
+        draft = _Draft(settings, f"{seed}/{attempt}", split, with_decimals)
         if not draft.compose(n_steps):
             continue
         question = draft.story.question
         # The question alone decides its split: neither split depends on the other's size.
-        if _split_of(settings.seed, question) == split and question not in seen:
-            return GeneratedProblem(question, draft.answer(), split, n_steps, draft.held_out)
+        for_validation = _hash(f"{settings.seed}/{question}") % _VALIDATION_ONE_IN == 0
+        if for_validation == (split == VALIDATION) and question not in seen:
+            return GeneratedProblem(question, draft.story.answer, split, n_steps, draft.held_out)
     return None
 
 
@@ -223,31 +223,27 @@ class _Draft:
         self.held_out = False
         self.has_decimals = False
 
-    def answer(self) -> str:
-        return "\n".join([*self.story.answer_lines, f"#### {_text(self.running)}"])
-
     def compose(self, n_steps: int) -> bool:
         """Fill the draft; False where the numbers drawn lead nowhere."""
-        scenario = self.story.scenario
         if not self._open():
             return False
         closed = False
-        while (left_to_do := n_steps - len(self.story.answer_lines)) > 0:
+        while (left_to_do := n_steps - self.story.n_worked) > 0:
             if left_to_do >= 2 and self.rng.random() < _BUNDLE_SHARE and self._tell_bundle():
                 continue
             if left_to_do == 1 and self.rng.random() < _CLOSING_SHARE:
-                closed = self._tell_one_of(scenario.closings_by_operator, connected=False)
-            if not closed and not self._tell_one_of(scenario.steps_by_operator, connected=True):
+                closed = self._tell_one_of(self.story.closings, connected=False)
+            if not closed and not self._tell_one_of(self.story.steps, connected=True):
                 return False
         if not closed:
             self.story.ask()
+        self.story.conclude(_text(self.running))
         return self.has_decimals == self.with_decimals
 
     def _open(self) -> bool:
         if self.rng.random() >= _PAIR_SHARE:
             self.running = self._draw_first(self.rng.choice(OPERATORS))
             self.story.open(_text(self.running))
-            # A single number told at the start must obey the bounds even before it is used.
             return self._is_allowed(self.running)
         phrase = self.rng.choice(self.story.scenario.pairs)
         numbers = self._draw_pair(phrase, self.settings.max_value)
@@ -260,10 +256,8 @@ class _Draft:
     def _tell_one_of(self, pools: dict[str, tuple[Phrase, ...]], connected: bool) -> bool:
         for operator in self.rng.sample(sorted(pools), len(pools)):
             phrase = self.rng.choice(pools[operator])
-            if self.story.has_told(phrase):
-                continue
             numbers = self._draw_second(phrase, self.running, self.settings.max_value)
-            if numbers is None:
+            if numbers is None or self.story.has_told(phrase):
                 continue
             told = numbers[0] if phrase.swapped else numbers[1]
             self.story.tell(phrase, _text(self.running), _text(told), connected=connected)
@@ -274,20 +268,17 @@ class _Draft:
     def _tell_bundle(self) -> bool:
         bundle = self.rng.choice(self.story.scenario.family.bundles)
         operator = bundle.outer_operator
-        if self.story.has_told(bundle.inner):
-            return False
-        largest = self.settings.max_value
-        room = largest - self.running if operator == "+" else self.running - _SMALLEST
-        inner = self._draw_pair(bundle.inner, room)
+        above, below = self.settings.max_value - self.running, self.running - _SMALLEST
+        inner = self._draw_pair(bundle.inner, above if operator == "+" else below)
         outer = self._checked(operator, self.running, inner[2], whole=False) if inner else None
-        if inner is None or outer is None:
+        if inner is None or outer is None or self.story.has_told(bundle.inner):
             return False
         self.story.tell(bundle.inner, *map(_text, inner[:2]), connected=True)
         self._work(bundle.inner.operator, inner, bundle.inner.answer)
         self._work(operator, outer, answer="")
         return True
 
-    def _work(self, operator: str, numbers: tuple[int, int, int], answer: str) -> None:
+    def _work(self, operator: str, numbers: _Numbers, answer: str) -> None:
         left, right, result = map(_text, numbers)
         expression = f"{left}{operator}{right}"
         self.story.work(operator, answer, f"{expression}=<<{expression}={result}>>{result}")
@@ -295,78 +286,70 @@ class _Draft:
         self.held_out |= _is_pair_held_out(self.settings.seed, operator, *numbers[:2])
         self.has_decimals |= any(number % _HUNDRED for number in numbers)
 
-    def _draw_pair(self, phrase: Phrase, limit: int) -> tuple[int, int, int] | None:
-        for _ in range(_OPERAND_TRIES):
-            if phrase.first == "factor":
-                left = _HUNDRED * self.rng.randint(2, _LARGEST_FACTOR)
-            else:
-                left = self._draw_first(phrase.operator)
-            numbers = self._draw_second(phrase, left, limit, tries=1)
-            if numbers is not None:
+    def _draw_pair(self, phrase: Phrase, limit: int) -> _Numbers | None:
+        for _ in range(_PAIR_TRIES):
+            factor = _HUNDRED * self.rng.randint(2, _LARGEST_FACTOR)
+            left = factor if phrase.first == "factor" else self._draw_first(phrase.operator)
+            if (numbers := self._draw_second(phrase, left, limit)) is not None:
                 return numbers
         return None
 
     def _draw_first(self, operator: str) -> int:
         """Draw a left operand that leaves the operator room to act."""
-        fractional = self.measured
         largest = self.settings.max_value
         if operator == "*":
-            return self._draw_number(largest // self.rng.randint(2, _LARGEST_FACTOR), fractional)
+            return self._draw_number(largest // self.rng.randint(2, _LARGEST_FACTOR))
         if operator == "/":
             # At least 2 must remain of 20, the smallest bound allowed.
             divisor = self.rng.randint(2, min(_LARGEST_FACTOR, largest // _SMALLEST))
-            return divisor * self._draw_number(largest // divisor, fractional)
-        return self._draw_number(largest - _SMALLEST, fractional)
+            return divisor * self._draw_number(largest // divisor)
+        return self._draw_number(largest - _SMALLEST)
 
-    def _draw_second(
-        self, phrase: Phrase, running: int, limit: int, tries: int = _OPERAND_TRIES
-    ) -> tuple[int, int, int] | None:
-        """Draw the other operand; return left operand, right operand and result."""
+    def _draw_second(self, phrase: Phrase, running: int, limit: int) -> _Numbers | None:
         whole = phrase.whole or not (self.measured or phrase.second == "price")
-        for _ in range(tries):
+        for _ in range(_OPERAND_TRIES):
             drawn = self._draw_candidate(phrase, running, limit)
             left, right = (drawn, running) if phrase.swapped else (running, drawn)
-            numbers = self._checked(phrase.operator, left, right, whole)
-            if numbers is not None and numbers[2] <= limit:
+            numbers = self._checked(phrase.operator, left, right, whole) if drawn else None
+            if drawn == 0 or (numbers is not None and numbers[2] <= limit):
                 return numbers
         return None
 
     def _draw_candidate(self, phrase: Phrase, running: int, limit: int) -> int:
-        if phrase.second == "factor":
-            return _HUNDRED * self.rng.randint(2, _LARGEST_FACTOR)
-        fractional = phrase.second == "price" or self.measured
-        if phrase.swapped and phrase.operator == "/":
-            return running * self.rng.randint(2, _LARGEST_FACTOR)
-        if phrase.swapped:
-            return running + self._draw_number(limit - running, fractional)
+        """Draw a number for the phrase to tell; 0 where none can do."""
+        unit = 1 if self.measured else _HUNDRED
+        if phrase.swapped and phrase.operator == "-":
+            return running + self._draw_number(limit - running)
+        if phrase.operator == "/" and phrase.second == "factor":
+            divisors = [factor for factor in _FACTORS if running % (factor * unit) == 0]
+            return _HUNDRED * self.rng.choice(divisors) if divisors else 0
+        if phrase.swapped or phrase.second == "factor":
+            factors = [factor for factor in _FACTORS if factor * running <= limit]
+            scale = running if phrase.swapped else _HUNDRED
+            return scale * self.rng.choice(factors) if factors else 0
         largest = {
             "+": limit - running,
             "-": running - _SMALLEST,
             "*": limit * _HUNDRED // running,
             "/": running // 2,
         }[phrase.operator]
-        if phrase.second == "price":
-            largest = min(largest, _LARGEST_PRICE)
-        return self._draw_number(largest, fractional)
+        return self._draw_number(largest, is_price=phrase.second == "price")
 
-    def _draw_number(self, largest: int, fractional: bool) -> int:
+    def _draw_number(self, largest: int, is_price: bool = False) -> int:
         """Draw a number up to ``largest``; too little room gives one that the checks refuse."""
         small = self.rng.random() < _SMALL_NUMBER_SHARE
-        if fractional and self.with_decimals and self.rng.random() < _FRACTIONAL_OPERAND_SHARE:
+        largest = min(largest, _LARGEST_PRICE if small or is_price else largest)
+        may_be_fraction = self.with_decimals and (self.measured or is_price)
+        if may_be_fraction and self.rng.random() < _FRACTIONAL_OPERAND_SHARE:
             grain = self.rng.choice(_GRAINS)
-            # Chains of sums of large values with cents are no exercise for a pupil.
-            largest = min(largest, 10 * _HUNDRED if small else 60 * _HUNDRED)
-            return grain * self.rng.randint(1, max(1, largest // grain))
-        largest = min(largest, _SMALLEST * 10 if small else largest) // _HUNDRED
-        return _HUNDRED * self.rng.randint(2, max(2, largest))
+            return grain * self.rng.randint(1, max(1, min(largest, _LARGEST_FRACTION) // grain))
+        return _HUNDRED * self.rng.randint(2, max(2, largest // _HUNDRED))
 
-    def _checked(
-        self, operator: str, left: int, right: int, whole: bool
-    ) -> tuple[int, int, int] | None:
+    def _checked(self, operator: str, left: int, right: int, whole: bool) -> _Numbers | None:
         result = _apply(operator, left, right)
         if result is None or (whole and result % _HUNDRED):
             return None
-        if not all(self._is_allowed(number) for number in (left, right, result)):
+        if not all(map(self._is_allowed, (left, right, result))):
             return None
         if self.avoid_held_out and _is_pair_held_out(self.settings.seed, operator, left, right):
             return None
@@ -374,45 +357,32 @@ class _Draft:
 
     def _is_allowed(self, number: int) -> bool:
         # 0 and 1 would need their own wording: "1 apple", "no apples".
-        if number % _HUNDRED == 0:
-            return _SMALLEST <= number <= self.settings.max_value
-        return self.with_decimals and 0 < number <= self.settings.max_value
+        smallest = 1 if self.with_decimals and number % _HUNDRED else _SMALLEST
+        may_be_used = self.with_decimals or number % _HUNDRED == 0
+        return may_be_used and smallest <= number <= self.settings.max_value
 
 
 def _apply(operator: str, left: int, right: int) -> int | None:
     """Calculate in hundredths; None where more than two decimals would be needed."""
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
+    if operator in "+-":
+        return left + right if operator == "+" else left - right
     dividend, divisor = (left * right, _HUNDRED) if operator == "*" else (left * _HUNDRED, right)
     return None if dividend % divisor else dividend // divisor
 
 
+@lru_cache(maxsize=100_000)
 def _text(hundredths: int) -> str:
-    whole, rest = divmod(hundredths, _HUNDRED)
-    return f"{whole}.{rest:02d}".rstrip("0") if rest else str(whole)
+    return _plain(Decimal(hundredths).scaleb(-2))
 
 
-def _plain_text(number: Decimal) -> str:
+def _plain(number: Decimal) -> str:
     text = format(number, "f")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
-
-
-def _is_pair_held_out(seed: int, operator: str, left: int, right: int) -> bool:
-    if operator in "+*" and left > right:
-        left, right = right, left
-    return _is_held_out_text(seed, operator, _text(left), _text(right))
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @lru_cache(maxsize=100_000)
-def _is_held_out_text(seed: int, operator: str, left: str, right: str) -> bool:
-    return _hash(f"{seed}/{operator}/{left}/{right}") % _HELD_OUT_ONE_IN == 0
-
-
-def _split_of(seed: int, question: str) -> str:
-    return VALIDATION if _hash(f"{seed}/{question}") % _VALIDATION_ONE_IN == 0 else TRAIN
+def _is_pair_held_out(seed: int, operator: str, left: int, right: int) -> bool:
+    return is_held_out(seed, operator, Decimal(left).scaleb(-2), Decimal(right).scaleb(-2))
 
 
 def _hash(text: str) -> int:

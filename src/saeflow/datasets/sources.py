@@ -33,15 +33,15 @@ class LoadedProblems:
     revision: str
 
 
-def load_problems(settings: DatasetSettings, root: Path) -> LoadedProblems:
+def load_problems(settings: DatasetSettings, file: Path | None = None) -> LoadedProblems:
     """Load a data set, split it and mark what is analysed.
 
     Parameters
     ----------
     settings : DatasetSettings
         The block of the configuration.
-    root : Path
-        Folder that relative paths start from.
+    file : Path, optional
+        The file behind a `PathDataset`.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def load_problems(settings: DatasetSettings, root: Path) -> LoadedProblems:
     if isinstance(settings, GeneratedDataset):
         problems, splits, held_out = _generated(settings)
     else:
-        problems = _from_file(settings, root)
+        problems = _from_file(settings, file)
         splits = ["train"] * len(problems)
         for index in published_split(len(problems), settings.split)[1]:
             splits[index] = "validation"
@@ -131,14 +131,14 @@ def _generated(settings: GeneratedDataset) -> tuple[list[Problem], list[str], li
     return problems, [each.split for each in made], [each.held_out_pair for each in made]
 
 
-def _from_file(settings: PathDataset | HubDataset, root: Path) -> list[Problem]:
+def _from_file(settings: PathDataset | HubDataset, file: Path | None) -> list[Problem]:
     if isinstance(settings, HubDataset):
-        path = download(settings)
+        file = download(settings)
         where = f"{settings.repo}@{settings.revision}/{settings.file}"
     else:
-        path = root / settings.path
+        file = file or Path(settings.path)
         where = settings.path
-    problems = read_problems(path, settings.limit)
+    problems = read_problems(file, settings.limit)
     found = content_digest(problems)
     if settings.content_sha256 and found != settings.content_sha256:
         raise SaeflowError(

@@ -7,8 +7,8 @@ other in any order; the ones in ``closings`` ask their own question and come las
 Placeholders: ``{a}`` and ``{b}`` are the numbers of a sentence, ``{calc}`` the worked
 calculation, ``{obj}`` the plural noun that is counted, ``{extra}`` a second word bound to it
 (a place, a shop or the singular of a unit); the others are the person's name and pronouns, a
-relative (``{friend}``) and things for sale (``{goods}``). Every number is a fraction or at
-least 2, so that plural nouns are right throughout.
+relative (``{friend}``, in closings another one, ``{rival}``) and things for sale
+(``{goods}``). Every number is a fraction or at least 2, so that plural nouns are right.
 """
 
 import random
@@ -80,10 +80,12 @@ class Scenario:
 
     @cached_property
     def steps_by_operator(self) -> dict[str, tuple[Phrase, ...]]:
+        """Sentences of the family and of this scenario, by what they calculate."""
         return _by_operator(self.family.steps + self.steps)
 
     @cached_property
     def closings_by_operator(self) -> dict[str, tuple[Phrase, ...]]:
+        """Last sentences of the family and of this scenario, by what they calculate."""
         return _by_operator(self.family.closings + self.closings)
 
 
@@ -128,16 +130,18 @@ def _ratio(question: str, answer: str) -> Phrase:
     return Phrase("/", question, answer, swapped=True, whole=True)
 
 
-HER_NAMES = tuple(
-    "Ada Amara Anika Beatriz Chloe Dalia Elena Esther Farah Greta Hana Ines Ivy Jolene Kavya Leila "
-    "Lucia Maren Mei Nadia Noor Olive Petra Priya Quinn Rosa Sana Selma Tamsin Uma Vera Wanda Yara "
-    "Zoe".split()
-)
-HIS_NAMES = tuple(
-    "Abel Ahmed Arjun Bruno Caleb Chen Dario Edgar Emil Felix Gustav Hugo Idris Ivan Jonas Kenji "
-    "Kwame Lars Luis Malik Marco Nils Omar Oscar Pavel Rafael Rohan Samir Stefan Theo Tomas Viktor "
-    "Xavier Yusuf".split()
-)
+HER_NAMES = (
+    "Ada", "Amara", "Anika", "Beatriz", "Chloe", "Dalia", "Elena", "Esther", "Farah", "Greta",
+    "Hana", "Ines", "Ivy", "Jolene", "Kavya", "Leila", "Lucia", "Maren", "Mei", "Nadia", "Noor",
+    "Olive", "Petra", "Priya", "Quinn", "Rosa", "Sana", "Selma", "Tamsin", "Uma", "Vera",
+    "Wanda", "Yara", "Zoe",
+)  # fmt: skip
+HIS_NAMES = (
+    "Abel", "Ahmed", "Arjun", "Bruno", "Caleb", "Chen", "Dario", "Edgar", "Emil", "Felix",
+    "Gustav", "Hugo", "Idris", "Ivan", "Jonas", "Kenji", "Kwame", "Lars", "Luis", "Malik",
+    "Marco", "Nils", "Omar", "Oscar", "Pavel", "Rafael", "Rohan", "Samir", "Stefan", "Theo",
+    "Tomas", "Viktor", "Xavier", "Yusuf",
+)  # fmt: skip
 _SHE = {"he": "she", "his": "her", "him": "her", "himself": "herself"}
 _HE = {"he": "he", "his": "his", "him": "him", "himself": "himself"}
 FRIENDS = ("sister", "brother", "aunt", "uncle", "cousin", "grandmother", "grandfather", "friend")
@@ -167,27 +171,27 @@ _OWNER = Family(
     ),
     closings=(
         _add(
-            "{his} {friend} has {b} {obj}. How many {obj} do the two of them have together?",
+            "{his} {rival} has {b} {obj}. How many {obj} do the two of them have together?",
             "Together they have {calc} {obj}.",
         ),
         _add(
-            "{his} {friend} has {b} more {obj} than {name} has now. "
-            "How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} has {b} more {obj} than {name} has now. "
+            "How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _subtract(
-            "{his} {friend} has {b} fewer {obj} than {name} has now. "
-            "How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} has {b} fewer {obj} than {name} has now. "
+            "How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _missing(
             "{he} wants to have {b} {obj} in the end. How many more {obj} does {name} need?",
             "{name} still needs {calc} {obj}.",
         ),
         _multiply(
-            "{his} {friend} has {b} times as many {obj} as {name} has now. "
-            "How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} has {b} times as many {obj} as {name} has now. "
+            "How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _priced(
             "{he} sells all of these {obj} for ${b} each. How many dollars does {name} get?",
@@ -207,8 +211,8 @@ _OWNER = Family(
             "{name} fills {calc} boxes.",
         ),
         _ratio(
-            "{his} {friend} has {b} {obj}. How many times as many {obj} as {name} is that?",
-            "The {friend} has {calc} times as many {obj}.",
+            "{his} {rival} has {b} {obj}. How many times as many {obj} as {name} is that?",
+            "The {rival} has {calc} times as many {obj}.",
         ),
     ),
     bundles=(
@@ -289,7 +293,7 @@ _PLACE = Family(
         _add("another {b} {obj} come along"),
         _add("a group of {b} {obj} joins the others"),
         _subtract("{b} of the {obj} leave"),
-        _subtract("{b} {obj} have had enough and go away"),
+        _subtract("{b} {obj} go away"),
         _subtract("a group of {b} {obj} moves on"),
         _multiply("more of them come, and soon there are {b} times as many {obj}"),
         _multiply("the number of {obj} {extra} grows to {b} times what it was"),
@@ -326,7 +330,7 @@ _PLACE = Family(
     ),
     bundles=(
         Bundle(_packs("{a} groups of {b} {obj} arrive", "The groups bring {calc} {obj}."), "+"),
-        Bundle(_packs("{a} groups of {b} {obj} leave", "The groups take away {calc} {obj}."), "-"),
+        Bundle(_packs("{a} groups of {b} {obj} leave", "In all, {calc} {obj} leave."), "-"),
         Bundle(
             _add(
                 "{a} {obj} come from the north and {b} {obj} from the south",
@@ -343,8 +347,8 @@ _PLACE = Family(
         ),
         Bundle(
             _subtract(
-                "a crowd of {a} other {obj} comes near, but {b} of them turn back",
-                "Of the crowd, {calc} {obj} come.",
+                "a group of {a} other {obj} comes near, but {b} of them turn back",
+                "Of that group, {calc} {obj} come.",
             ),
             "+",
         ),
@@ -406,22 +410,22 @@ _MONEY = Family(
     ),
     closings=(
         _add(
-            "{his} {friend} has ${b}. How many dollars do the two of them have together?",
+            "{his} {rival} has ${b}. How many dollars do the two of them have together?",
             "Together they have {calc} dollars.",
         ),
         _subtract(
-            "{his} {friend} has ${b} less than {name} has now. "
-            "How many dollars does {his} {friend} have?",
-            "The {friend} has {calc} dollars.",
+            "{his} {rival} has ${b} less than {name} has now. "
+            "How many dollars does {his} {rival} have?",
+            "The {rival} has {calc} dollars.",
         ),
         _missing(
             "a tent costs ${b}. How many more dollars does {name} need to buy it?",
             "{name} still needs {calc} dollars.",
         ),
         _multiply(
-            "{his} {friend} has {b} times as much money as {name} has now. "
-            "How many dollars does {his} {friend} have?",
-            "The {friend} has {calc} dollars.",
+            "{his} {rival} has {b} times as much money as {name} has now. "
+            "How many dollars does {his} {rival} have?",
+            "The {rival} has {calc} dollars.",
         ),
         _divide(
             "{he} puts the money into {b} jars, the same amount in each. "
@@ -435,8 +439,8 @@ _MONEY = Family(
             second="price",
         ),
         _ratio(
-            "{his} {friend} has ${b}. How many times as much money as {name} has is that?",
-            "The {friend} has {calc} times as much money.",
+            "{his} {rival} has ${b}. How many times as much money as {name} has is that?",
+            "The {rival} has {calc} times as much money.",
         ),
     ),
     bundles=(
@@ -529,7 +533,7 @@ _MATERIAL = Family(
     ),
     closings=(
         _add(
-            "{his} {friend} has {b} {obj}. How many {obj} do the two of them have together?",
+            "{his} {rival} has {b} {obj}. How many {obj} do the two of them have together?",
             "Together they have {calc} {obj}.",
         ),
         _missing(
@@ -537,14 +541,14 @@ _MATERIAL = Family(
             "There are {calc} {obj} missing.",
         ),
         _subtract(
-            "{his} {friend} has {b} {obj} less than {name} has now. "
-            "How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} has {b} {obj} less than {name} has now. "
+            "How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _multiply(
-            "{his} {friend} has {b} times as much as {name} has now. "
-            "How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} has {b} times as much as {name} has now. "
+            "How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _priced(
             "{he} sells all of it for ${b} per {extra}. How many dollars does {name} get?",
@@ -637,26 +641,26 @@ _PLAN = Family(
         _multiply("{he} feels strong and decides to do {b} times as much"),
         _divide("{he} cuts the plan into {b} equal parts and keeps only one part"),
         _divide("{he} shares the plan equally among {b} people, counting {himself}"),
-        _divide("{he} spreads the plan evenly over {b} months and then looks at one month only"),
+        _divide("{he} spreads the plan evenly over {b} weeks and then looks at one week only"),
     ),
     closings=(
         _add(
-            "{his} {friend} plans {b} {obj}. How many {obj} do the two of them plan together?",
+            "{his} {rival} plans {b} {obj}. How many {obj} do the two of them plan together?",
             "Together they plan {calc} {obj}.",
         ),
         _missing(
-            "to win a medal, {he} must do {b} {obj}. How many {obj} does the plan fall short?",
+            "to win a medal, {he} must do {b} {obj}. By how many {obj} does the plan fall short?",
             "The plan falls short by {calc} {obj}.",
         ),
         _subtract(
-            "{his} {friend} plans {b} {obj} less than {name} does now. "
-            "How many {obj} does {his} {friend} plan?",
-            "The {friend} plans {calc} {obj}.",
+            "{his} {rival} plans {b} {obj} less than {name} does now. "
+            "How many {obj} does {his} {rival} plan?",
+            "The {rival} plans {calc} {obj}.",
         ),
         _multiply(
-            "{his} {friend} plans {b} times as much as {name} does now. "
-            "How many {obj} does {his} {friend} plan?",
-            "The {friend} plans {calc} {obj}.",
+            "{his} {rival} plans {b} times as much as {name} does now. "
+            "How many {obj} does {his} {rival} plan?",
+            "The {rival} plans {calc} {obj}.",
         ),
         _priced(
             "a sponsor gives the school ${b} for each {extra} of the plan. "
@@ -729,10 +733,10 @@ _PLAN = Family(
         ),
     },
     endings=(
-        "How many {obj} is that now?",
+        "How many {obj} does the plan hold now?",
         "How many {obj} are left for {name} to do?",
         "How many {obj} does {name} do in the end?",
-        "Find the number of {obj} that {name} has in mind at the end.",
+        "Find the number of {obj} that {name} plans at the end.",
     ),
 )
 
@@ -756,25 +760,25 @@ _SCORE = Family(
     ),
     closings=(
         _add(
-            "{his} {friend} has {b} {obj}. How many {obj} do the two players have together?",
+            "{his} {rival} has {b} {obj}. How many {obj} do the two players have together?",
             "Together they have {calc} {obj}.",
         ),
         _subtract(
-            "{his} {friend} is {b} {obj} behind {name}. How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} is {b} {obj} behind {name}. How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _add(
-            "{his} {friend} is {b} {obj} ahead of {name}. How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} is {b} {obj} ahead of {name}. How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _missing(
             "the record is {b} {obj}. How many {obj} does {name} need to match the record?",
             "{name} still needs {calc} {obj}.",
         ),
         _multiply(
-            "{his} {friend} has {b} times as many {obj} as {name}. "
-            "How many {obj} does {his} {friend} have?",
-            "The {friend} has {calc} {obj}.",
+            "{his} {rival} has {b} times as many {obj} as {name}. "
+            "How many {obj} does {his} {rival} have?",
+            "The {rival} has {calc} {obj}.",
         ),
         _measure_out(
             "{he} trades all of them for prizes that cost {b} {obj} each. "
@@ -782,8 +786,8 @@ _SCORE = Family(
             "{name} gets {calc} prizes.",
         ),
         _ratio(
-            "{his} {friend} has {b} {obj}. How many times as many {obj} as {name} is that?",
-            "The {friend} has {calc} times as many {obj}.",
+            "{his} {rival} has {b} {obj}. How many times as many {obj} as {name} is that?",
+            "The {rival} has {calc} times as many {obj}.",
         ),
     ),
     bundles=(
@@ -880,7 +884,8 @@ _SHOP = Family(
             "The second {extra} has {calc} {obj}.",
         ),
         _multiply(
-            "a second {extra} has {b} times as many {obj}. How many {obj} does the second one have?",
+            "a second {extra} has {b} times as many {obj}. "
+            "How many {obj} does the second one have?",
             "The second {extra} has {calc} {obj}.",
         ),
         _priced(
@@ -923,7 +928,8 @@ _SHOP = Family(
         ),
         Bundle(
             _divide(
-                "a load of {a} new {obj} is divided equally among {b} stores, one of them this {extra}",
+                "a load of {a} new {obj} is divided equally among {b} stores, "
+                "one of them this {extra}",
                 "One share of the load is {calc} {obj}.",
             ),
             "+",
@@ -1192,7 +1198,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         openings=(
             "{name} has ${a} in a piggy bank.",
             "{name} has saved ${a}.",
-            "For a birthday {name} gets ${a}.",
+            "For {his} birthday {name} gets ${a}.",
         ),
         pairs=(
             _packs("{name} saves ${b} a week for {a} weeks", "{name} saves {calc} dollars."),
@@ -1206,7 +1212,7 @@ SCENARIOS: tuple[Scenario, ...] = (
                 "{name} gets {calc} dollars.",
             ),
         ),
-        endings=("How many dollars are the savings of {name} now?",),
+        endings=("How large are the savings of {name} now, in dollars?",),
     ),
     Scenario(
         family=_MONEY,
@@ -1415,7 +1421,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             ),
             _subtract("{name} wins {a} {obj} but loses {b} {obj}", "{name} has {calc} {obj} left."),
             _divide(
-                "a team of {b} players wins {a} {obj} and shares them equally; {name} is in the team",
+                "a team of {b} players, one of them {name}, wins {a} {obj} and shares them equally",
                 "{name} gets {calc} {obj}.",
             ),
         ),
@@ -1502,38 +1508,65 @@ class Story:
         self.scenario = rng.choice(SCENARIOS)
         noun, extra = rng.choice(self.scenario.things)
         pronouns, names = rng.choice(((_SHE, HER_NAMES), (_HE, HIS_NAMES)))
+        friend, rival = rng.sample(FRIENDS, 2)
         self._words = {
             **pronouns,
             "name": rng.choice(names),
             "obj": noun,
             "extra": extra,
-            "friend": rng.choice(FRIENDS),
+            "friend": friend,
+            "rival": rival,
             "goods": rng.choice(GOODS),
         }
         self._told: list[str] = []
         self._worked: list[str] = []
         self._used: set[str] = set()
+        self._other_person_spoken_of = False
 
     @property
     def question(self) -> str:
+        """What has been told."""
         return " ".join(self._told)
 
     @property
-    def answer_lines(self) -> list[str]:
-        return self._worked
+    def answer(self) -> str:
+        """What has been worked out, one line per calculation."""
+        return "\n".join(self._worked)
+
+    @property
+    def n_worked(self) -> int:
+        """Number of calculations so far."""
+        return len(self._worked)
+
+    @property
+    def steps(self) -> dict[str, tuple[Phrase, ...]]:
+        """Sentences that may go on with this story, by operator."""
+        return self.scenario.steps_by_operator
+
+    @property
+    def closings(self) -> dict[str, tuple[Phrase, ...]]:
+        """Sentences that may end this story, by operator."""
+        return self.scenario.closings_by_operator
 
     def has_told(self, phrase: Phrase) -> bool:
+        """Tell whether a phrase was used before."""
         return phrase.question in self._used
 
     def open(self, a: str) -> None:
+        """Start with a sentence that only tells the first amount."""
         opening = self._rng.choice(self.scenario.openings)
         self._told.append(opening.format_map({**self._words, "a": a}))
 
     def tell(self, phrase: Phrase, a: str, b: str, *, connected: bool) -> None:
         """Add the sentence of a phrase; ``connected`` sentences may start with "Then"."""
         self._used.add(phrase.question)
+        wording = phrase.question
+        if self._other_person_spoken_of and wording.startswith("{he} "):
+            # After a sentence about the brother, "he" would be the brother.
+            wording = wording.replace("{he}", "{name}", 1)
+        self._other_person_spoken_of = wording.startswith("{his} {")
         connector = self._rng.choice(CONNECTORS) if connected else ""
-        sentence = connector + phrase.question.format_map({**self._words, "a": a, "b": b})
+        sentence = connector + wording.format_map({**self._words, "a": a, "b": b})
         stop = "" if sentence.endswith("?") else "."
         self._told.append(sentence[0].upper() + sentence[1:] + stop)
 
@@ -1546,3 +1579,7 @@ class Story:
         """End the question of a story whose last phrase asks nothing itself."""
         ending = self._rng.choice(self.scenario.family.endings + self.scenario.endings)
         self._told.append(ending.format_map(self._words))
+
+    def conclude(self, result: str) -> None:
+        """End the answer with the line that holds only the result."""
+        self._worked.append(f"#### {result}")

@@ -26,7 +26,13 @@ from transformers import (
 
 from saeflow.artifacts.digest import tree_digest
 from saeflow.artifacts.files import write_text
-from saeflow.config.models import FreshModel, HubModel, PathModel, UntrainedControl
+from saeflow.config.models import (
+    FreshModel,
+    HubModel,
+    PathModel,
+    RunnableModel,
+    UntrainedControl,
+)
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
 from saeflow.models.tokenizer import byte_tokenizer
@@ -39,7 +45,9 @@ WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 
 
 def load_model(
-    settings: FreshModel | PathModel | HubModel, control: UntrainedControl | None, root: Path
+    settings: RunnableModel,
+    control: UntrainedControl | None = None,
+    folder: Path | None = None,
 ) -> CodiModel:
     """Load the model that a block of the configuration describes.
 
@@ -49,8 +57,8 @@ def load_model(
         Which architecture, and which weights unless a control replaces them.
     control : UntrainedControl or None
         Fresh weights for the same architecture.
-    root : Path
-        Folder that relative paths start from.
+    folder : Path, optional
+        The directory behind a `PathModel`.
 
     Returns
     -------
@@ -64,8 +72,11 @@ def load_model(
     """
     if isinstance(settings, FreshModel):
         seed = settings.seed if control is None else control.seed
-        return _fresh(_fresh_config(settings), byte_tokenizer(), settings.projection_size, seed, settings.dtype)
-    folder = root / settings.path if isinstance(settings, PathModel) else snapshot(settings)
+        config = _fresh_config(settings)
+        return _fresh(config, byte_tokenizer(), settings.projection_size, seed, settings.dtype)
+    if isinstance(settings, HubModel):
+        folder = snapshot(settings)
+    folder = folder or Path(settings.path)
     if control is not None:
         config, tokenizer, (tokens, size) = _config(folder), _tokenizer(folder), _codi(folder)
         return _fresh(config, tokenizer, size, control.seed, settings.dtype, tokens)

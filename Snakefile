@@ -1,0 +1,35 @@
+# saeflow: sparse-autoencoder interpretability studies, each number beside its chance level.
+#
+#   snakemake --cores all            the default run: offline, CPU, minutes
+#   snakemake --cores all report     one target; see the end of this file for the others
+#
+# Everything lands in results/: datasets, capture, saes and features hold what studies read;
+# results/{study}/{model}/ holds a study's public tables, parts/ below it what they are gathered
+# from; logs and benchmarks mirror these paths. docs/ explains the rest.
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.10")
+
+
+configfile: Path(workflow.basedir, "config.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/capture.smk"
+include: "workflow/rules/saes.smk"
+include: "workflow/rules/gsm8k.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.gsm8k.input,
+        rules.report.input,

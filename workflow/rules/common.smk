@@ -1,0 +1,119 @@
+# Path set-up, the validated configuration, wildcard constraints, and every helper function.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+# Also reaches the scripts, so nothing needs to be installed.
+sys.path.insert(0, str(ROOT / "src"))
+
+from saeflow.artifacts.digest import code_digest
+from saeflow.config.root import parse_config, resolve_model
+from saeflow.errors import SaeflowError
+from saeflow.preflight import check_environment, check_paths, input_files, study_datasets, study_dictionaries
+from saeflow.runlock import record_owner
+
+try:
+    CFG = parse_config(config)
+    check_paths(CFG, ROOT)
+    check_environment(Path.cwd())
+except SaeflowError as error:
+    raise WorkflowError(f"configuration: {error}") from None
+
+GSM8K = CFG.studies.gsm8k.published
+THREADS = CFG.compute.threads
+
+
+onstart:
+    record_owner(Path.cwd())
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, CFG.models)),
+    dataset="|".join(map(re.escape, CFG.datasets)),
+    dictionary="|".join(map(re.escape, CFG.dictionaries)),
+    seed=r"\d+",
+    table="association|labels|summary",
+
+
+# Each *_spec is the configuration that a rule reads, as one plain dict: Snakemake compares params
+# by value only when they are builtins, and only as a set when they are several.
+
+
+def plain(block):
+    return block.model_dump(mode="json")
+
+
+def dataset_spec(wildcards):
+    return plain(CFG.datasets[wildcards.dataset])
+
+
+def dataset_file(wildcards):
+    return input_files(CFG.datasets[wildcards.dataset], ROOT)
+
+
+def model_spec(wildcards):
+    settings, control = resolve_model(CFG, wildcards.model)
+    return {
+        "model": plain(settings),
+        "control": control and plain(control),
+        "threads": THREADS,
+    }
+
+
+def model_files(wildcards):
+    return input_files(resolve_model(CFG, wildcards.model)[0], ROOT)
+
+
+def dictionary_spec(wildcards):
+    return {"dictionary": plain(CFG.dictionaries[wildcards.dictionary]), "threads": THREADS}
+
+
+def encode_spec(wildcards):
+    # How the SAEs were trained reaches the features through the bank's files.
+    dictionary = plain(CFG.dictionaries[wildcards.dictionary])
+    names = ("architecture", "control", "k", "d_sae", "layer_convention", "steps")
+    return {**{name: dictionary[name] for name in names}, "threads": THREADS}
+
+
+def training_problems(wildcards):
+    dataset = CFG.dictionaries[wildcards.dictionary].dataset
+    return f"results/datasets/{dataset}/problems.parquet"
+
+
+def training_capture(wildcards):
+    dataset = CFG.dictionaries[wildcards.dictionary].dataset
+    return f"results/capture/{wildcards.model}/{dataset}"
+
+
+def gsm8k_parts(wildcards):
+    run = GSM8K.models[wildcards.model]
+    return expand(
+        "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/{table}.parquet",
+        model=wildcards.model,
+        table=wildcards.table,
+        dataset=run.datasets,
+        dictionary=run.dictionaries,
+        seed=run.seeds,
+    )
+
+
+def report_banks(wildcards):
+    return [
+        f"results/saes/{model}/{dictionary}/seed{seed}"
+        for model, dictionary, seed in study_dictionaries(CFG)
+    ]
+
+
+# Memory and time are asked for by what a job reads, doubled on every attempt.
+
+
+def mem_mb(wildcards, input, attempt):
+    return max(2000, int(6 * input.size_mb)) * attempt
+
+
+def runtime(wildcards, attempt):
+    return 60 * attempt

@@ -1,0 +1,134 @@
+# GSM8K feature interpretability (methods/1): tokens -> association -> labels -> summary.
+
+
+rule gsm8k:
+    input:
+        expand(
+            "results/gsm8k/{model}/{table}.parquet",
+            model=GSM8K.models,
+            table=["association", "labels", "summary"],
+        ),
+
+
+rule associate:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+    output:
+        tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
+        association="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/association.parquet",
+    log:
+        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/association.log",
+    benchmark:
+        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/association.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_digest("saeflow.studies.gsm8k.association"),
+        spec={
+            "association": plain(GSM8K.association),
+            "layers": GSM8K.layers if GSM8K.layers == "all" else list(GSM8K.layers),
+        },
+    script:
+        "../scripts/associate.py"
+
+
+rule permute:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+    output:
+        permutations="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/permutations.parquet",
+    log:
+        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/permutations.log",
+    benchmark:
+        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/permutations.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_digest("saeflow.studies.gsm8k.summary"),
+        spec={
+            "association": plain(GSM8K.association),
+            "labels": plain(GSM8K.labels),
+            "permutations": plain(GSM8K.permutations),
+            "layers": GSM8K.layers if GSM8K.layers == "all" else list(GSM8K.layers),
+        },
+    script:
+        "../scripts/permute.py"
+
+
+rule label:
+    input:
+        tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
+        association="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/association.parquet",
+    output:
+        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
+    log:
+        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/labels.log",
+    benchmark:
+        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/labels.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_digest("saeflow.studies.gsm8k.labels"),
+        spec=plain(GSM8K.labels),
+    script:
+        "../scripts/label.py"
+
+
+rule summarise:
+    input:
+        tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
+        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
+        permutations="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/permutations.parquet",
+    output:
+        summary="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/summary.parquet",
+    log:
+        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.log",
+    benchmark:
+        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_digest("saeflow.studies.gsm8k.summary"),
+        spec={"labels": plain(GSM8K.labels), "permutations": plain(GSM8K.permutations)},
+    script:
+        "../scripts/summarise.py"
+
+
+rule gather:
+    input:
+        parts=gsm8k_parts,
+    output:
+        table="results/gsm8k/{model}/{table}.parquet",
+    log:
+        "results/logs/gsm8k/{model}/{table}.log",
+    benchmark:
+        "results/benchmarks/gsm8k/{model}/{table}.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_digest("saeflow.artifacts.tables"),
+    script:
+        "../scripts/gather.py"
