@@ -64,6 +64,17 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         raise SystemExit(1) from None
 
 
+def run_keys(snakemake: Any) -> dict[str, str | int]:
+    """Key columns of a study's part, from the wildcards of its path."""
+    wildcards = snakemake.wildcards
+    return {
+        "dataset": wildcards.dataset,
+        "dictionary": wildcards.dictionary,
+        "seed": int(wildcards.seed),
+        "mode": "published",
+    }
+
+
 def _stop(log: logging.Logger, sentence: str) -> None:
     log.error("error: %s", sentence)
     raise SystemExit(1)

@@ -31,10 +31,7 @@ rule associate:
         runtime=runtime,
     params:
         code=code_digest("saeflow.studies.gsm8k.association"),
-        spec={
-            "association": plain(GSM8K.association),
-            "layers": GSM8K.layers if GSM8K.layers == "all" else list(GSM8K.layers),
-        },
+        spec={"association": plain(GSM8K.association), "layers": plain(GSM8K)["layers"]},
     script:
         "../scripts/associate.py"
 
@@ -60,10 +57,12 @@ rule permute:
     params:
         code=code_digest("saeflow.studies.gsm8k.summary"),
         spec={
-            "association": plain(GSM8K.association),
-            "labels": plain(GSM8K.labels),
-            "permutations": plain(GSM8K.permutations),
-            "layers": GSM8K.layers if GSM8K.layers == "all" else list(GSM8K.layers),
+            "criteria": {
+                "association": plain(GSM8K.association),
+                "labels": plain(GSM8K.labels),
+                "permutations": plain(GSM8K.permutations),
+            },
+            "layers": plain(GSM8K)["layers"],
         },
     script:
         "../scripts/permute.py"

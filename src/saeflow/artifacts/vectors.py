@@ -170,3 +170,41 @@ def chunk_paths(folder: Path) -> list[Path]:
             f"{folder} holds the chunks {sorted(found)}; expected chunk0 and so on without a gap."
         )
     return [found[index] for index in range(len(found))]
+
+
+def export_vectors(source: Path, target: Path) -> int:
+    """Write captured activations as fixed-size lists of float32.
+
+    Parameters
+    ----------
+    source : Path
+        One chunk, or the folder of a layer, whose chunks are written one after the other.
+    target : Path
+        Parquet file to write.
+
+    Returns
+    -------
+    int
+        Number of vectors.
+
+    Raises
+    ------
+    SaeflowError
+        If the source holds no vectors.
+    """
+    if not source.exists():
+        raise SaeflowError(f"{source} does not exist; expected a chunk or the folder of a layer.")
+    paths = chunk_paths(source) if source.is_dir() else [source]
+    rows = 0
+    with atomic_file(target) as partial:
+        writer: pq.ParquetWriter | None = None
+        try:
+            for path in paths:
+                table = to_lists(read_vectors(path))
+                writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
+                writer.write_table(table)
+                rows += len(table)
+        finally:
+            if writer is not None:
+                writer.close()
+    return rows

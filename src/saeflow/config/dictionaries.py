@@ -63,3 +63,10 @@ class DictionarySettings(Block):
         if len(set(self.steps)) != len(self.steps) or min(self.steps) < 0:
             raise ValueError(f"steps {list(self.steps)} must be different and not negative")
         return self
+
+
+class DictionarySpec(Block):
+    """Everything a fit job reads, as a rule passes it on."""
+
+    dictionary: DictionarySettings
+    threads: int

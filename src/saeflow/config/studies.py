@@ -56,19 +56,24 @@ class PermutationSettings(Block):
     seed: int = Field(0, description="Seed of the permutations.")
 
 
-class Gsm8kPublished(Block):
-    """The study's own procedure, bug for bug."""
+class Gsm8kCriteria(Block):
+    """Every threshold of the published procedure."""
 
-    models: dict[Name, Gsm8kRun] = Field(min_length=1, description="What is analysed, per model.")
-    layers: Literal["all"] | tuple[int, ...] = Field(
-        "all", description="Layers to analyse; the bank holds all of them."
-    )
     association: AssociationSettings = Field(
         default_factory=AssociationSettings, description="Which pairs count."
     )
     labels: LabelSettings = Field(default_factory=LabelSettings, description="What pairs are called.")
     permutations: PermutationSettings = Field(
         default_factory=PermutationSettings, description="The chance level."
+    )
+
+
+class Gsm8kPublished(Gsm8kCriteria):
+    """The study's own procedure, bug for bug."""
+
+    models: dict[Name, Gsm8kRun] = Field(min_length=1, description="What is analysed, per model.")
+    layers: Literal["all"] | tuple[int, ...] = Field(
+        "all", description="Layers to analyse; the bank holds all of them."
     )
 
 

@@ -16,19 +16,14 @@ from functools import lru_cache
 from saeflow.datasets.templates import Phrase, Story
 
 OPERATORS = "+-*/"
-TRAIN = "train"
-VALIDATION = "validation"
+TRAIN, VALIDATION = "train", "validation"
 # All values are held as whole numbers of hundredths: exact, and far faster than Decimal.
-_HUNDRED = 100
-_SMALLEST = 2 * _HUNDRED
-_LARGEST_FACTOR = 12
-_FACTORS = range(2, _LARGEST_FACTOR + 1)
+_HUNDRED, _SMALLEST = 100, 200
+_FACTORS = range(2, 13)
 _LARGEST_PRICE = 20 * _HUNDRED
 _LARGEST_FRACTION = 60 * _HUNDRED
-_HELD_OUT_ONE_IN = 10
-_VALIDATION_ONE_IN = 4
-_PAIR_TRIES = 8
-_OPERAND_TRIES = 16
+_HELD_OUT_ONE_IN, _VALIDATION_ONE_IN = 10, 4
+_PAIR_TRIES, _OPERAND_TRIES = 8, 16
 _MAX_ATTEMPTS = 2000
 _FRACTIONAL_OPERAND_SHARE = 0.7
 _SMALL_NUMBER_SHARE = 0.5
@@ -37,7 +32,6 @@ _BUNDLE_SHARE = 0.3
 _CLOSING_SHARE = 0.4
 # Halves and quarters are the decimals that prices and measures usually have.
 _GRAINS = (50, 50, 50, 50, 25, 25, 25, 10, 10, 5)
-
 _Real = int | float  # beartype, rightly, takes no int for a float
 _Numbers = tuple[int, int, int]  # left operand, right operand and result, in hundredths
 
@@ -220,19 +214,21 @@ class _Draft:
         self.story = Story(self.rng)
         self.measured = self.story.scenario.family.measured
         self.running = 0
-        self.held_out = False
-        self.has_decimals = False
+        self.held_out = self.has_decimals = False
 
     def compose(self, n_steps: int) -> bool:
         """Fill the draft; False where the numbers drawn lead nowhere."""
-        if not self._open():
+        # Where things are counted, only a price can bring decimals in.
+        needs_price = self.with_decimals and not self.measured
+        closings = self.story.closings(priced_only=needs_price)
+        if not closings or not self._open():
             return False
         closed = False
         while (left_to_do := n_steps - self.story.n_worked) > 0:
             if left_to_do >= 2 and self.rng.random() < _BUNDLE_SHARE and self._tell_bundle():
                 continue
-            if left_to_do == 1 and self.rng.random() < _CLOSING_SHARE:
-                closed = self._tell_one_of(self.story.closings, connected=False)
+            if left_to_do == 1 and (needs_price or self.rng.random() < _CLOSING_SHARE):
+                closed = self._tell_one_of(closings, connected=False)
             if not closed and not self._tell_one_of(self.story.steps, connected=True):
                 return False
         if not closed:
@@ -244,7 +240,7 @@ class _Draft:
         if self.rng.random() >= _PAIR_SHARE:
             self.running = self._draw_first(self.rng.choice(OPERATORS))
             self.story.open(_text(self.running))
-            return self._is_allowed(self.running)
+            return True
         phrase = self.rng.choice(self.story.scenario.pairs)
         numbers = self._draw_pair(phrase, self.settings.max_value)
         if numbers is None:
@@ -288,7 +284,7 @@ class _Draft:
 
     def _draw_pair(self, phrase: Phrase, limit: int) -> _Numbers | None:
         for _ in range(_PAIR_TRIES):
-            factor = _HUNDRED * self.rng.randint(2, _LARGEST_FACTOR)
+            factor = _HUNDRED * self.rng.choice(_FACTORS)
             left = factor if phrase.first == "factor" else self._draw_first(phrase.operator)
             if (numbers := self._draw_second(phrase, left, limit)) is not None:
                 return numbers
@@ -297,12 +293,10 @@ class _Draft:
     def _draw_first(self, operator: str) -> int:
         """Draw a left operand that leaves the operator room to act."""
         largest = self.settings.max_value
-        if operator == "*":
-            return self._draw_number(largest // self.rng.randint(2, _LARGEST_FACTOR))
-        if operator == "/":
-            # At least 2 must remain of 20, the smallest bound allowed.
-            divisor = self.rng.randint(2, min(_LARGEST_FACTOR, largest // _SMALLEST))
-            return divisor * self._draw_number(largest // divisor)
+        factor = self.rng.choice(_FACTORS)
+        if operator in "*/":
+            number = self._draw_number(largest // factor)
+            return number if operator == "*" else factor * number
         return self._draw_number(largest - _SMALLEST)
 
     def _draw_second(self, phrase: Phrase, running: int, limit: int) -> _Numbers | None:
@@ -349,17 +343,14 @@ class _Draft:
         result = _apply(operator, left, right)
         if result is None or (whole and result % _HUNDRED):
             return None
-        if not all(map(self._is_allowed, (left, right, result))):
+        # 0 and 1 would need their own wording: "1 apple", "no apples".
+        smallest = (_SMALLEST, 1 if self.with_decimals else self.settings.max_value + 1)
+        numbers = (left, right, result)
+        if not all(smallest[n % _HUNDRED > 0] <= n <= self.settings.max_value for n in numbers):
             return None
         if self.avoid_held_out and _is_pair_held_out(self.settings.seed, operator, left, right):
             return None
-        return left, right, result
-
-    def _is_allowed(self, number: int) -> bool:
-        # 0 and 1 would need their own wording: "1 apple", "no apples".
-        smallest = 1 if self.with_decimals and number % _HUNDRED else _SMALLEST
-        may_be_used = self.with_decimals or number % _HUNDRED == 0
-        return may_be_used and smallest <= number <= self.settings.max_value
+        return numbers
 
 
 def _apply(operator: str, left: int, right: int) -> int | None:

@@ -88,6 +88,12 @@ class Scenario:
         """Last sentences of the family and of this scenario, by what they calculate."""
         return _by_operator(self.family.closings + self.closings)
 
+    @cached_property
+    def priced_closings_by_operator(self) -> dict[str, tuple[Phrase, ...]]:
+        """Last sentences that tell a price, by what they calculate."""
+        closings = self.family.closings + self.closings
+        return _by_operator(tuple(p for p in closings if p.second == "price"))
+
 
 def _by_operator(phrases: tuple[Phrase, ...]) -> dict[str, tuple[Phrase, ...]]:
     pools = {operator: tuple(p for p in phrases if p.operator == operator) for operator in "+-*/"}
@@ -171,7 +177,8 @@ _OWNER = Family(
     ),
     closings=(
         _add(
-            "{his} {rival} has {b} {obj}. How many {obj} do the two of them have together?",
+            "{his} {rival} has {b} {obj}. "
+            "How many {obj} do {name} and {his} {rival} have together?",
             "Together they have {calc} {obj}.",
         ),
         _add(
@@ -198,8 +205,9 @@ _OWNER = Family(
             "{name} gets {calc} dollars.",
         ),
         _priced(
-            "{he} paid ${b} for each of these {obj}. How many dollars did they cost {name}?",
-            "They cost {name} {calc} dollars.",
+            "at a shop, each of these {obj} would cost ${b}. "
+            "How many dollars would they cost in total?",
+            "They would cost {calc} dollars.",
         ),
         _divide(
             "{he} divides these {obj} equally among {b} children. How many does each child get?",
@@ -410,7 +418,7 @@ _MONEY = Family(
     ),
     closings=(
         _add(
-            "{his} {rival} has ${b}. How many dollars do the two of them have together?",
+            "{his} {rival} has ${b}. How many dollars do {name} and {his} {rival} have together?",
             "Together they have {calc} dollars.",
         ),
         _subtract(
@@ -533,7 +541,8 @@ _MATERIAL = Family(
     ),
     closings=(
         _add(
-            "{his} {rival} has {b} {obj}. How many {obj} do the two of them have together?",
+            "{his} {rival} has {b} {obj}. "
+            "How many {obj} do {name} and {his} {rival} have together?",
             "Together they have {calc} {obj}.",
         ),
         _missing(
@@ -645,7 +654,8 @@ _PLAN = Family(
     ),
     closings=(
         _add(
-            "{his} {rival} plans {b} {obj}. How many {obj} do the two of them plan together?",
+            "{his} {rival} plans {b} {obj}. "
+            "How many {obj} do {name} and {his} {rival} plan together?",
             "Together they plan {calc} {obj}.",
         ),
         _missing(
@@ -1366,8 +1376,8 @@ SCENARIOS: tuple[Scenario, ...] = (
                 "The plan holds {calc} {obj}.",
             ),
             _subtract(
-                "{name} plans {a} {obj} and has already done {b} {obj}",
-                "That leaves {calc} {obj} to do.",
+                "{name} plans {a} {obj} but has to leave out {b} {obj}",
+                "The plan holds {calc} {obj}.",
             ),
             _divide(
                 "a team of {b} people plans {a} {obj} in equal shares, one of them for {name}",
@@ -1397,8 +1407,8 @@ SCENARIOS: tuple[Scenario, ...] = (
                 "The plan holds {calc} {obj}.",
             ),
             _subtract(
-                "{name} plans {a} {obj} and has already done {b} {obj}",
-                "That leaves {calc} {obj} to do.",
+                "{name} plans {a} {obj} but has to leave out {b} {obj}",
+                "The plan holds {calc} {obj}.",
             ),
             _divide(
                 "{name} spreads {a} {obj} evenly over {b} weeks and looks at one week",
@@ -1543,9 +1553,10 @@ class Story:
         """Sentences that may go on with this story, by operator."""
         return self.scenario.steps_by_operator
 
-    @property
-    def closings(self) -> dict[str, tuple[Phrase, ...]]:
-        """Sentences that may end this story, by operator."""
+    def closings(self, *, priced_only: bool) -> dict[str, tuple[Phrase, ...]]:
+        """Sentences that may end this story, by operator; all of them or those with a price."""
+        if priced_only:
+            return self.scenario.priced_closings_by_operator
         return self.scenario.closings_by_operator
 
     def has_told(self, phrase: Phrase) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Bool, Int
 
+from saeflow.artifacts.features import LayerTable
 from saeflow.config.studies import AssociationSettings
 from saeflow.seeds import numpy_generator
 from saeflow.stats.contingency import Pairs, published_pairs
@@ -76,40 +77,52 @@ def token_matrix(cot_tokens: pa.Table, problems: Int[np.ndarray, " problems"]) -
     return TokenMatrix(encoded.dictionary.to_pylist(), present)
 
 
-def layer_features(
-    features: pa.Table,
-    problems: Int[np.ndarray, " problems"],
-    layer: int,
-    steps: tuple[int, ...],
-    d_sae: int,
-) -> LayerFeatures:
-    """Dense activity of one layer from its long table.
+def layer_features(source: LayerTable, problems: Int[np.ndarray, " problems"]) -> LayerFeatures:
+    """Dense activity of one layer from its long table, in which zeros are not stored.
 
     Parameters
     ----------
-    features : pyarrow.Table
-        Columns problem, step, feature; zeros are not stored.
+    source : LayerTable
+        Activations of the layer's features.
     problems : numpy.ndarray of shape (problems,)
         Running numbers of the analysed problems, ascending.
-    layer : int
-        Layer number.
-    steps : tuple of int
-        Thought steps of the bank.
-    d_sae : int
-        Features per step.
 
     Returns
     -------
     LayerFeatures
         Rows in the order of `problems`.
     """
-    active = np.zeros((len(problems), len(steps) * d_sae), bool)
-    place = np.full(max(steps) + 1, -1)
-    place[list(steps)] = np.arange(len(steps))
-    rows = np.searchsorted(problems, features["problem"].to_numpy())
-    columns = place[features["step"].to_numpy()] * d_sae + features["feature"].to_numpy()
-    active[rows, columns] = True
-    return LayerFeatures(layer, steps, d_sae, active)
+    active = np.zeros((len(problems), len(source.steps) * source.d_sae), bool)
+    place = np.full(max(source.steps) + 1, -1)
+    place[list(source.steps)] = np.arange(len(source.steps))
+    rows = np.searchsorted(problems, source.table["problem"].to_numpy())
+    columns = place[source.table["step"].to_numpy()] * source.d_sae
+    active[rows, columns + source.table["feature"].to_numpy()] = True
+    return LayerFeatures(source.layer, source.steps, source.d_sae, active)
+
+
+def association_inputs(
+    problems: pa.Table, cot_tokens: pa.Table, features: Iterable[LayerTable]
+) -> tuple[list[LayerFeatures], TokenMatrix]:
+    """Features and tokens of the analysed problems, row by row.
+
+    Parameters
+    ----------
+    problems, cot_tokens : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS` and `COT_TOKENS`.
+    features : iterable of LayerTable
+        Activations, layer by layer.
+
+    Returns
+    -------
+    layers : list of LayerFeatures
+        Where features fire.
+    tokens : TokenMatrix
+        Where tokens occur.
+    """
+    numbers = problems["problem"].to_numpy()[problems["analysed"].to_numpy()]
+    layers = [layer_features(source, numbers) for source in features]
+    return layers, token_matrix(cot_tokens, numbers)
 
 
 def associate(

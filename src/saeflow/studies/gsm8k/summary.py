@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
 
-from saeflow.config.studies import AssociationSettings, LabelSettings, PermutationSettings
+from saeflow.config.studies import Gsm8kCriteria, LabelSettings
 from saeflow.progress import progress
 from saeflow.stats.contingency import published_pairs
 from saeflow.studies.gsm8k.association import (
@@ -95,8 +95,7 @@ def outcome_from_tables(tested: pa.Table, labels: pa.Table) -> Outcome:
 def outcome_of_layers(
     layers: list[LayerFeatures],
     tokens: TokenMatrix,
-    criteria: AssociationSettings,
-    naming: LabelSettings,
+    criteria: Gsm8kCriteria,
     device: torch.device,
 ) -> Outcome:
     """Associate and label in one go, keeping only what the summary reads.
@@ -107,7 +106,7 @@ def outcome_of_layers(
         Features to test.
     tokens : TokenMatrix
         Tokens, permuted or not.
-    criteria, naming : AssociationSettings, LabelSettings
+    criteria : Gsm8kCriteria
         Thresholds.
     device : torch.device
         Where to multiply.
@@ -117,7 +116,7 @@ def outcome_of_layers(
     Outcome
         Features in the order of `layers`, steps and index.
     """
-    parts = [_outcome_of_layer(each, tokens, criteria, naming, device) for each in layers]
+    parts = [_outcome_of_layer(each, tokens, criteria, device) for each in layers]
     return Outcome(
         layer=np.concatenate([part.layer for part in parts]),
         step=np.concatenate([part.step for part in parts]),
@@ -174,9 +173,7 @@ def measure(outcome: Outcome, naming: LabelSettings) -> list[Measured]:
 def permutation_table(
     layers: list[LayerFeatures],
     tokens: TokenMatrix,
-    criteria: AssociationSettings,
-    naming: LabelSettings,
-    permutations: PermutationSettings,
+    criteria: Gsm8kCriteria,
     run: Mapping[str, object],
     device: torch.device,
 ) -> pa.Table:
@@ -188,14 +185,13 @@ def permutation_table(
         Columns of `saeflow.artifacts.catalog.PERMUTATIONS`.
     """
     rows = []
-    numbers = range(permutations.count)
-    for index in progress(numbers, description="permutations", total=permutations.count):
-        order = permuted_rows(len(tokens.present), permutations.seed, index)
+    count, seed = criteria.permutations.count, criteria.permutations.seed
+    for index in progress(range(count), description="permutations", total=count):
+        order = permuted_rows(len(tokens.present), seed, index)
         permuted = TokenMatrix(tokens.tokens, tokens.present[order])
-        outcome = outcome_of_layers(layers, permuted, criteria, naming, device)
-        rows += [
-            {**run, **row._asdict(), "permutation": index} for row in measure(outcome, naming)
-        ]
+        outcome = outcome_of_layers(layers, permuted, criteria, device)
+        measured = measure(outcome, criteria.labels)
+        rows += [{**run, **row._asdict(), "permutation": index} for row in measured]
     return pa.Table.from_pylist(rows)
 
 
@@ -264,11 +260,10 @@ def _bands(
 def _outcome_of_layer(
     features: LayerFeatures,
     tokens: TokenMatrix,
-    criteria: AssociationSettings,
-    naming: LabelSettings,
+    criteria: Gsm8kCriteria,
     device: torch.device,
 ) -> Outcome:
-    pairs = published_pairs(features.active, tokens.present, criteria, device)
+    pairs = published_pairs(features.active, tokens.present, criteria.association, device)
     count = features.active.shape[1]
     first = rank_within(pairs.feature) == 0
     enrichment = np.zeros(count)
@@ -277,11 +272,13 @@ def _outcome_of_layer(
     starts = np.flatnonzero(first)
     for start, end in zip(starts, [*starts[1:], len(pairs.feature)], strict=True):
         top = [tokens.tokens[token] for token in pairs.label[start : min(end, start + TOP)]]
-        labels[pairs.feature[start]] = label_feature(top, float(pairs.enrichment[start]), naming)
+        labels[pairs.feature[start]] = label_feature(
+            top, float(pairs.enrichment[start]), criteria.labels
+        )
     return Outcome(
         layer=np.full(count, features.layer),
         step=np.repeat(features.steps, features.d_sae),
-        tested=features.active.sum(0) >= criteria.min_active,
+        tested=features.active.sum(0) >= criteria.association.min_active,
         n_kept=np.bincount(pairs.feature, minlength=count),
         enrichment=enrichment,
         labels=labels,

@@ -1,0 +1,37 @@
+# make run     environment in .venv, then the default run
+# make test    environment, then the test suite
+# make bench   side-by-side benchmarks          make soak   kills and fuzzing, for longer
+# make lock    new versions into envs/          make schema regenerate what is generated from code
+# ARGS="..." is handed on, e.g. make run ARGS="--configfile workflow/presets/gsm8k.yaml"
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+SHELL := /bin/bash
+
+.PHONY: run test bench soak env lock schema clean
+
+run: env
+	@$(BIN)/python -m saeflow unlock
+	$(BIN)/python -m snakemake --cores all $(ARGS)
+
+test: env
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: env
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: env
+	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/soak tests/unit -q $(ARGS)
+
+env:
+	@$(PYTHON) envs/install.py
+
+lock:
+	$(PYTHON) envs/lock.py torch==2.13.0
+
+schema: env
+	$(BIN)/python -m saeflow schema
+
+clean:
+	rm -rf results/* .snakemake

@@ -1,0 +1,1 @@
+"""Everything on disk: one pyarrow schema per artifact, atomic writes, validated reads, provenance."""

@@ -1,0 +1,220 @@
+"""A capture on disk: a folder per hook and layer, a file per chunk, resumable by chunk.
+
+Examples are cut once into numbered chunks of fixed size, and files are never merged, so any split
+of the work over jobs gives the same bytes (design, section 4). A capture grows in ``NAME.partial``,
+an undeclared folder that Snakemake leaves alone when a job dies, and is renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int, Shaped
+
+from saeflow.artifacts.catalog import ANSWERS
+from saeflow.artifacts.files import replace_folder, write_text
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.vectors import VectorDtype, Vectors, chunk_paths, read_vectors, write_vectors
+from saeflow.errors import SaeflowError
+from saeflow.progress import progress
+
+CHUNK = 256
+"""Problems per chunk."""
+
+
+@dataclass(frozen=True)
+class ChunkCapture:
+    """Thoughts and answers of one chunk of problems, in the order they were given.
+
+    Attributes
+    ----------
+    activations : dict of str to numpy.ndarray of shape (problems, steps, layers, d_in)
+        By hook, in storage form (see `saeflow.artifacts.vectors.Vectors`).
+    dtype : {"float32", "bfloat16", "float16"}
+        What the values are.
+    texts : list of str
+        Answers.
+    predicted : list of float or None
+        The numbers they give.
+    """
+
+    activations: dict[str, Shaped[np.ndarray, "problems steps layers d_in"]]
+    dtype: VectorDtype
+    texts: list[str]
+    predicted: list[float | None]
+
+
+def capture_all(
+    problems: pa.Table,
+    target: Path,
+    think: Callable[[list[str]], ChunkCapture],
+    *,
+    fingerprint: str,
+    provenance: Provenance,
+) -> None:
+    """Capture every problem, chunk by chunk; memory does not grow with their number.
+
+    Parameters
+    ----------
+    problems : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    target : Path
+        Where the capture shall be.
+    think : callable
+        Gives the capture of a chunk of questions.
+    fingerprint : str
+        Digest of everything that decides the content, for resuming.
+    provenance : Provenance
+        Where it comes from.
+    """
+    writer = CaptureWriter(target, fingerprint)
+    n_chunks = -(-len(problems) // CHUNK)
+    for chunk in progress(range(n_chunks), description="capture", total=n_chunks, unit="chunks"):
+        if not writer.has(chunk):
+            rows = problems.slice(chunk * CHUNK, CHUNK)
+            writer.write(chunk, rows, think(rows["question"].to_pylist()), provenance)
+    writer.finish(n_chunks, provenance)
+
+
+class CaptureWriter:
+    """Writes the chunks of a capture and knows which are there.
+
+    Parameters
+    ----------
+    target : Path
+        Where the finished capture shall be.
+    fingerprint : str
+        Digest of everything that decides the content; chunks of another fingerprint are discarded.
+    """
+
+    def __init__(self, target: Path, fingerprint: str) -> None:
+        self.target = target
+        self.partial = target.with_name(f"{target.name}.partial")
+        marker = self.partial / "fingerprint"
+        if not marker.is_file() or marker.read_text(encoding="utf-8") != fingerprint:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            write_text(marker, fingerprint)
+
+    def has(self, chunk: int) -> bool:
+        """Whether a chunk is complete; its answers are written last."""
+        return self._answers(chunk).is_file()
+
+    def write(
+        self, chunk: int, problems: pa.Table, captured: ChunkCapture, provenance: Provenance
+    ) -> None:
+        """Write one chunk, its answers last.
+
+        Parameters
+        ----------
+        chunk : int
+            Its number.
+        problems : pyarrow.Table
+            Its problems.
+        captured : ChunkCapture
+            What they gave, in the same order.
+        provenance : Provenance
+            Where it comes from.
+        """
+        numbers = problems["problem"].to_numpy()
+        for hook, values in captured.activations.items():
+            count, steps, layers, width = values.shape
+            for layer in range(layers):
+                rows = Vectors(
+                    problem=np.repeat(numbers, steps).astype(np.int32),
+                    step=np.tile(np.arange(steps), count).astype(np.int16),
+                    values=values[:, :, layer].reshape(count * steps, width),
+                    dtype=captured.dtype,
+                )
+                folder = self.partial / hook / f"layer{layer}"
+                write_vectors(rows, folder / f"chunk{chunk}.parquet", provenance)
+        gold = problems["gold"].to_pylist()
+        answers = {
+            "problem": numbers,
+            "text": captured.texts,
+            "predicted": captured.predicted,
+            "gold": gold,
+            "correct": [
+                number == right for number, right in zip(captured.predicted, gold, strict=True)
+            ],
+        }
+        write_table(answers, self._answers(chunk), ANSWERS, provenance)
+
+    def finish(self, n_chunks: int, provenance: Provenance) -> None:
+        """Gather the answers and put the capture where it belongs."""
+        tables = [read_table(self._answers(chunk), ANSWERS) for chunk in range(n_chunks)]
+        gathered = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+        write_table(gathered, self.partial / "answers.parquet", ANSWERS, provenance)
+        shutil.rmtree(self.partial / "answers")
+        (self.partial / "fingerprint").unlink()
+        replace_folder(self.partial, self.target)
+
+    def _answers(self, chunk: int) -> Path:
+        return self.partial / "answers" / f"chunk{chunk}.parquet"
+
+
+def count_layers(capture: Path) -> int:
+    """Number of blocks that a capture holds.
+
+    Raises
+    ------
+    SaeflowError
+        If it holds none.
+    """
+    count = len(list((capture / "resid_post").glob("layer*")))
+    if not count:
+        raise SaeflowError(f"{capture} holds no resid_post activations; run the workflow again.")
+    return count
+
+
+def read_layer(
+    capture: Path, hook: str, layer: int, steps: Sequence[int], problems: Int[np.ndarray, " chosen"]
+) -> Float[np.ndarray, "steps chosen d_in"]:
+    """Activations of one hook and layer for chosen steps and problems.
+
+    Parameters
+    ----------
+    capture : Path
+        Folder of the capture.
+    hook : str
+        One of `saeflow.models.hooks.HOOKS`.
+    layer : int
+        Block index.
+    steps : sequence of int
+        Thought steps, in the order wanted.
+    problems : numpy.ndarray of shape (chosen,)
+        Running numbers in ascending order.
+
+    Returns
+    -------
+    numpy.ndarray of shape (steps, chosen, d_in), float32
+        Rows in the order of `problems`.
+
+    Raises
+    ------
+    SaeflowError
+        If files, steps or problems are missing.
+    """
+    folder = capture / hook / f"layer{layer}"
+    parts: list[list[np.ndarray]] = [[] for _ in steps]
+    seen = []
+    for path in chunk_paths(folder):
+        vectors = read_vectors(path)
+        values = vectors.float32()
+        wanted = np.isin(vectors.problem, problems)
+        for part, step in zip(parts, steps, strict=True):
+            part.append(values[wanted & (vectors.step == step)])
+        seen.append(vectors.problem[wanted & (vectors.step == steps[0])])
+    found = np.concatenate(seen)
+    stacked = [np.concatenate(part) for part in parts]
+    if not np.array_equal(found, problems) or any(len(part) != len(problems) for part in stacked):
+        raise SaeflowError(
+            f"{folder} holds {len(found)} of {len(problems)} wanted problems at the steps "
+            f"{list(steps)}; expected all. Delete {capture} and run the workflow again."
+        )
+    return np.stack(stacked)

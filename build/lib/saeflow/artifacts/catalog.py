@@ -1,0 +1,212 @@
+"""Every table of the workflow (design, section 4)."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from saeflow.artifacts.schema import Artifact, Column
+
+TEXT = pa.string()
+INDEX = pa.int32()
+SMALL = pa.int16()
+REAL = pa.float64()
+
+RUN_KEYS = (
+    Column("dataset", TEXT, "Data set, by its name in the configuration."),
+    Column("dictionary", TEXT, "Recipe of the SAEs, by its name in the configuration."),
+    Column("seed", INDEX, "Seed of the SAEs."),
+    Column("mode", TEXT, "published: the study's procedure; calibrated: ours."),
+)
+SITE_KEYS = (
+    Column("layer", SMALL, "Layer, as the dictionary's layer_convention counts."),
+    Column("step", SMALL, "Thought step: 0 is the begin-of-thought token, 1 to 6 the latents."),
+)
+FEATURE_KEYS = (*SITE_KEYS, Column("feature", INDEX, "Index of the latent in its SAE."))
+CONTROL = Column("control", TEXT, "none for the measurement itself, else the control's name.")
+VALUES = (
+    Column("metric", TEXT, "What is measured."),
+    Column("value", REAL, "The measured number.", nullable=True),
+    Column("ci_low", REAL, "Lower end of the interval.", nullable=True),
+    Column("ci_high", REAL, "Upper end of the interval.", nullable=True),
+    Column("interval", TEXT, "Kind of interval (design, section 8); none where there is none."),
+    Column("n", pa.int64(), "How many units the value is taken over.", nullable=True),
+)
+
+PROBLEMS = Artifact(
+    "problems",
+    1,
+    "Word problems with their worked answers, in the order of their source.",
+    (
+        Column("problem", INDEX, "Running number in the data set."),
+        Column("problem_id", TEXT, "Id as the study writes it, such as train_0."),
+        Column("question", TEXT, "Question as in the source."),
+        Column("answer", TEXT, "Worked answer with <<...>> annotations and a #### line."),
+        Column("gold", REAL, "Number after ####, thousands separators removed."),
+        Column("n_steps", SMALL, "Number of <<...>> annotations."),
+        Column("split", TEXT, "train: its activations may train SAEs; validation: they do not."),
+        Column("analysed", pa.bool_(), "Whether the study's subset holds it."),
+        Column(
+            "held_out_pair",
+            pa.bool_(),
+            "Whether a step's operation and operands never occur in training (generated only).",
+            nullable=True,
+        ),
+    ),
+    ("problem",),
+)
+
+COT_TOKENS = Artifact(
+    "cot_tokens",
+    1,
+    "One row per occurrence of a token in the calculations of the analysed problems.",
+    (
+        Column("problem", INDEX, "Running number of the problem in the data set."),
+        Column("calculation", SMALL, "Which <<...>> annotation of the answer, from 0."),
+        Column("position", SMALL, "Which token of that annotation, from 0."),
+        Column("token", TEXT, "The token, as in the text."),
+        Column("kind", TEXT, "number or operator."),
+    ),
+    ("problem", "calculation", "position"),
+)
+
+ANSWERS = Artifact(
+    "answers",
+    1,
+    "What the model answered, greedily, after its latent thoughts.",
+    (
+        Column("problem", INDEX, "Running number of the problem in the data set."),
+        Column("text", TEXT, "Decoded answer."),
+        Column("predicted", REAL, "Last number of the answer; null if it holds none.", nullable=True),
+        Column("gold", REAL, "Number after #### in the problem."),
+        Column("correct", pa.bool_(), "Whether the two are equal as floats."),
+    ),
+    ("problem",),
+)
+
+QUALITY = Artifact(
+    "quality",
+    1,
+    "How well each SAE of a bank reconstructs, with the checksum of its weights in the metadata.",
+    (
+        Column("dictionary", TEXT, "Recipe of the SAEs, by its name in the configuration."),
+        Column("seed", INDEX, "Seed of the SAEs."),
+        CONTROL,
+        *SITE_KEYS,
+        Column("split", TEXT, "Problems it is measured on: train, validation or all."),
+        *VALUES,
+    ),
+    ("layer", "step", "split", "metric"),
+)
+
+FEATURES = Artifact(
+    "features",
+    1,
+    "Activations of the features on the analysed problems; zeros are not stored.",
+    (
+        Column("problem", INDEX, "Running number of the problem in the data set."),
+        *FEATURE_KEYS,
+        Column("value", pa.float32(), "Activation, signed.", unit="activation"),
+    ),
+    ("step", "problem", "feature"),
+)
+
+TESTED = Artifact(
+    "tested",
+    1,
+    "One row per feature of the bank: how often it fires and how many tokens follow it.",
+    (
+        *RUN_KEYS,
+        *FEATURE_KEYS,
+        Column("n_active", INDEX, "Analysed problems on which it is not zero.", unit="problems"),
+        Column("n_problems", INDEX, "Analysed problems.", unit="problems"),
+        Column("tested", pa.bool_(), "Whether it fires often enough to be tested."),
+        Column("n_kept", INDEX, "Tokens that pass the criteria, stored or not.", unit="tokens"),
+    ),
+    ("dataset", "dictionary", "seed", "layer", "step", "feature"),
+)
+
+ASSOCIATION = Artifact(
+    "association",
+    1,
+    "Feature-token pairs that pass the published criteria, strongest first.",
+    (
+        *RUN_KEYS,
+        *FEATURE_KEYS,
+        Column("rank", SMALL, "Place among the feature's pairs by enrichment, from 0."),
+        Column("token", TEXT, "Token of the calculations."),
+        Column("a", INDEX, "Feature active, token present.", unit="problems"),
+        Column("b", INDEX, "Feature active, token absent.", unit="problems"),
+        Column("c", INDEX, "Feature inactive, token present.", unit="problems"),
+        Column("d", INDEX, "Feature inactive, token absent.", unit="problems"),
+        Column("chi2", REAL, "Chi-square with Yates's correction, one degree of freedom."),
+        Column("p_value", REAL, "Its p-value, not corrected for the number of tests."),
+        Column("enrichment", REAL, "Rate of the token when active over the rate when inactive."),
+    ),
+    ("dataset", "dictionary", "seed", "layer", "step", "feature", "rank"),
+)
+
+LABELS = Artifact(
+    "labels",
+    1,
+    "One row per feature with at least one pair, named by the published rule.",
+    (
+        *RUN_KEYS,
+        *FEATURE_KEYS,
+        Column("feature_id", TEXT, "L{layer}_P{step}_F{feature}."),
+        Column("label", TEXT, "Name by the published rule."),
+        Column("label_type", TEXT, "Label up to its first underscore."),
+        Column("monosemantic", pa.bool_(), "Whether the published rule calls it monosemantic."),
+        Column("explanation", TEXT, "Which part of the rule gave the label."),
+        Column("n_active", INDEX, "Analysed problems on which it is not zero.", unit="problems"),
+        Column("activation_rate", REAL, "n_active over the analysed problems."),
+        Column("n_kept", INDEX, "Tokens that pass the criteria.", unit="tokens"),
+        Column("top_tokens", pa.list_(TEXT), "The five most enriched tokens."),
+        Column("max_enrichment", REAL, "Enrichment of the first of them."),
+        Column("min_p_value", REAL, "Smallest uncorrected p-value among its stored pairs."),
+    ),
+    ("dataset", "dictionary", "seed", "layer", "step", "feature"),
+)
+
+MAYBE_SITE = tuple(
+    Column(column.name, column.type, column.about + " Null: all of them.", nullable=True)
+    for column in SITE_KEYS
+)
+
+PERMUTATIONS = Artifact(
+    "permutations",
+    1,
+    "The summary's numbers after each joint permutation of the problems' token rows.",
+    (
+        *RUN_KEYS,
+        *MAYBE_SITE,
+        Column("permutation", INDEX, "Running number of the permutation."),
+        Column("metric", TEXT, "What is measured."),
+        Column("value", REAL, "The measured number.", nullable=True),
+        Column("n", pa.int64(), "How many units the value is taken over.", nullable=True),
+    ),
+    ("dataset", "dictionary", "seed", "layer", "step", "metric", "permutation"),
+)
+
+SUMMARY = Artifact(
+    "summary",
+    1,
+    "Rates and counts of the study, each beside what permuted tokens give.",
+    (*RUN_KEYS, CONTROL, *MAYBE_SITE, *VALUES),
+    ("dataset", "dictionary", "seed", "layer", "step", "metric", "control"),
+)
+
+ARTIFACTS = {
+    artifact.name: artifact
+    for artifact in (
+        PROBLEMS,
+        COT_TOKENS,
+        ANSWERS,
+        QUALITY,
+        FEATURES,
+        TESTED,
+        ASSOCIATION,
+        LABELS,
+        PERMUTATIONS,
+        SUMMARY,
+    )
+}

@@ -1,0 +1,208 @@
+"""Write and read tables against their schema (design, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from saeflow.artifacts.catalog import ARTIFACTS
+from saeflow.artifacts.files import atomic_file
+from saeflow.artifacts.provenance import PREFIX, Provenance, inherit, metadata_of
+from saeflow.artifacts.schema import Artifact
+from saeflow.errors import SaeflowError
+
+ROW_GROUP = 65_536
+"""Rows per row group, fixed so that equal tables are equal bytes."""
+
+
+def write_table(
+    table: pa.Table | Mapping[str, Any], path: Path, artifact: Artifact, provenance: Provenance
+) -> None:
+    """Write a table that fits its schema, atomically and with its provenance.
+
+    Parameters
+    ----------
+    table : pyarrow.Table or mapping
+        Columns by name, in any order.
+    path : Path
+        Target file.
+    artifact : Artifact
+        What the table promises.
+    provenance : Provenance
+        Where it comes from.
+
+    Raises
+    ------
+    SaeflowError
+        If the table does not fit, naming the column, what was found and what was expected.
+    """
+    if not isinstance(table, pa.Table):
+        table = _from_columns(table, path, artifact)
+    table = _conform(table, path, artifact)
+    table = table.sort_by([(key, "ascending") for key in artifact.keys]) if artifact.keys else table
+    metadata = {
+        f"{PREFIX}artifact": artifact.name,
+        f"{PREFIX}schema_version": str(artifact.version),
+        **provenance.metadata(),
+    }
+    table = table.replace_schema_metadata(dict(sorted(metadata.items()))).combine_chunks()
+    with atomic_file(path) as partial:
+        pq.write_table(
+            table,
+            partial,
+            row_group_size=ROW_GROUP,
+            compression="zstd",
+            write_page_checksum=True,
+        )
+
+
+def read_table(
+    path: Path, artifact: Artifact, columns: Sequence[str] | None = None, filters: Any = None
+) -> pa.Table:
+    """Read a table and hold it against its schema.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+    artifact : Artifact
+        What it must be.
+    columns : sequence of str, optional
+        Read only these.
+    filters : optional
+        Row filter, as `pyarrow.parquet.read_table` takes it.
+
+    Returns
+    -------
+    pyarrow.Table
+        The rows, with the file's metadata.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is missing, unreadable, of another kind or of another form.
+    """
+    kind, schema = read_schema(path)
+    if kind != artifact.name:
+        found = f"a table of kind {kind!r}" if kind else "a Parquet file that saeflow did not write"
+        raise SaeflowError(f"{path} is {found}; expected kind {artifact.name!r}.")
+    found_version = metadata_of(schema).get("schema_version")
+    if found_version != str(artifact.version):
+        raise SaeflowError(
+            f"{path} has version {found_version} of {artifact.name!r}; expected {artifact.version}."
+            " Delete it and run the workflow again."
+        )
+    _check(schema, path, artifact)
+    try:
+        return pq.read_table(
+            path,
+            columns=None if columns is None else list(columns),
+            filters=filters,
+            page_checksum_verification=True,
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def gather_tables(parts: Sequence[Path], path: Path, artifact: Artifact) -> None:
+    """Write the rows of several tables of one kind as one, sorted.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Files to gather, at least one.
+    path : Path
+        Target file.
+    artifact : Artifact
+        What they are.
+    """
+    tables = [read_table(part, artifact) for part in parts]
+    digests = sorted({metadata_of(table.schema).get("config", "") for table in tables})
+    provenance = inherit(*tables, config="+".join(digests))
+    gathered = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    write_table(gathered, path, artifact, provenance)
+
+
+def read_schema(path: Path) -> tuple[str | None, pa.Schema]:
+    """Kind of table and schema of a Parquet file.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is missing or no readable Parquet.
+    """
+    if not path.is_file():
+        raise SaeflowError(f"{path} does not exist; expected a Parquet file there.")
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+    return metadata_of(schema).get("artifact"), schema
+
+
+def known_artifact(kind: str | None) -> Artifact | None:
+    """Artifact behind the kind that a file names, if there is one."""
+    return ARTIFACTS.get(kind or "")
+
+
+def _unreadable(path: Path, error: BaseException) -> SaeflowError:
+    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason given"
+    return SaeflowError(
+        f"{path} cannot be read as Parquet ({reason}); it is truncated, corrupt or something else. "
+        f"Delete it and run the workflow again: snakemake --cores all"
+    )
+
+
+def _from_columns(columns: Mapping[str, Any], path: Path, artifact: Artifact) -> pa.Table:
+    arrays, fields = [], []
+    for column in artifact.columns:
+        if column.name not in columns:
+            raise SaeflowError(f"{path}: column {column.name!r} of {artifact.name!r} is missing.")
+        values = columns[column.name]
+        if not isinstance(values, pa.Array | pa.ChunkedArray):
+            try:
+                values = pa.array(values, column.type, from_pandas=True)
+            except (pa.ArrowException, TypeError, OverflowError) as error:
+                raise SaeflowError(
+                    f"{path}: column {column.name!r} of {artifact.name!r} holds what is no "
+                    f"{column.type}: {error}."
+                ) from None
+        arrays.append(values)
+        fields.append(pa.field(column.name, values.type, column.nullable))
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _conform(table: pa.Table, path: Path, artifact: Artifact) -> pa.Table:
+    unknown = set(table.column_names) - set(artifact.column_names())
+    if unknown:
+        raise SaeflowError(f"{path}: {sorted(unknown)[0]!r} is no column of {artifact.name!r}.")
+    missing = set(artifact.column_names()) - set(table.column_names)
+    if missing:
+        raise SaeflowError(f"{path}: column {sorted(missing)[0]!r} of {artifact.name!r} is missing.")
+    table = table.select(artifact.column_names())
+    for column in artifact.columns:
+        if not column.nullable and table[column.name].null_count:
+            raise SaeflowError(
+                f"{path}: column {column.name!r} of {artifact.name!r} holds a missing value; "
+                "expected none."
+            )
+    try:
+        return table.cast(artifact.schema())
+    except (pa.ArrowException, ValueError) as error:
+        raise SaeflowError(f"{path} does not fit {artifact.name!r}: {error}.") from None
+
+
+def _check(schema: pa.Schema, path: Path, artifact: Artifact) -> None:
+    for column in artifact.columns:
+        index = schema.get_field_index(column.name)
+        if index < 0:
+            raise SaeflowError(f"{path} has no column {column.name!r}; {artifact.name!r} has one.")
+        found = schema.field(index).type
+        if found != column.type:
+            raise SaeflowError(
+                f"{path}: column {column.name!r} is {found}; {artifact.name!r} expects {column.type}."
+            )

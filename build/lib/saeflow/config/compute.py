@@ -1,0 +1,15 @@
+"""How the numbers are computed, as far as it changes their bytes."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from saeflow.config.base import Block
+
+
+class ComputeSettings(Block):
+    """Numeric settings shared by all jobs; where and how big to run belongs in a profile."""
+
+    threads: int = Field(
+        2, ge=1, le=256, description="CPU threads of numeric jobs; another count changes last bits."
+    )

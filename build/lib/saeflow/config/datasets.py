@@ -1,0 +1,115 @@
+"""Data sets of word problems (methods/1, sections 2.1 and 2.3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from saeflow.config.base import Block
+
+
+class SubsetSettings(Block):
+    """Which of the loaded problems a study analyses."""
+
+    kind: Literal["all", "first", "random", "published"] = Field(
+        "all",
+        description="all; the first n of the file; a seeded random n; or the study's rule: the "
+        "first n problem ids in lexicographic order (train_0, train_1, train_10, ...).",
+    )
+    n: int | None = Field(None, ge=1, description="How many; not given for 'all'.")
+    seed: int = Field(0, description="Seed of 'random'.")
+
+    @model_validator(mode="after")
+    def _count_fits_kind(self) -> SubsetSettings:
+        if self.kind == "all" and self.n is not None:
+            raise ValueError("n is given, but kind 'all' takes every problem; leave n out")
+        if self.kind != "all" and self.n is None:
+            raise ValueError(f"n is missing; kind {self.kind!r} needs the number of problems")
+        return self
+
+
+class SplitSettings(Block):
+    """Which problems the SAEs are trained on, for sources that bring no split of their own."""
+
+    train_share: float = Field(
+        0.8, gt=0, lt=1, description="Share of problems whose activations train the SAEs."
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of the permutation (published: 42).")
+
+
+class _FileSource(Block):
+    id_prefix: str = Field(
+        "", description="Written before the running number to make a problem id, e.g. 'train_'."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Load only the first so many problems of the file; null: all."
+    )
+    split: SplitSettings = Field(
+        default_factory=SplitSettings, description="Split into train and validation problems."
+    )
+    subset: SubsetSettings = Field(
+        default_factory=SubsetSettings, description="Problems that the study analyses."
+    )
+    content_sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Expected digest of questions and answers, whatever the container; "
+        "`saeflow show problems.parquet` prints the one found.",
+    )
+
+
+class PathDataset(_FileSource):
+    """Problems from a file of one's own, in GSM8K's JSON Lines or Parquet form."""
+
+    source: Literal["path"] = Field(description="A file on this machine.")
+    path: str = Field(
+        min_length=1,
+        description="JSON Lines or Parquet with question and answer; relative to the repository.",
+    )
+
+
+class HubDataset(_FileSource):
+    """Problems from a pinned file of a Hugging Face data set."""
+
+    source: Literal["hub"] = Field(description="A file on the Hugging Face hub.")
+    repo: str = Field("openai/gsm8k", description="Data set repository.")
+    revision: str = Field(
+        "740312add88f781978c0658806c59bc2815b9866",
+        min_length=1,
+        description="Commit of the repository; a branch name would not be reproducible.",
+    )
+    file: str = Field(
+        "main/train-00000-of-00001.parquet", description="File inside the repository."
+    )
+
+
+class GeneratedDataset(Block):
+    """Problems from our own generator, in GSM8K's format; offline and deterministic."""
+
+    source: Literal["generated"] = Field(description="The bundled generator.")
+    n_train: int = Field(1600, ge=0, description="Problems whose activations train the SAEs.")
+    n_validation: int = Field(400, ge=0, description="Problems that no SAE is trained on.")
+    seed: int = Field(0, description="Seed of the generator.")
+    max_number: int = Field(200, ge=20, description="Largest operand or result.")
+    step_weights: tuple[float, float, float, float] = Field(
+        (1, 1, 1, 1), description="Relative frequency of one, two, three and four steps."
+    )
+    decimal_share: float = Field(0.2, ge=0, le=1, description="Share of problems with decimals.")
+    id_prefix: str = Field("generated_", description="Written before the running number.")
+    subset: SubsetSettings = Field(
+        default_factory=SubsetSettings, description="Problems that the study analyses."
+    )
+
+    @model_validator(mode="after")
+    def _some_problem(self) -> GeneratedDataset:
+        if self.n_train + self.n_validation == 0:
+            raise ValueError("n_train and n_validation are both 0; at least one must be positive")
+        if min(self.step_weights) < 0 or sum(self.step_weights) == 0:
+            raise ValueError("step_weights must be non-negative and not all zero")
+        return self
+
+
+DatasetSettings = Annotated[
+    GeneratedDataset | PathDataset | HubDataset, Field(discriminator="source")
+]

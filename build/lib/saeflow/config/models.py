@@ -1,0 +1,106 @@
+"""Language models under study (design, sections 6 and 10; methods/0)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from saeflow.config.base import Block, Name
+
+
+class ThoughtSettings(Block):
+    """How a CODI model thinks and answers (methods/0, section 1.2)."""
+
+    latents: int = Field(6, ge=1, le=64, description="Latent thoughts between question and answer.")
+    max_new_tokens: int = Field(16, ge=1, le=1024, description="Longest greedy answer, in tokens.")
+
+
+class _Model(Block):
+    thoughts: ThoughtSettings = Field(
+        default_factory=ThoughtSettings, description="Latent thoughts and answer."
+    )
+    batch_size: int = Field(64, ge=1, description="Questions per forward pass.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision of the weights and of the forward pass."
+    )
+    capture_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision of the captured activations on disk."
+    )
+
+
+class FreshModel(_Model):
+    """A model with fresh weights from a seed: nothing to find, which is the point of a control."""
+
+    weights: Literal["fresh"] = Field(description="Fresh weights from a seed.")
+    family: Literal["llama", "gpt2"] = Field(description="Architecture.")
+    hidden_size: int = Field(128, ge=2, description="Width of the residual stream, d_in.")
+    num_hidden_layers: int = Field(4, ge=1, description="Number of blocks.")
+    num_attention_heads: int = Field(4, ge=1, description="Query heads.")
+    num_key_value_heads: int = Field(2, ge=1, description="Key and value heads (llama only).")
+    intermediate_size: int = Field(256, ge=1, description="Width of the MLP.")
+    max_position_embeddings: int = Field(2048, ge=16, description="Longest input, in tokens.")
+    projection_size: int = Field(128, ge=1, description="Width inside the thought projection.")
+    seed: int = Field(0, description="Seed of the weights.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> FreshModel:
+        heads, pairs = self.num_attention_heads, self.num_key_value_heads
+        if self.hidden_size % heads or (self.hidden_size // heads) % 2:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be an even multiple of "
+                f"num_attention_heads {heads}"
+            )
+        if self.family == "llama" and heads % pairs:
+            raise ValueError(
+                f"num_attention_heads {heads} must be a multiple of num_key_value_heads {pairs}"
+            )
+        return self
+
+
+class PathModel(_Model):
+    """A causal language model in a Hugging Face directory, with CODI's projection beside it."""
+
+    weights: Literal["path"] = Field(description="A directory on this machine.")
+    path: str = Field(min_length=1, description="The directory; relative to the repository.")
+
+
+class HubModel(_Model):
+    """A causal language model on the Hugging Face hub, with CODI's projection beside it."""
+
+    weights: Literal["hub"] = Field(description="The Hugging Face hub.")
+    repo: str = Field(min_length=1, description="Model repository.")
+    revision: str = Field(min_length=1, description="Commit of the repository.")
+
+
+class UntrainedControl(Block):
+    """The architecture and tokenizer of another model with fresh weights (design, section 6)."""
+
+    of: Name = Field(description="Name of the model whose shape is taken.")
+    weights: Literal["fresh"] = Field(description="Fresh weights from a seed.")
+    seed: int = Field(0, description="Seed of the weights.")
+
+
+RunnableModel = FreshModel | PathModel | HubModel
+
+
+class ModelSpec(Block):
+    """Everything a model job reads, as a rule passes it on."""
+
+    model: Annotated[RunnableModel, Field(discriminator="weights")]
+    control: UntrainedControl | None
+    threads: int
+
+
+def _kind(value: Any) -> str | None:
+    get = value.get if isinstance(value, dict) else lambda key: getattr(value, key, None)
+    return "control" if get("of") is not None else get("weights")
+
+
+ModelSettings = Annotated[
+    Annotated[FreshModel, Tag("fresh")]
+    | Annotated[PathModel, Tag("path")]
+    | Annotated[HubModel, Tag("hub")]
+    | Annotated[UntrainedControl, Tag("control")],
+    Discriminator(_kind),
+]

@@ -1,0 +1,188 @@
+"""The whole configuration and the checks that reach across its blocks (design, section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from saeflow.config.base import Block, Name
+from saeflow.config.compute import ComputeSettings
+from saeflow.config.datasets import DatasetSettings, GeneratedDataset, PathDataset
+from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.messages import first_sentence
+from saeflow.config.models import (
+    FreshModel,
+    ModelSettings,
+    PathModel,
+    RunnableModel,
+    UntrainedControl,
+)
+from saeflow.config.studies import Gsm8kRun, StudySettings
+from saeflow.errors import SaeflowError, nearest
+
+
+class Config(Block):
+    """Everything that `config.yaml` may say."""
+
+    compute: ComputeSettings = Field(
+        default_factory=ComputeSettings, description="How numbers are computed."
+    )
+    datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="Problems, by name.")
+    models: dict[Name, ModelSettings] = Field(min_length=1, description="Models, by name.")
+    dictionaries: dict[Name, DictionarySettings] = Field(
+        min_length=1, description="Recipes for SAEs, by name."
+    )
+    studies: StudySettings = Field(description="What to measure.")
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Validate a configuration.
+
+    Parameters
+    ----------
+    values : mapping
+        The merged YAML of `config.yaml`, presets and overlays.
+
+    Returns
+    -------
+    Config
+        The validated configuration.
+
+    Raises
+    ------
+    SaeflowError
+        With one plain sentence naming the key, what was found and what was expected.
+    """
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise SaeflowError(first_sentence(error, Config)) from None
+    for problem in _contradictions(config):
+        raise SaeflowError(problem)
+    return config
+
+
+def resolve_model(
+    config: Config, name: str
+) -> tuple[RunnableModel, UntrainedControl | None]:
+    """Model block behind a name, following ``of`` of a control.
+
+    Parameters
+    ----------
+    config : Config
+        The validated configuration.
+    name : str
+        Name of a model or of an untrained control.
+
+    Returns
+    -------
+    settings : FreshModel, PathModel or HubModel
+        The block that gives the architecture.
+    control : UntrainedControl or None
+        The control, if the name is one.
+    """
+    block = config.models[name]
+    if isinstance(block, UntrainedControl):
+        target = config.models[block.of]
+        assert not isinstance(target, UntrainedControl), "parse_config refuses a control of a control"
+        return target, block
+    return block, None
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    for name, block in config.models.items():
+        if isinstance(block, UntrainedControl):
+            target = config.models.get(block.of)
+            if target is None or isinstance(target, UntrainedControl):
+                known = [k for k, v in config.models.items() if not isinstance(v, UntrainedControl)]
+                yield f"models.{name}.of is {block.of!r}, which is no model{nearest(block.of, known)}"
+    for name, dictionary in config.dictionaries.items():
+        if dictionary.dataset not in config.datasets:
+            yield (
+                f"dictionaries.{name}.dataset is {dictionary.dataset!r}, which is no data set"
+                f"{nearest(dictionary.dataset, config.datasets)}"
+            )
+        dataset = config.datasets[dictionary.dataset]
+        if isinstance(dataset, GeneratedDataset) and dictionary.rows == "train" and not dataset.n_train:
+            yield (
+                f"dictionaries.{name} trains on the train problems of {dictionary.dataset!r}, "
+                "but its n_train is 0."
+            )
+    published = config.studies.gsm8k.published
+    for name, run in published.models.items():
+        yield from _run_contradictions(config, f"studies.gsm8k.published.models.{name}", name, run)
+
+
+def _run_contradictions(config: Config, key: str, model: str, run: Gsm8kRun) -> Iterator[str]:
+    if model not in config.models:
+        yield f"{key} names no model of the models block{nearest(model, config.models)}"
+    for dataset in run.datasets:
+        if dataset not in config.datasets:
+            yield f"{key}.datasets holds {dataset!r}, which is no data set{nearest(dataset, config.datasets)}"
+    settings, _ = resolve_model(config, model)
+    for name in run.dictionaries:
+        if name not in config.dictionaries:
+            yield (
+                f"{key}.dictionaries holds {name!r}, which is no dictionary"
+                f"{nearest(name, config.dictionaries)}"
+            )
+        dictionary = config.dictionaries[name]
+        last = settings.thoughts.latents
+        if max(dictionary.steps) > last:
+            yield (
+                f"dictionaries.{name}.steps holds {max(dictionary.steps)}, but model {model!r} has "
+                f"the thought steps 0 to {last}."
+            )
+        if isinstance(settings, FreshModel):
+            yield from layer_contradictions(config, model, settings.num_hidden_layers)
+            if dictionary.control == "raw_neurons" and dictionary.k > settings.hidden_size:
+                yield (
+                    f"dictionaries.{name}.k is {dictionary.k}, but raw_neurons has one latent per "
+                    f"dimension and model {model!r} has {settings.hidden_size}."
+                )
+
+
+def layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[str]:
+    """Sentences about analysed layers that a model does not have.
+
+    Parameters
+    ----------
+    config : Config
+        The validated configuration.
+    model : str
+        Name of the model.
+    n_layers : int
+        How many blocks it has.
+
+    Yields
+    ------
+    str
+        One sentence per unknown layer.
+    """
+    layers = config.studies.gsm8k.published.layers
+    for layer in () if layers == "all" else layers:
+        if not 0 <= layer < n_layers:
+            yield (
+                f"studies.gsm8k.published.layers holds {layer}, but model {model!r} has the layers "
+                f"0 to {n_layers - 1}."
+            )
+
+
+def named_paths(config: Config) -> Iterator[tuple[str, str]]:
+    """Files and directories that the configuration names.
+
+    Yields
+    ------
+    key : str
+        Dotted key, for messages.
+    path : str
+        As written.
+    """
+    for name, dataset in config.datasets.items():
+        if isinstance(dataset, PathDataset):
+            yield f"datasets.{name}.path", dataset.path
+    for name, model in config.models.items():
+        if isinstance(model, PathModel):
+            yield f"models.{name}.path", model.path

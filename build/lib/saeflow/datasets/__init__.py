@@ -1,0 +1,1 @@
+"""Problems and the tokens of their calculations; knows no model."""

@@ -1,0 +1,143 @@
+"""GSM8K's own format: one JSON object or Parquet row per problem, question and worked answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from saeflow.errors import SaeflowError
+
+CALCULATION = re.compile(r"<<(.*?)>>", re.DOTALL)
+FINAL = re.compile(r"####\s*(\S.*?)\s*$")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One word problem.
+
+    Attributes
+    ----------
+    question, answer : str
+        As in the source.
+    """
+
+    question: str
+    answer: str
+
+    @property
+    def calculations(self) -> list[str]:
+        """What stands inside ``<<...>>``, in order (methods/1, section 2.1)."""
+        return CALCULATION.findall(self.answer)
+
+    @property
+    def gold(self) -> float:
+        """Number after ``####``, thousands separators removed (methods/0, section 1.2)."""
+        match = FINAL.search(self.answer)
+        if match is None:
+            raise ValueError("the answer holds no '####' line")
+        try:
+            return float(match[1].replace(",", ""))
+        except ValueError:
+            raise ValueError(f"{match[1]!r} after '####' is no number") from None
+
+
+def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
+    """Read problems from JSON Lines or Parquet.
+
+    Parameters
+    ----------
+    path : Path
+        The file; ``.parquet`` is read as Parquet, anything else as JSON Lines.
+    limit : int, optional
+        Read only the first so many.
+
+    Returns
+    -------
+    list of Problem
+        In file order.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is missing, empty or malformed, naming the line or row.
+    """
+    if not path.is_file():
+        raise SaeflowError(f"{path} does not exist; expected a file of problems (JSONL or Parquet).")
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    problems = []
+    for where, question, answer in rows:
+        if limit is not None and len(problems) == limit:
+            break
+        problem = Problem(question, answer)
+        try:
+            problem.gold  # noqa: B018 - parsed for its error
+        except ValueError as error:
+            raise SaeflowError(f"{path}, {where}: {error}; expected '#### NUMBER'.") from None
+        problems.append(problem)
+    if not problems:
+        raise SaeflowError(f"{path} holds no problem; expected at least one.")
+    if limit is not None and len(problems) < limit:
+        raise SaeflowError(f"{path} holds {len(problems)} problems; limit asks for {limit}.")
+    return problems
+
+
+def content_digest(problems: Iterable[Problem]) -> str:
+    """SHA-256 over questions and answers, the same whatever file held them."""
+    total = hashlib.sha256()
+    for problem in problems:
+        total.update(f"{problem.question}\x1f{problem.answer}\x1e".encode())
+    return total.hexdigest()
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            where = f"line {number}"
+            if not raw.strip():
+                continue
+            try:
+                row = json.loads(raw.decode("utf-8"))
+            except UnicodeDecodeError:
+                raise SaeflowError(f"{path}, {where}: the line is not UTF-8; expected JSON.") from None
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise SaeflowError(
+                    f"{path}, {where}: the line is no JSON ({error}); it may be cut off. "
+                    'Expected {"question": ..., "answer": ...}.'
+                ) from None
+            if not isinstance(row, dict):
+                raise SaeflowError(f"{path}, {where}: found {type(row).__name__}, expected an object.")
+            yield where, *_texts(row, path, where)
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SaeflowError(f"{path} cannot be read as Parquet ({reason}).") from None
+    for name in ("question", "answer"):
+        if name not in table.column_names:
+            raise SaeflowError(
+                f"{path} has the columns {table.column_names}; expected 'question' and 'answer'."
+            )
+    for number, row in enumerate(table.select(["question", "answer"]).to_pylist(), start=1):
+        yield f"row {number}", *_texts(row, path, f"row {number}")
+
+
+def _texts(row: dict[str, object], path: Path, where: str) -> tuple[str, str]:
+    question, answer = row.get("question"), row.get("answer")
+    for name, text in (("question", question), ("answer", answer)):
+        if not isinstance(text, str) or not text.strip():
+            raise SaeflowError(f"{path}, {where}: {name!r} is {text!r}; expected a text.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise SaeflowError(f"{path}, {where}: {name!r} holds half a surrogate pair.") from None
+    return str(question), str(answer)

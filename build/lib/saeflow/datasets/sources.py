@@ -1,0 +1,174 @@
+"""Problems from any source, as the columns of `problems.parquet`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from saeflow.artifacts.catalog import COT_TOKENS, PROBLEMS
+from saeflow.config.datasets import DatasetSettings, GeneratedDataset, HubDataset, PathDataset
+from saeflow.datasets.generated import generate_problems
+from saeflow.datasets.gsm8k import Problem, content_digest, read_problems
+from saeflow.datasets.selection import analysed_mask, published_split
+from saeflow.datasets.tokens import token_rows
+from saeflow.errors import SaeflowError
+
+
+@dataclass(frozen=True)
+class LoadedProblems:
+    """A data set and what identifies it.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    revision : str
+        Digest of questions and answers.
+    """
+
+    table: pa.Table
+    revision: str
+
+
+def load_problems(settings: DatasetSettings, file: Path | None = None) -> LoadedProblems:
+    """Load a data set, split it and mark what is analysed.
+
+    Parameters
+    ----------
+    settings : DatasetSettings
+        The block of the configuration.
+    file : Path, optional
+        The file behind a `PathDataset`.
+
+    Returns
+    -------
+    LoadedProblems
+        The table and its digest.
+
+    Raises
+    ------
+    SaeflowError
+        If the source is missing, malformed or not what its checksum says.
+    """
+    held_out: list[bool | None]
+    if isinstance(settings, GeneratedDataset):
+        problems, splits, held_out = _generated(settings)
+    else:
+        problems = _from_file(settings, file)
+        splits = ["train"] * len(problems)
+        for index in published_split(len(problems), settings.split)[1]:
+            splits[index] = "validation"
+        held_out = [None] * len(problems)
+    ids = [f"{settings.id_prefix}{index}" for index in range(len(problems))]
+    table = pa.table(
+        {
+            "problem": np.arange(len(problems), dtype=np.int32),
+            "problem_id": ids,
+            "question": [problem.question for problem in problems],
+            "answer": [problem.answer for problem in problems],
+            "gold": [problem.gold for problem in problems],
+            "n_steps": pa.array([len(problem.calculations) for problem in problems], pa.int16()),
+            "split": splits,
+            "analysed": analysed_mask(ids, settings.subset),
+            "held_out_pair": pa.array(held_out, pa.bool_()),
+        }
+    )
+    return LoadedProblems(table.select(PROBLEMS.column_names()), content_digest(problems))
+
+
+def cot_token_table(problems: pa.Table) -> pa.Table:
+    """Tokens in the calculations of the analysed problems, one row per occurrence.
+
+    Parameters
+    ----------
+    problems : pyarrow.Table
+        As `load_problems` gives it.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.COT_TOKENS`.
+
+    Raises
+    ------
+    SaeflowError
+        If no analysed problem holds a calculation.
+    """
+    rows = [
+        (number, *row)
+        for number, question, answer, analysed in zip(
+            *(problems[name].to_pylist() for name in ("problem", "question", "answer", "analysed")),
+            strict=True,
+        )
+        if analysed
+        for row in token_rows(Problem(question, answer).calculations)
+    ]
+    if not rows:
+        raise SaeflowError("no analysed problem holds a <<...>> calculation; expected some.")
+    columns = list(zip(*rows, strict=True))
+    return pa.table(
+        [pa.array(values, column.type) for values, column in zip(columns, COT_TOKENS.columns, strict=True)],
+        schema=COT_TOKENS.schema(),
+    )
+
+
+def _generated(settings: GeneratedDataset) -> tuple[list[Problem], list[str], list[bool | None]]:
+    try:
+        made = generate_problems(
+            n_train=settings.n_train,
+            n_validation=settings.n_validation,
+            seed=settings.seed,
+            max_number=settings.max_number,
+            step_weights=settings.step_weights,
+            decimal_share=settings.decimal_share,
+        )
+    except ValueError as error:
+        raise SaeflowError(f"the problem generator stopped: {error}") from None
+    problems = [Problem(each.question, each.answer) for each in made]
+    return problems, [each.split for each in made], [each.held_out_pair for each in made]
+
+
+def _from_file(settings: PathDataset | HubDataset, file: Path | None) -> list[Problem]:
+    if isinstance(settings, HubDataset):
+        file = download(settings)
+        where = f"{settings.repo}@{settings.revision}/{settings.file}"
+    else:
+        file = file or Path(settings.path)
+        where = settings.path
+    problems = read_problems(file, settings.limit)
+    found = content_digest(problems)
+    if settings.content_sha256 and found != settings.content_sha256:
+        raise SaeflowError(
+            f"{where} has the content digest {found}; content_sha256 expects "
+            f"{settings.content_sha256}."
+        )
+    return problems
+
+
+def download(settings: HubDataset) -> Path:
+    """Fetch a file of a data set through huggingface_hub, so that its cache and offline mode work.
+
+    Raises
+    ------
+    SaeflowError
+        If the hub cannot be reached and the cache does not hold the file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    where = f"{settings.repo}@{settings.revision}, file {settings.file}"
+    try:
+        return Path(
+            hf_hub_download(
+                settings.repo, settings.file, revision=settings.revision, repo_type="dataset"
+            )
+        )
+    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason"
+        raise SaeflowError(
+            f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: {reason}). "
+            "Without a network, download it elsewhere and use source: path with path: FILE."
+        ) from None

@@ -1,0 +1,57 @@
+"""Where tensors live: resolved inside the job, never while the DAG is built (design, section 5)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from saeflow.errors import SaeflowError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device() -> torch.device:
+    """Device of this job: what ``SAEFLOW_DEVICE`` names, else CUDA if visible, else the CPU.
+
+    Raises
+    ------
+    SaeflowError
+        If ``SAEFLOW_DEVICE`` names a device that this machine lacks.
+    """
+    import torch
+
+    wanted = os.environ.get("SAEFLOW_DEVICE", "").strip().lower()
+    if not wanted:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise SaeflowError(
+            f"SAEFLOW_DEVICE is {wanted!r}; expected 'cpu', 'cuda' or 'cuda:N'."
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SaeflowError(
+            f"SAEFLOW_DEVICE is {wanted!r}, but torch sees {torch.cuda.device_count()} CUDA "
+            "devices on this machine."
+        )
+    return device
+
+
+def set_threads(threads: int) -> None:
+    """Fix the number of CPU threads torch uses, which decides the last bits of a result.
+
+    ``compute.threads`` of the configuration is passed here rather than the thread count that
+    Snakemake granted: ``--cores 1`` clips the latter, and the bytes must not follow it.
+
+    Parameters
+    ----------
+    threads : int
+        ``compute.threads``.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,134 @@
+"""What every workflow script needs around its one call: log, errors, and an end when orphaned."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from saeflow.errors import SaeflowError
+
+SYSTEM_ERRORS = {
+    errno.ENOSPC: "the disk is full; free some space and run the workflow again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the workflow again",
+    errno.EROFS: "the file system is read-only; choose another folder with snakemake -d",
+    errno.EACCES: "permission is denied; check who owns the folder",
+    errno.EPERM: "permission is denied; check who owns the folder",
+}
+WATCH_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Run the body of a workflow script.
+
+    Sends the log to the rule's log file, tells users' errors in one sentence and others with a
+    traceback, exits with a non-zero code after either, and ends the process when the Snakemake
+    that started it is gone, so that no orphan writes into a later run.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object that Snakemake gives to a script; only its ``log`` is used.
+
+    Yields
+    ------
+    logging.Logger
+        The log.
+    """
+    log = _start_log(Path(snakemake.log[0]) if snakemake.log else None)
+    _end_with_parent()
+    try:
+        yield log
+    except SaeflowError as error:
+        _stop(log, str(error))
+    except OSError as error:
+        if error.errno not in SYSTEM_ERRORS:
+            log.error("%s", traceback.format_exc())
+            raise SystemExit(1) from None
+        _stop(log, f"{error.filename or 'a file'} cannot be written: {SYSTEM_ERRORS[error.errno]}.")
+    except MemoryError:
+        _stop(log, "memory is used up; give the job more or lower batch_size.")
+    except Exception:
+        log.error("%s", traceback.format_exc())
+        raise SystemExit(1) from None
+
+
+def run_keys(snakemake: Any) -> dict[str, str | int]:
+    """Key columns of a study's part, from the wildcards of its path."""
+    wildcards = snakemake.wildcards
+    return {
+        "dataset": wildcards.dataset,
+        "dictionary": wildcards.dictionary,
+        "seed": int(wildcards.seed),
+        "mode": "published",
+    }
+
+
+def _stop(log: logging.Logger, sentence: str) -> None:
+    log.error("error: %s", sentence)
+    raise SystemExit(1)
+
+
+def _start_log(path: Path | None) -> logging.Logger:
+    log = logging.getLogger("saeflow")
+    log.setLevel(logging.INFO)
+    log.handlers.clear()
+    log.propagate = False
+    errors = logging.StreamHandler(sys.stderr)
+    errors.setLevel(logging.ERROR)
+    log.addHandler(errors)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        log.addHandler(file)
+    return log
+
+
+def _end_with_parent() -> None:
+    """Watch the nearest ancestor that is a Snakemake and end when it does."""
+    try:
+        ancestors = psutil.Process().parents()
+        parent = next((each for each in ancestors if is_snakemake(each)), None)
+    except psutil.Error:
+        return
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=_guarded(watch), daemon=True).start()
+
+
+def _guarded(watch: Any) -> Any:
+    def run() -> None:
+        try:
+            watch()
+        except psutil.NoSuchProcess:
+            os._exit(1)
+
+    return run
+
+
+def is_snakemake(process: psutil.Process) -> bool:
+    """Whether a process is a Snakemake, however it was started."""
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    names = [Path(part).name for part in command[:4]]
+    return "snakemake" in names or command[1:3] == ["-m", "snakemake"]

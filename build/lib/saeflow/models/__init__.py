@@ -1,0 +1,1 @@
+"""Causal language models, CODI thoughts and their capture; knows no SAE."""

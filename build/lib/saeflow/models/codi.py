@@ -1,0 +1,283 @@
+"""CODI: a language model that thinks in latent steps (methods/0, sections 1.1 to 1.3).
+
+``question → s0 … s6 → answer``: step s0 reads the begin-of-thought token, steps s1 to s6 read the
+latents z0 to z5, each the projection of the step before. Unlike the original code, attention masks
+and position ids are explicit everywhere, so what a question gives does not depend on its batch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from saeflow.errors import SaeflowError
+from saeflow.models.hooks import LastPositionTap
+
+NUMBER = re.compile(r"-?\d+\.?\d*")
+
+
+@dataclass(frozen=True)
+class ThoughtTokens:
+    """Ids behind the tokenizer's own (methods/0, section 1.1).
+
+    Attributes
+    ----------
+    pad, begin, end : int
+        Padding, begin of thought (``bot``), end of thought (``eot``).
+    """
+
+    pad: int
+    begin: int
+    end: int
+
+    @classmethod
+    def after(cls, vocabulary: int) -> ThoughtTokens:
+        """Return the three ids that follow a vocabulary of the given size."""
+        return cls(pad=vocabulary, begin=vocabulary + 1, end=vocabulary + 2)
+
+
+class Projection(nn.Sequential):
+    """Last hidden state → next latent: linear, GELU, linear, layer norm.
+
+    State-dict names are those of the released checkpoints without their prefix ``prj``.
+
+    Parameters
+    ----------
+    d_in : int
+        Width of the residual stream.
+    size : int
+        Width in between.
+    """
+
+    def __init__(self, d_in: int, size: int) -> None:
+        super().__init__(
+            nn.Dropout(0.0), nn.Linear(d_in, size), nn.GELU(), nn.Linear(size, d_in)
+        )
+        self.add_module("ln", nn.LayerNorm(d_in))
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """What a batch of questions left.
+
+    Attributes
+    ----------
+    activations : dict of str to Tensor of shape (batch, steps, layers, d_in)
+        By hook (`saeflow.models.hooks.HOOKS`); steps s0 … s{latents}.
+    answers : list of str
+        Greedy answers, empty if none were asked for.
+    """
+
+    activations: dict[str, Float[Tensor, "batch steps layers d_in"]]
+    answers: list[str]
+
+
+class CodiModel:
+    """A causal language model with CODI's projection.
+
+    Parameters
+    ----------
+    language_model : transformers.PreTrainedModel
+        Llama or GPT-2 family, with embeddings for the thought tokens.
+    projection : Projection
+        Maps a last hidden state to the next latent.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its vocabulary ends before the thought tokens.
+    tokens : ThoughtTokens
+        Their ids.
+    revision : str
+        What identifies the weights; it goes into provenance.
+    """
+
+    def __init__(
+        self,
+        language_model: PreTrainedModel,
+        projection: Projection,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens: ThoughtTokens,
+        revision: str,
+    ) -> None:
+        self.language_model = language_model.eval()
+        self.projection = projection.to(language_model.dtype).eval()
+        self.tokenizer = tokenizer
+        self.tokens = tokens
+        self.revision = revision
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.device
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return int(self.language_model.config.num_hidden_layers)
+
+    def to(self, device: torch.device) -> CodiModel:
+        """Move the weights and return the model."""
+        self.language_model.to(device)  # type: ignore[arg-type]
+        self.projection.to(device)
+        return self
+
+    def question_ids(self, question: str) -> list[int]:
+        """Token ids of a question, begin-of-thought token included (methods/0, section 1.2)."""
+        text = question.strip().replace("  ", " ")
+        return [*self.tokenizer(text)["input_ids"], self.tokens.begin]
+
+    @torch.no_grad()
+    def think(
+        self, questions: list[str], *, latents: int, max_new_tokens: int = 0, left_pad: bool = True
+    ) -> Thoughts:
+        """Think about a batch of questions and, if asked, answer them.
+
+        Parameters
+        ----------
+        questions : list of str
+            Plain questions, no template.
+        latents : int
+            Latent thoughts; there are ``latents + 1`` steps.
+        max_new_tokens : int
+            Longest greedy answer; 0 for none.
+        left_pad : bool
+            On which side shorter questions are padded; the result does not depend on it.
+
+        Returns
+        -------
+        Thoughts
+            Activations at every hook, layer and step, and the answers.
+
+        Raises
+        ------
+        SaeflowError
+            If a question, its thoughts and its answer do not fit the model's positions.
+        """
+        rows = [self.question_ids(question) for question in questions]
+        self._check_length(rows, latents + 1 + max_new_tokens)
+        ids, mask = self._pad(rows, left_pad)
+        reader = _Reader(self.language_model, mask)
+        steps: list[dict[str, Tensor]] = []
+        with LastPositionTap(self.language_model) as tap:
+            if left_pad:
+                hidden = reader.read(self.language_model.get_input_embeddings()(ids))
+            else:
+                hidden = self._read_right_padded(reader, tap, ids, mask.sum(1) - 1)
+            steps.append(tap.take())
+            for _ in range(latents):
+                hidden = reader.read(self.projection(hidden)[:, None])
+                steps.append(tap.take())
+        activations = {
+            hook: torch.stack([step[hook] for step in steps], dim=1) for hook in steps[0]
+        }
+        answers = self._answer(reader, len(rows), max_new_tokens) if max_new_tokens else []
+        return Thoughts(activations, answers)
+
+    def _read_right_padded(
+        self,
+        reader: _Reader,
+        tap: LastPositionTap,
+        ids: Int[Tensor, "batch length"],
+        last: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch d_in"]:
+        """Read right-padded questions but for their begin token, then that token for all at once."""
+        embed = self.language_model.get_input_embeddings()
+        rows = torch.arange(len(ids), device=ids.device)
+        reader.mask[rows, last] = 0
+        reader.read(embed(ids))
+        tap.take()
+        begin = torch.full((len(ids), 1), self.tokens.begin, device=ids.device)
+        hidden: Float[Tensor, "batch d_in"] = reader.read(embed(begin))
+        return hidden
+
+    def _answer(self, reader: _Reader, batch: int, max_new_tokens: int) -> list[str]:
+        embed = self.language_model.get_input_embeddings()
+        head = self.language_model.get_output_embeddings()
+        stop = self.tokenizer.eos_token_id
+        token = torch.full((batch,), self.tokens.end, device=self.device)
+        done = torch.zeros(batch, dtype=torch.bool, device=self.device)
+        written: list[Tensor] = []
+        for _ in range(max_new_tokens):
+            hidden = reader.read(embed(token[:, None]))
+            # The original cuts the last column, which is the end-of-thought token.
+            token = head(hidden)[:, : self.tokens.end].argmax(-1)
+            token = torch.where(done, torch.full_like(token, stop), token)
+            written.append(token)
+            done = done | (token == stop)
+            if bool(done.all()):
+                break
+        rows = torch.stack(written, dim=1).tolist()
+        ours = {self.tokens.pad, self.tokens.begin, self.tokens.end}
+        return [
+            self.tokenizer.decode(_until(row, stop, ours), skip_special_tokens=True) for row in rows
+        ]
+
+    def _pad(
+        self, rows: list[list[int]], left_pad: bool
+    ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), self.tokens.pad, device=self.device)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):
+            where = slice(longest - len(row), None) if left_pad else slice(0, len(row))
+            ids[index, where] = torch.tensor(row, device=self.device)
+            mask[index, where] = 1
+        return ids, mask
+
+    def _check_length(self, rows: list[list[int]], further: int) -> None:
+        limit = int(self.language_model.config.max_position_embeddings)
+        longest = max(map(len, rows)) + further
+        if longest > limit:
+            raise SaeflowError(
+                f"a question with its thoughts and answer takes {longest} positions; the model has "
+                f"{limit}. Shorten max_new_tokens or leave the question out."
+            )
+
+
+class _Reader:
+    """One growing forward pass: cache, mask and positions of a batch."""
+
+    def __init__(self, model: PreTrainedModel, mask: Int[Tensor, "batch length"]) -> None:
+        self._base = model.base_model
+        self._cache = DynamicCache(config=model.config)
+        self.mask = mask.clone()
+        self._read = 0
+
+    def read(self, embeddings: Float[Tensor, "batch new d_in"]) -> Float[Tensor, "batch d_in"]:
+        """Read embeddings behind what was read; hidden state of the last, after the final norm."""
+        grow = self._read + embeddings.shape[1] - self.mask.shape[1]
+        if grow > 0:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), grow)], dim=1)
+        positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, self._read :]
+        output = self._base(
+            inputs_embeds=embeddings,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._read += embeddings.shape[1]
+        hidden: Float[Tensor, "batch d_in"] = output.last_hidden_state[:, -1]
+        return hidden
+
+
+def answer_number(text: str) -> float | None:
+    """Number that an answer gives: the last one, commas deleted (methods/0, section 1.2).
+
+    Returns
+    -------
+    float or None
+        None where the original counts infinity: the text holds no number.
+    """
+    found: list[str] = NUMBER.findall(text.replace(",", ""))
+    return float(found[-1]) if found else None
+
+
+def _until(row: list[int], stop: int, ours: set[int]) -> list[int]:
+    cut = row.index(stop) if stop in row else len(row)
+    return [token for token in row[:cut] if token not in ours]
+
+

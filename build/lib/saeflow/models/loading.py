@@ -1,0 +1,255 @@
+"""Causal language models from a directory, the hub or a seed (design, section 10; methods/0).
+
+A CODI directory is a Hugging Face directory with two files more: `codi.json`, which names the ids of
+the thought tokens and the width of the projection, and `codi_projection.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from saeflow.artifacts.digest import tree_digest
+from saeflow.artifacts.files import write_text
+from saeflow.config.models import (
+    FreshModel,
+    HubModel,
+    PathModel,
+    RunnableModel,
+    UntrainedControl,
+)
+from saeflow.errors import SaeflowError
+from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
+from saeflow.models.tokenizer import byte_tokenizer
+from saeflow.seeds import derive_seed
+
+CODI_FILE = "codi.json"
+PROJECTION_FILE = "codi_projection.safetensors"
+FAMILIES = ("gpt2", "llama")
+WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def load_model(
+    settings: RunnableModel,
+    control: UntrainedControl | None = None,
+    folder: Path | None = None,
+) -> CodiModel:
+    """Load the model that a block of the configuration describes.
+
+    Parameters
+    ----------
+    settings : FreshModel, PathModel or HubModel
+        Which architecture, and which weights unless a control replaces them.
+    control : UntrainedControl or None
+        Fresh weights for the same architecture.
+    folder : Path, optional
+        The directory behind a `PathModel`.
+
+    Returns
+    -------
+    CodiModel
+        On the CPU, in the block's precision.
+
+    Raises
+    ------
+    SaeflowError
+        If the directory or repository does not hold what is needed.
+    """
+    if isinstance(settings, FreshModel):
+        seed = settings.seed if control is None else control.seed
+        config = _fresh_config(settings)
+        return _fresh(config, byte_tokenizer(), settings.projection_size, seed, settings.dtype)
+    if isinstance(settings, HubModel):
+        folder = snapshot(settings)
+    folder = folder or Path(settings.path)
+    if control is not None:
+        config, tokenizer, (tokens, size) = _config(folder), _tokenizer(folder), _codi(folder)
+        return _fresh(config, tokenizer, size, control.seed, settings.dtype, tokens)
+    revision = tree_digest(folder)[:16] if isinstance(settings, PathModel) else settings.revision
+    return load_directory(folder, settings.dtype, revision)
+
+
+def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
+    """Load a CODI directory.
+
+    Raises
+    ------
+    SaeflowError
+        If a file is missing, foreign or damaged.
+    """
+    if not folder.is_dir():
+        raise SaeflowError(f"{folder} is no directory; expected a Hugging Face model directory.")
+    config = _config(folder)
+    if not any(list(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS):
+        raise SaeflowError(
+            f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
+        )
+    tokens, size = _codi(folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=getattr(torch, dtype), local_files_only=True
+        )
+        state = load_file(folder / PROJECTION_FILE)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise SaeflowError(f"{folder}: the weights cannot be read ({_first_line(error)}).") from None
+    projection = Projection(config.hidden_size, size)
+    try:
+        projection.load_state_dict(state)
+    except RuntimeError as error:
+        raise SaeflowError(
+            f"{folder / PROJECTION_FILE} does not fit a projection of {config.hidden_size} → {size} "
+            f"({_first_line(error)})."
+        ) from None
+    return CodiModel(model, projection, _tokenizer(folder), tokens, revision)
+
+
+def save_directory(model: CodiModel, folder: Path) -> None:
+    """Write a CODI directory that `load_directory` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.language_model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    size = model.projection[1].out_features
+    state = {name: value.contiguous() for name, value in model.projection.state_dict().items()}
+    save_file(state, folder / PROJECTION_FILE)
+    codi = {
+        "pad_token_id": model.tokens.pad,
+        "begin_token_id": model.tokens.begin,
+        "end_token_id": model.tokens.end,
+        "projection_size": size,
+    }
+    write_text(folder / CODI_FILE, json.dumps(codi, indent=2, sort_keys=True) + "\n")
+
+
+def snapshot(settings: HubModel) -> Path:
+    """Fetch a model through huggingface_hub, so that its cache and offline mode work.
+
+    Raises
+    ------
+    SaeflowError
+        If the hub cannot be reached and the cache does not hold the model.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                settings.repo,
+                revision=settings.revision,
+                allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt"],
+            )
+        )
+    except Exception as error:
+        # The hub's client, httpx and the operating system each bring exceptions of their own.
+        raise SaeflowError(
+            f"{settings.repo}@{settings.revision} cannot be had from the Hugging Face hub "
+            f"({type(error).__name__}: {_first_line(error)}). Without a network, download it "
+            "elsewhere and use weights: path with path: DIRECTORY."
+        ) from None
+
+
+def _fresh(
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    projection_size: int,
+    seed: int,
+    dtype: str,
+    tokens: ThoughtTokens | None = None,
+) -> CodiModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "models", "fresh"))
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        projection = Projection(config.hidden_size, projection_size)
+    tokens = tokens or ThoughtTokens.after(config.vocab_size - 3)
+    return CodiModel(model.to(getattr(torch, dtype)), projection, tokenizer, tokens, f"fresh:{seed}")
+
+
+def _fresh_config(settings: FreshModel) -> PretrainedConfig:
+    vocabulary = len(byte_tokenizer()) + 3
+    if settings.family == "gpt2":
+        return GPT2Config(
+            vocab_size=vocabulary,
+            n_positions=settings.max_position_embeddings,
+            n_embd=settings.hidden_size,
+            n_layer=settings.num_hidden_layers,
+            n_head=settings.num_attention_heads,
+            n_inner=settings.intermediate_size,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        max_position_embeddings=settings.max_position_embeddings,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.num_hidden_layers,
+        num_attention_heads=settings.num_attention_heads,
+        num_key_value_heads=settings.num_key_value_heads,
+        intermediate_size=settings.intermediate_size,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+
+
+def _config(folder: Path) -> PretrainedConfig:
+    if not (folder / "config.json").is_file():
+        raise SaeflowError(f"{folder} holds no config.json; expected a Hugging Face model directory.")
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise SaeflowError(f"{folder / 'config.json'} cannot be read ({_first_line(error)}).") from None
+    if config.model_type not in FAMILIES:
+        raise SaeflowError(
+            f"{folder / 'config.json'} names the family {config.model_type!r}; expected one of "
+            f"{', '.join(FAMILIES)}."
+        )
+    return config
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise SaeflowError(f"{folder} holds no readable tokenizer ({_first_line(error)}).") from None
+    return tokenizer
+
+
+def _codi(folder: Path) -> tuple[ThoughtTokens, int]:
+    path = folder / CODI_FILE
+    if not path.is_file() or not (folder / PROJECTION_FILE).is_file():
+        raise SaeflowError(
+            f"{folder} holds no {CODI_FILE} with {PROJECTION_FILE}; the study needs a CODI model, "
+            "which thinks in latent steps."
+        )
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        tokens = ThoughtTokens(
+            int(values["pad_token_id"]), int(values["begin_token_id"]), int(values["end_token_id"])
+        )
+        return tokens, int(values["projection_size"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SaeflowError(
+            f"{path} is malformed ({type(error).__name__}: {error}); expected pad_token_id, "
+            "begin_token_id, end_token_id and projection_size."
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,135 @@
+"""What can be checked before the DAG is built: paths, weights, layers, a writable folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from saeflow.config.datasets import PathDataset
+from saeflow.config.models import PathModel
+from saeflow.config.root import Config, layer_contradictions, named_paths, resolve_model
+from saeflow.errors import SaeflowError
+
+MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def check_paths(config: Config, root: Path) -> None:
+    """Check that what the studies read from this machine is there.
+
+    Parameters
+    ----------
+    config : Config
+        The validated configuration.
+    root : Path
+        Folder that relative paths start from.
+
+    Raises
+    ------
+    SaeflowError
+        If a path is missing, a model directory holds no weights, or a layer does not exist.
+    """
+    used = _used_keys(config)
+    for key, path in named_paths(config):
+        if key in used and not (root / path).exists():
+            raise SaeflowError(
+                f"{key} is {path!r}, which does not exist; relative paths start at {root}."
+            )
+    for name in config.studies.gsm8k.published.models:
+        settings, _ = resolve_model(config, name)
+        if isinstance(settings, PathModel):
+            folder = root / settings.path
+            _check_directory(folder, f"models.{name}.path")
+            for sentence in layer_contradictions(config, name, _layer_count(folder)):
+                raise SaeflowError(sentence)
+
+
+def check_environment(folder: Path) -> None:
+    """Check that results can be written below a folder.
+
+    Raises
+    ------
+    SaeflowError
+        If they cannot.
+    """
+    target = folder / "results"
+    target = target if target.exists() else folder
+    if not target.is_dir():
+        raise SaeflowError(f"{target} is a file; expected a folder for the results.")
+    if not os.access(target, os.W_OK | os.X_OK):
+        raise SaeflowError(
+            f"{target} is read-only; make it writable or choose another folder with snakemake -d."
+        )
+
+
+def input_files(settings: Any, root: Path) -> list[str]:
+    """Files that a block of the configuration names, relative to the working directory.
+
+    Parameters
+    ----------
+    settings : block of datasets or models
+        Only those with a path name files.
+    root : Path
+        Folder that relative paths start from.
+
+    Returns
+    -------
+    list of str
+        For a model directory, its configuration, weights and tokenizer. Relative paths, so that a
+        moved clone does not count as a change.
+    """
+    if isinstance(settings, PathDataset):
+        return [os.path.relpath(root / settings.path)]
+    if isinstance(settings, PathModel):
+        folder = root / settings.path
+        found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+        return sorted(os.path.relpath(path) for path in found)
+    return []
+
+
+def study_datasets(config: Config) -> list[str]:
+    """Names of the data sets that the studies analyse, sorted."""
+    runs = config.studies.gsm8k.published.models.values()
+    return sorted({dataset for run in runs for dataset in run.datasets})
+
+
+def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
+    """Model, dictionary and seed of every bank that the studies read."""
+    return [
+        (model, dictionary, seed)
+        for model, run in config.studies.gsm8k.published.models.items()
+        for dictionary in run.dictionaries
+        for seed in run.seeds
+    ]
+
+
+def _used_keys(config: Config) -> set[str]:
+    """Only what a study reads must exist; other named blocks may wait for their files."""
+    used = {f"datasets.{name}.path" for name in study_datasets(config)}
+    for model, dictionary, _ in study_dictionaries(config):
+        used.add(f"datasets.{config.dictionaries[dictionary].dataset}.path")
+        block = config.models[model]
+        used.add(f"models.{getattr(block, 'of', model)}.path")
+    return used
+
+
+def _check_directory(folder: Path, key: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise SaeflowError(f"{key} is {str(folder)!r}, which holds no config.json.")
+    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+        raise SaeflowError(
+            f"{key} is {str(folder)!r}, which holds no weights; expected model.safetensors or "
+            "pytorch_model.bin."
+        )
+
+
+def _layer_count(folder: Path) -> int:
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return int(values.get("num_hidden_layers", values.get("n_layer")))
+    except (ValueError, TypeError, AttributeError):
+        raise SaeflowError(
+            f"{folder / 'config.json'} names no number of layers; expected a Hugging Face model."
+        ) from None

@@ -1,0 +1,100 @@
+"""Locks that a killed run left behind, and who may clear them.
+
+Snakemake's lock names no owner. Every run therefore writes its host and process beside the lock;
+``saeflow unlock`` clears a lock only when that process is gone and no other Snakemake works here.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import psutil
+
+from saeflow.artifacts.files import write_text
+from saeflow.errors import SaeflowError
+from saeflow.jobs import is_snakemake
+
+OWNER = Path(".snakemake") / "saeflow-owner"
+LOCKS = Path(".snakemake") / "locks"
+PATIENCE_SECONDS = 10.0
+"""How long to wait for orphaned jobs, which end by themselves when their Snakemake is gone."""
+
+
+def record_owner(folder: Path) -> None:
+    """Write which process of which host runs in a folder."""
+    process = psutil.Process()
+    write_text(
+        folder / OWNER, f"{socket.gethostname()}\n{process.pid}\n{process.create_time():.2f}\n"
+    )
+
+
+def clear_stale_lock(folder: Path) -> bool:
+    """Remove Snakemake's lock of a folder if no live process owns it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the workflow ran.
+
+    Returns
+    -------
+    bool
+        Whether a lock was removed.
+
+    Raises
+    ------
+    SaeflowError
+        If a live process owns it, or one of another host may.
+    """
+    locks = sorted((folder / LOCKS).glob("*.lock"))
+    if not locks:
+        return False
+    owner = _owner(folder)
+    if owner is not None and owner[0] != socket.gethostname():
+        raise SaeflowError(
+            f"{folder} is locked by process {owner[1]} of host {owner[0]}, which cannot be seen from "
+            f"{socket.gethostname()}. If it is gone, run snakemake --unlock."
+        )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (busy := _workers(folder)) and time.monotonic() < deadline:
+        if any(is_snakemake(process) for process in busy):
+            break
+        time.sleep(0.2)
+    if busy:
+        raise SaeflowError(
+            f"{folder} is in use by process {busy[0].pid}; wait for it or stop it first."
+        )
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    return True
+
+
+def _owner(folder: Path) -> tuple[str, int] | None:
+    try:
+        host, pid, _ = (folder / OWNER).read_text(encoding="utf-8").split("\n", 2)
+        return host, int(pid)
+    except (OSError, ValueError):
+        return None
+
+
+def _workers(folder: Path) -> list[psutil.Process]:
+    """Live Snakemakes and jobs of theirs whose working directory is the folder."""
+    found = []
+    here = folder.resolve()
+    for process in psutil.process_iter():
+        try:
+            if process.pid == psutil.Process().pid or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if Path(process.cwd()).resolve() != here:
+                continue
+            if is_snakemake(process) or _is_job(process):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _is_job(process: psutil.Process) -> bool:
+    return any("/.snakemake/scripts/" in part for part in process.cmdline())

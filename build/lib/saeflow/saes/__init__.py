@@ -1,0 +1,1 @@
+"""Banks of sparse autoencoders: training, encoding, quality, files; knows no study."""

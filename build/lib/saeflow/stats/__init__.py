@@ -1,0 +1,1 @@
+"""Association tests, permutations and effect sizes on plain arrays; knows no model."""

@@ -1,0 +1,5 @@
+"""``python -m saeflow``."""
+
+from saeflow.cli import main
+
+raise SystemExit(main())

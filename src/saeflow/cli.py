@@ -1,0 +1,123 @@
+"""``saeflow``: look at artifacts, export vectors, make problems, mend a lock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import saeflow
+from saeflow.errors import SaeflowError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except SaeflowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="saeflow",
+        description="Tools around the workflow; the workflow itself is run with snakemake.",
+    )
+    parser.add_argument("--version", action="version", version=f"saeflow {saeflow.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    show = commands.add_parser("show", help="print where a Parquet file comes from, and its first rows")
+    show.add_argument("file", type=Path, help="a Parquet file of the workflow")
+    show.add_argument("--rows", type=int, default=10, help="rows to print (default: 10)")
+    show.add_argument("--json", action="store_true", help="print one JSON object instead")
+    show.set_defaults(run=_show)
+
+    export = commands.add_parser(
+        "export-vectors", help="write captured activations as lists of float32 for other tools"
+    )
+    export.add_argument("source", type=Path, help="a chunk of a capture, or a layer's folder")
+    export.add_argument("target", type=Path, help="Parquet file to write")
+    export.set_defaults(run=_export_vectors)
+
+    problems = commands.add_parser(
+        "problems", help="write generated word problems as JSON Lines, in GSM8K's format"
+    )
+    problems.add_argument("target", type=Path, help="file to write")
+    problems.add_argument("--count", type=int, default=1000, help="problems (default: 1000)")
+    problems.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
+    problems.add_argument("--split", choices=["train", "validation"], default="train")
+    problems.set_defaults(run=_problems)
+
+    unlock = commands.add_parser(
+        "unlock", help="remove the lock of a killed run if no live process owns it"
+    )
+    unlock.add_argument("folder", type=Path, nargs="?", default=Path(), help="where it ran")
+    unlock.set_defaults(run=_unlock)
+
+    schema = commands.add_parser("schema", help="regenerate what is generated from the code")
+    schema.add_argument("--check", action="store_true", help="write nothing; fail if out of date")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _show(options: argparse.Namespace) -> None:
+    from saeflow.show import describe, describe_json
+
+    if options.json:
+        print(json.dumps(describe_json(options.file, options.rows), indent=2, ensure_ascii=False))
+    else:
+        print(describe(options.file, options.rows))
+
+
+def _export_vectors(options: argparse.Namespace) -> None:
+    from saeflow.artifacts.vectors import export_vectors
+
+    rows = export_vectors(options.source, options.target)
+    print(f"{options.target}: {rows} vectors")
+
+
+def _problems(options: argparse.Namespace) -> None:
+    from saeflow.artifacts.files import write_text
+    from saeflow.datasets.generated import generate_problems, to_jsonl_line
+
+    counts = {"n_train": 0, "n_validation": 0, f"n_{options.split}": options.count}
+    try:
+        made = generate_problems(seed=options.seed, **counts)
+    except ValueError as error:
+        raise SaeflowError(str(error)) from None
+    write_text(options.target, "".join(to_jsonl_line(problem) + "\n" for problem in made))
+    print(f"{options.target}: {len(made)} problems")
+
+
+def _unlock(options: argparse.Namespace) -> None:
+    from saeflow.runlock import clear_stale_lock
+
+    if clear_stale_lock(options.folder):
+        print("removed the lock of a run that is gone")
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from saeflow.generated_files import generated_files
+
+    stale = []
+    for path, text in generated_files(ROOT).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(path)
+            if not options.check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'out of date' if options.check else 'written'}")
+    return int(bool(stale) and options.check)
