@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"saeflow {saeflow.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    show = commands.add_parser("show", help="print where a Parquet file comes from, and its first rows")
+    show = commands.add_parser(
+        "show", help="print where a Parquet file comes from, and its first rows"
+    )
     show.add_argument("file", type=Path, help="a Parquet file of the workflow")
     show.add_argument("--rows", type=int, default=10, help="rows to print (default: 10)")
     show.add_argument("--json", action="store_true", help="print one JSON object instead")

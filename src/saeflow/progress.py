@@ -37,7 +37,12 @@ def progress(
     log = logging.getLogger("saeflow")
     every = max(1, total // LINES_PER_LOOP)
     bar = tqdm(
-        items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False
+        items,
+        desc=description,
+        total=total,
+        unit=unit,
+        disable=not sys.stderr.isatty(),
+        leave=False,
     )
     for done, item in enumerate(bar, start=1):
         yield item

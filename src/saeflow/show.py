@@ -44,7 +44,8 @@ def describe(path: Path, rows: int) -> str:
     lines += [f"  {key:24} {value}" for key, value in found["provenance"].items()]
     lines += ["", "columns"]
     lines += [
-        f"  {column['name']:24} {column['type']:20} {column['about']}" for column in found["columns"]
+        f"  {column['name']:24} {column['type']:20} {column['about']}"
+        for column in found["columns"]
     ]
     lines.append("")
     with pd.option_context("display.width", 160, "display.max_columns", None):
@@ -79,7 +80,11 @@ def _first_rows(path: Path, kind: str | None, rows: int) -> list[dict[str, Any]]
         vectors = read_vectors(path)
         values = vectors.float32()[:rows]
         return [
-            {"problem": int(problem), "step": int(step), "vector": [round(float(v), 4) for v in row[:4]]}
+            {
+                "problem": int(problem),
+                "step": int(step),
+                "vector": [round(float(v), 4) for v in row[:4]],
+            }
             for problem, step, row in zip(vectors.problem, vectors.step, values, strict=False)
         ]
     try:

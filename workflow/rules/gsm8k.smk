@@ -55,7 +55,7 @@ rule permute:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.studies.gsm8k.summary"),
+        code=code_digest("saeflow.studies.gsm8k.permutations"),
         spec={
             "criteria": {
                 "association": plain(GSM8K.association),

@@ -1,26 +1,30 @@
 # Pages for people.
 
+# Relative, so that a moved clone does not count as a change, and right under snakemake -d, too.
+PAGES = os.path.relpath(ROOT / "workflow/report")
+
 
 rule report:
     input:
-        "results/report/index.html",
+        "results/report",
 
 
 rule write_report:
     input:
-        template="workflow/report/index.html.jinja",
+        template=f"{PAGES}/index.html.jinja",
+        included=[f"{PAGES}/page.css", f"{PAGES}/page.js"],
         problems=expand("results/datasets/{dataset}/problems.parquet", dataset=study_datasets(CFG)),
         banks=report_banks,
         labels=expand("results/gsm8k/{model}/labels.parquet", model=GSM8K.models),
         summaries=expand("results/gsm8k/{model}/summary.parquet", model=GSM8K.models),
     output:
-        page=report(
-            "results/report/index.html",
+        folder=report(
+            directory("results/report"),
+            htmlindex="index.html",
             caption="../report/gsm8k.rst",
             category="GSM8K",
             labels={"page": "Overview"},
         ),
-        plotly="results/report/plotly.min.js",
     log:
         "results/logs/report.log",
     benchmark:

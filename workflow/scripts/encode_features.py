@@ -15,7 +15,10 @@ with job(snakemake):
     set_threads(spec["threads"])
     capture, bank = Path(snakemake.input.capture), Path(snakemake.input.bank)
     problems = read_table(Path(snakemake.input.problems), PROBLEMS)
-    sources = [read_schema(bank / "quality.parquet")[1], read_schema(capture / "answers.parquet")[1]]
+    sources = [
+        read_schema(bank / "quality.parquet")[1],
+        read_schema(capture / "answers.parquet")[1],
+    ]
     layers = encode_layers(capture, bank, problems, spec["layer_convention"], resolve_device())
     with atomic_folder(Path(snakemake.output.features)) as folder:
         for layer, table, shape in layers:

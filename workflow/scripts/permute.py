@@ -10,7 +10,7 @@ from saeflow.config.studies import Gsm8kCriteria
 from saeflow.device import resolve_device
 from saeflow.jobs import job, run_keys
 from saeflow.studies.gsm8k.association import association_inputs
-from saeflow.studies.gsm8k.summary import permutation_table
+from saeflow.studies.gsm8k.permutations import permutation_table
 
 with job(snakemake):
     spec = snakemake.params.spec

@@ -1,11 +1,12 @@
-"""Write the report page."""
+"""Write the report."""
 
 from pathlib import Path
 
+from saeflow.artifacts.files import atomic_folder
 from saeflow.jobs import job
 from saeflow.report.page import write_report
 
-with job(snakemake):
+with job(snakemake), atomic_folder(Path(snakemake.output.folder)) as folder:
     write_report(
         template=Path(snakemake.input.template),
         problems=[Path(path) for path in snakemake.input.problems],
@@ -13,6 +14,5 @@ with job(snakemake):
         labels=[Path(path) for path in snakemake.input.labels],
         summaries=[Path(path) for path in snakemake.input.summaries],
         spec=snakemake.params.spec,
-        page=Path(snakemake.output.page),
-        plotly=Path(snakemake.output.plotly),
+        folder=folder,
     )

@@ -76,7 +76,9 @@ ANSWERS = Artifact(
     (
         Column("problem", INDEX, "Running number of the problem in the data set."),
         Column("text", TEXT, "Decoded answer."),
-        Column("predicted", REAL, "Last number of the answer; null if it holds none.", nullable=True),
+        Column(
+            "predicted", REAL, "Last number of the answer; null if it holds none.", nullable=True
+        ),
         Column("gold", REAL, "Number after #### in the problem."),
         Column("correct", pa.bool_(), "Whether the two are equal as floats."),
     ),

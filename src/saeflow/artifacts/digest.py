@@ -103,7 +103,9 @@ def _imports(name: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             candidates = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.ImportFrom):
-            raise ModuleNotFoundError(f"{name} uses a relative import, which code_digest cannot see")
+            raise ModuleNotFoundError(
+                f"{name} uses a relative import, which code_digest cannot see"
+            )
         else:
             continue
         for candidate in candidates:

@@ -75,5 +75,11 @@ def read_features(folder: Path, layers: Sequence[int] | str) -> Iterator[LayerTa
             )
         table = read_table(found[layer], FEATURES)
         shape = metadata_of(table.schema)
-        steps = tuple(int(step) for step in shape["steps"].split(","))
-        yield LayerTable(layer, steps, int(shape["d_sae"]), table)
+        try:
+            steps, d_sae = tuple(map(int, shape["steps"].split(","))), int(shape["d_sae"])
+        except (KeyError, ValueError):
+            raise SaeflowError(
+                f"{found[layer]} does not say the steps and d_sae of its bank. Delete it and run the "
+                "workflow again."
+            ) from None
+        yield LayerTable(layer, steps, d_sae, table)

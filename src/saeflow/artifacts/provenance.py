@@ -56,10 +56,11 @@ class Provenance:
 
 def metadata_of(schema: pa.Schema) -> dict[str, str]:
     """Provenance of a file, without the prefix, sorted by key."""
+    start = PREFIX.encode()
     return {
-        key.decode().removeprefix(PREFIX): value.decode()
+        key.removeprefix(start).decode(errors="replace"): value.decode(errors="replace")
         for key, value in sorted((schema.metadata or {}).items())
-        if key.decode().startswith(PREFIX)
+        if key.startswith(start)
     }
 
 
@@ -91,9 +92,9 @@ def inherit(
     for source in sources:
         schema = source.schema if isinstance(source, pa.Table) else source
         merged = {**metadata_of(schema), **merged}
-    inherited = {
-        key.removeprefix("version.") for key in merged if key.startswith("version.")
-    } - {saeflow.__name__}
+    inherited = {key.removeprefix("version.") for key in merged if key.startswith("version.")} - {
+        saeflow.__name__
+    }
     return Provenance(
         config=config or merged.get("config", ""),
         seed=seed if seed is not None else _integer(merged.get("seed")),

@@ -17,6 +17,8 @@ from saeflow.errors import SaeflowError
 
 ROW_GROUP = 65_536
 """Rows per row group, fixed so that equal tables are equal bytes."""
+DAMAGED = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises on a damaged file; damaged names are no UTF-8, hence ValueError."""
 
 
 def write_table(
@@ -98,14 +100,20 @@ def read_table(
         )
     _check(schema, path, artifact)
     try:
-        return pq.read_table(
+        table = pq.read_table(
             path,
             columns=None if columns is None else list(columns),
             filters=filters,
             page_checksum_verification=True,
         )
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+        if filters is None:
+            check_whole(table, path)
+    except DAMAGED as error:
+        raise unreadable(path, error) from None
+    for column in artifact.columns:
+        if column.name in table.column_names and not column.nullable:
+            _refuse_nulls(table, column.name, path, artifact)
+    return table
 
 
 def gather_tables(parts: Sequence[Path], path: Path, artifact: Artifact) -> None:
@@ -139,8 +147,8 @@ def read_schema(path: Path) -> tuple[str | None, pa.Schema]:
         raise SaeflowError(f"{path} does not exist; expected a Parquet file there.")
     try:
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+    except DAMAGED as error:
+        raise unreadable(path, error) from None
     return metadata_of(schema).get("artifact"), schema
 
 
@@ -149,11 +157,29 @@ def known_artifact(kind: str | None) -> Artifact | None:
     return ARTIFACTS.get(kind or "")
 
 
-def _unreadable(path: Path, error: BaseException) -> SaeflowError:
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason given"
+def check_whole(table: pa.Table, path: Path) -> None:
+    """Hold the rows that were read against the number that the file promises.
+
+    Page checksums cover the data but not the footer, which says how many rows a row group has.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    promised = pq.read_metadata(path).num_rows
+    if len(table) != promised:
+        raise ValueError(f"{len(table)} of {promised} rows")
+
+
+def unreadable(path: Path, error: BaseException, delete: str = "it") -> SaeflowError:
+    """Sentence about a file that pyarrow cannot read."""
+    reason = (
+        str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason given"
+    )
     return SaeflowError(
         f"{path} cannot be read as Parquet ({reason}); it is truncated, corrupt or something else. "
-        f"Delete it and run the workflow again: snakemake --cores all"
+        f"Delete {delete} and run the workflow again: snakemake --cores all"
     )
 
 
@@ -182,18 +208,24 @@ def _conform(table: pa.Table, path: Path, artifact: Artifact) -> pa.Table:
         raise SaeflowError(f"{path}: {sorted(unknown)[0]!r} is no column of {artifact.name!r}.")
     missing = set(artifact.column_names()) - set(table.column_names)
     if missing:
-        raise SaeflowError(f"{path}: column {sorted(missing)[0]!r} of {artifact.name!r} is missing.")
+        raise SaeflowError(
+            f"{path}: column {sorted(missing)[0]!r} of {artifact.name!r} is missing."
+        )
     table = table.select(artifact.column_names())
     for column in artifact.columns:
-        if not column.nullable and table[column.name].null_count:
-            raise SaeflowError(
-                f"{path}: column {column.name!r} of {artifact.name!r} holds a missing value; "
-                "expected none."
-            )
+        if not column.nullable:
+            _refuse_nulls(table, column.name, path, artifact)
     try:
         return table.cast(artifact.schema())
     except (pa.ArrowException, ValueError) as error:
         raise SaeflowError(f"{path} does not fit {artifact.name!r}: {error}.") from None
+
+
+def _refuse_nulls(table: pa.Table, name: str, path: Path, artifact: Artifact) -> None:
+    if table[name].null_count:
+        raise SaeflowError(
+            f"{path}: column {name!r} of {artifact.name!r} holds a missing value; expected none."
+        )
 
 
 def _check(schema: pa.Schema, path: Path, artifact: Artifact) -> None:

@@ -19,14 +19,14 @@ from jaxtyping import Int, Shaped
 
 from saeflow.artifacts.files import atomic_file
 from saeflow.artifacts.provenance import PREFIX, Provenance, metadata_of
-from saeflow.artifacts.tables import read_schema
+from saeflow.artifacts.tables import DAMAGED, check_whole, read_schema, unreadable
 from saeflow.errors import SaeflowError
 
 KIND = "vectors"
 VERSION = 1
 VectorDtype = Literal["float32", "bfloat16", "float16"]
 # NumPy has no bfloat16; its bits travel as unsigned integers.
-STORAGE = {
+STORAGE: dict[str, Any] = {
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
     "bfloat16": np.dtype("<u2"),
@@ -76,13 +76,11 @@ def write_vectors(vectors: Vectors, path: Path, provenance: Provenance) -> None:
     rows, width = vectors.values.shape
     storage = STORAGE[vectors.dtype]
     data = np.ascontiguousarray(vectors.values, storage)
-    cell = pa.binary(width * storage.itemsize)
+    schema = _schema(width, vectors.dtype)
+    cells = pa.Array.from_buffers(schema.field("vector").type, rows, [None, pa.py_buffer(data)])
     table = pa.table(
-        {
-            "problem": pa.array(vectors.problem, pa.int32()),
-            "step": pa.array(vectors.step, pa.int16()),
-            "vector": pa.Array.from_buffers(cell, rows, [None, pa.py_buffer(data)]),
-        },
+        [pa.array(vectors.problem, pa.int32()), pa.array(vectors.step, pa.int16()), cells],
+        schema=schema,
     )
     metadata = {
         f"{PREFIX}artifact": KIND,
@@ -117,17 +115,21 @@ def read_vectors(path: Path) -> Vectors:
     dtype: Any = metadata.get("vector_dtype")
     if dtype not in get_args(VectorDtype):
         raise SaeflowError(f"{path} holds vectors of {dtype!r}; expected one of {list(STORAGE)}.")
-    width = int(metadata.get("vector_width", 0))
-    cell = schema.field("vector").type
-    if cell != pa.binary(width * STORAGE[dtype].itemsize):
-        raise SaeflowError(f"{path} holds cells of {cell}; its metadata say {width} x {dtype}.")
+    said = metadata.get("vector_width", "")
+    width = int(said) if said.isdecimal() else 0
+    expected = _schema(width, dtype)
+    if not schema.equals(expected):
+        raise SaeflowError(
+            f"{path} holds the columns {dict(zip(schema.names, map(str, schema.types), strict=True))}; "
+            f"its metadata say {said!r} x {dtype}."
+        )
     try:
         table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise SaeflowError(
-            f"{path} cannot be read as Parquet ({error}); it is truncated or corrupt. Delete the "
-            "folder of this capture and run the workflow again: snakemake --cores all"
-        ) from None
+        check_whole(table, path)
+        if any(column.null_count for column in table.columns):
+            raise ValueError("a value is missing")
+    except DAMAGED as error:
+        raise unreadable(path, error, "the folder of this capture") from None
     column = table["vector"].combine_chunks()
     array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     values = np.frombuffer(array.buffers()[1], STORAGE[dtype], count=len(array) * width)
@@ -137,6 +139,11 @@ def read_vectors(path: Path) -> Vectors:
         values=values.reshape(len(array), width),
         dtype=dtype,
     )
+
+
+def _schema(width: int, dtype: VectorDtype) -> pa.Schema:
+    cell = pa.binary(width * STORAGE[dtype].itemsize)
+    return pa.schema([("problem", pa.int32()), ("step", pa.int16()), ("vector", cell)])
 
 
 def to_lists(vectors: Vectors) -> pa.Table:

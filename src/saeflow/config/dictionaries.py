@@ -34,12 +34,14 @@ class DictionarySettings(Block):
     )
     d_sae: int | None = Field(512, ge=1, description="Latents per SAE; null for raw_neurons.")
     k: int = Field(100, ge=1, description="Active latents per activation.")
-    layer_convention: Literal["block_output", "hidden_states_after", "hidden_states_before"] = Field(
-        "block_output",
-        description="What 'layer l' means. block_output: output of block l before the final norm. "
-        "hidden_states_after: the Llama study's, hidden_states[l+1], so the last layer is normed. "
-        "hidden_states_before: the GPT-2 study's, hidden_states[l], so layer 0 is the embedding "
-        "and the last block is missing.",
+    layer_convention: Literal["block_output", "hidden_states_after", "hidden_states_before"] = (
+        Field(
+            "block_output",
+            description="What 'layer l' means. block_output: output of block l before the final norm. "
+            "hidden_states_after: the Llama study's, hidden_states[l+1], so the last layer is normed. "
+            "hidden_states_before: the GPT-2 study's, hidden_states[l], so layer 0 is the embedding "
+            "and the last block is missing.",
+        )
     )
     steps: tuple[int, ...] = Field(
         (0, 1, 2, 3, 4, 5), min_length=1, description="Thought steps s0, s1, ... with an SAE each."

@@ -32,12 +32,18 @@ def first_sentence(error: ValidationError, root: type[BaseModel]) -> str:
     details = error.errors()
     # An unknown key is usually the cause of the missing one beside it.
     details.sort(key=lambda each: each["type"] != "extra_forbidden")
-    return _sentence(details[0], root)
+    key = _path(details[0]["loc"])
+    # Each branch of a union has a finding; the one that came furthest is what was meant.
+    branches = [each for each in details if _path(each["loc"])[: len(key)] == key]
+    detail = max(branches, key=lambda each: len(_path(each["loc"])))
+    if len(branches) > 1 and detail is details[0]:
+        detail["msg"] = " or ".join(dict.fromkeys(each["msg"] for each in branches))
+    return _sentence(detail, root).replace("\n", " ")
 
 
 def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
     location = detail["loc"]
-    key = ".".join(str(part) for part in _without_tags(location)) or "the configuration"
+    key = ".".join(str(part) for part in _path(location)) or "the configuration"
     found = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
@@ -50,7 +56,10 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
             tag = context.get("tag")
             said = f"is {tag!r}" if tag else "is missing"
             wanted = "weights" if wanted == "_kind()" else wanted
-            expected = context.get("expected_tags", "'fresh', 'path', 'hub'").replace(", 'control'", "")
+            known = (
+                "'fresh', 'path', 'hub'" if wanted == "weights" else "'generated', 'path', 'hub'"
+            )
+            expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."
         case "string_pattern_mismatch" if location and location[-1] == "[key]":
             return (
@@ -59,15 +68,20 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
             )
         case _:
             message = detail["msg"].removeprefix("Value error, ")
-            return f"{key} is {found!r}: {message}." if not isinstance(found, dict) else f"{key}: {message}."
+            return (
+                f"{key} is {found!r}: {message}."
+                if not isinstance(found, dict)
+                else f"{key}: {message}."
+            )
 
 
-def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
-    """Drop the union tags that pydantic puts between a block's name and its key."""
+def _path(location: tuple[int | str, ...]) -> list[int | str]:
+    """Location without what pydantic adds: tags and branches of unions."""
     return [
         part
         for index, part in enumerate(location)
-        if not (index >= 2 and location[0] in ("models", "datasets") and index == 2 and part in TAGS)
+        if not (index == 2 and location[0] in ("models", "datasets") and part in TAGS)
+        and not (isinstance(part, str) and part.startswith(("literal[", "tuple[")))
     ]
 
 

@@ -92,9 +92,12 @@ class ModelSpec(Block):
     threads: int
 
 
-def _kind(value: Any) -> str | None:
-    get = value.get if isinstance(value, dict) else lambda key: getattr(value, key, None)
-    return "control" if get("of") is not None else get("weights")
+def _kind(value: Any) -> Any:
+    of, weights = (
+        value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+        for key in ("of", "weights")
+    )
+    return "control" if of is not None else weights
 
 
 ModelSettings = Annotated[

@@ -37,7 +37,7 @@ class Config(Block):
     studies: StudySettings = Field(description="What to measure.")
 
 
-def parse_config(values: Mapping[str, Any]) -> Config:
+def parse_config(values: Mapping[Any, Any]) -> Config:
     """Validate a configuration.
 
     Parameters
@@ -64,9 +64,7 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     return config
 
 
-def resolve_model(
-    config: Config, name: str
-) -> tuple[RunnableModel, UntrainedControl | None]:
+def resolve_model(config: Config, name: str) -> tuple[RunnableModel, UntrainedControl | None]:
     """Model block behind a name, following ``of`` of a control.
 
     Parameters
@@ -86,7 +84,9 @@ def resolve_model(
     block = config.models[name]
     if isinstance(block, UntrainedControl):
         target = config.models[block.of]
-        assert not isinstance(target, UntrainedControl), "parse_config refuses a control of a control"
+        assert not isinstance(target, UntrainedControl), (
+            "parse_config refuses a control of a control"
+        )
         return target, block
     return block, None
 
@@ -105,7 +105,11 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"{nearest(dictionary.dataset, config.datasets)}"
             )
         dataset = config.datasets[dictionary.dataset]
-        if isinstance(dataset, GeneratedDataset) and dictionary.rows == "train" and not dataset.n_train:
+        if (
+            isinstance(dataset, GeneratedDataset)
+            and dictionary.rows == "train"
+            and not dataset.n_train
+        ):
             yield (
                 f"dictionaries.{name} trains on the train problems of {dictionary.dataset!r}, "
                 "but its n_train is 0."

@@ -21,8 +21,8 @@ class Gsm8kRun(Block):
     def _different(cls, values: tuple[Name | int, ...]) -> tuple[Name | int, ...]:
         if len(set(values)) != len(values):
             raise ValueError(f"{list(values)} names something twice")
-        if any(isinstance(value, int) and value < 0 for value in values):
-            raise ValueError(f"{list(values)} holds a negative seed")
+        if any(isinstance(value, int) and not 0 <= value < 2**31 for value in values):
+            raise ValueError(f"{list(values)} holds a seed outside 0 to {2**31 - 1}")
         return values
 
 
@@ -34,7 +34,9 @@ class AssociationSettings(Block):
     )
     min_total: int = Field(10, ge=1, description="Tables over fewer problems are skipped.")
     p_value: float = Field(0.01, gt=0, le=1, description="Pairs need a p-value below this.")
-    min_enrichment: float = Field(2.0, ge=0, description="Pairs need an enrichment of this or more.")
+    min_enrichment: float = Field(
+        2.0, ge=0, description="Pairs need an enrichment of this or more."
+    )
     keep: int = Field(20, ge=1, description="Pairs stored per feature; all are counted.")
 
 
@@ -62,7 +64,9 @@ class Gsm8kCriteria(Block):
     association: AssociationSettings = Field(
         default_factory=AssociationSettings, description="Which pairs count."
     )
-    labels: LabelSettings = Field(default_factory=LabelSettings, description="What pairs are called.")
+    labels: LabelSettings = Field(
+        default_factory=LabelSettings, description="What pairs are called."
+    )
     permutations: PermutationSettings = Field(
         default_factory=PermutationSettings, description="The chance level."
     )
@@ -75,6 +79,15 @@ class Gsm8kPublished(Gsm8kCriteria):
     layers: Literal["all"] | tuple[int, ...] = Field(
         "all", description="Layers to analyse; the bank holds all of them."
     )
+
+    @field_validator("layers")
+    @classmethod
+    def _some_layers(cls, layers: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        if not layers:
+            raise ValueError("no layer is named; write all or a list")
+        if not isinstance(layers, str) and len(set(layers)) != len(layers):
+            raise ValueError(f"{list(layers)} names a layer twice")
+        return layers
 
 
 class Gsm8kStudy(Block):

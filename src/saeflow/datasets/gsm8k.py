@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,9 +44,12 @@ class Problem:
         if match is None:
             raise ValueError("the answer holds no '####' line")
         try:
-            return float(match[1].replace(",", ""))
+            value = float(match[1].replace(",", ""))
         except ValueError:
-            raise ValueError(f"{match[1]!r} after '####' is no number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{match[1]!r} after '####' is no number")
+        return value
 
 
 def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
@@ -69,9 +73,11 @@ def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
         If the file is missing, empty or malformed, naming the line or row.
     """
     if not path.is_file():
-        raise SaeflowError(f"{path} does not exist; expected a file of problems (JSONL or Parquet).")
+        raise SaeflowError(
+            f"{path} does not exist; expected a file of problems (JSONL or Parquet)."
+        )
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
-    problems = []
+    problems: list[Problem] = []
     for where, question, answer in rows:
         if limit is not None and len(problems) == limit:
             break
@@ -105,14 +111,18 @@ def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
             try:
                 row = json.loads(raw.decode("utf-8"))
             except UnicodeDecodeError:
-                raise SaeflowError(f"{path}, {where}: the line is not UTF-8; expected JSON.") from None
-            except (json.JSONDecodeError, RecursionError) as error:
+                raise SaeflowError(
+                    f"{path}, {where}: the line is not UTF-8; expected JSON."
+                ) from None
+            except (ValueError, RecursionError) as error:  # not only JSONDecodeError: huge numbers
                 raise SaeflowError(
                     f"{path}, {where}: the line is no JSON ({error}); it may be cut off. "
                     'Expected {"question": ..., "answer": ...}.'
                 ) from None
             if not isinstance(row, dict):
-                raise SaeflowError(f"{path}, {where}: found {type(row).__name__}, expected an object.")
+                raise SaeflowError(
+                    f"{path}, {where}: found {type(row).__name__}, expected an object."
+                )
             yield where, *_texts(row, path, where)
 
 
@@ -127,7 +137,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, str, str]]:
             raise SaeflowError(
                 f"{path} has the columns {table.column_names}; expected 'question' and 'answer'."
             )
-    for number, row in enumerate(table.select(["question", "answer"]).to_pylist(), start=1):
+    try:
+        rows = table.select(["question", "answer"]).to_pylist()
+    except ValueError as error:
+        raise SaeflowError(f"{path}: the texts are not UTF-8 ({error}).") from None
+    for number, row in enumerate(rows, start=1):
         yield f"row {number}", *_texts(row, path, f"row {number}")
 
 

@@ -110,7 +110,10 @@ def cot_token_table(problems: pa.Table) -> pa.Table:
         raise SaeflowError("no analysed problem holds a <<...>> calculation; expected some.")
     columns = list(zip(*rows, strict=True))
     return pa.table(
-        [pa.array(values, column.type) for values, column in zip(columns, COT_TOKENS.columns, strict=True)],
+        [
+            pa.array(values, column.type)
+            for values, column in zip(columns, COT_TOKENS.columns, strict=True)
+        ],
         schema=COT_TOKENS.schema(),
     )
 
@@ -167,7 +170,9 @@ def download(settings: HubDataset) -> Path:
             )
         )
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason"
+        reason = (
+            str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason"
+        )
         raise SaeflowError(
             f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: {reason}). "
             "Without a network, download it elsewhere and use source: path with path: FILE."

@@ -12,9 +12,7 @@ from saeflow.config.models import RunnableModel
 from saeflow.models.codi import CodiModel, answer_number
 
 
-def capture_chunk(
-    model: CodiModel, questions: list[str], settings: RunnableModel
-) -> ChunkCapture:
+def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableModel) -> ChunkCapture:
     """Think about a chunk of problems: every hook, layer and step in one pass.
 
     Batches hold questions of similar length, which wastes less on padding.

@@ -55,9 +55,7 @@ class Projection(nn.Sequential):
     """
 
     def __init__(self, d_in: int, size: int) -> None:
-        super().__init__(
-            nn.Dropout(0.0), nn.Linear(d_in, size), nn.GELU(), nn.Linear(size, d_in)
-        )
+        super().__init__(nn.Dropout(0.0), nn.Linear(d_in, size), nn.GELU(), nn.Linear(size, d_in))
         self.add_module("ln", nn.LayerNorm(d_in))
 
 
@@ -111,7 +109,8 @@ class CodiModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.language_model.device
+        device: torch.device = self.language_model.device
+        return device
 
     @property
     def n_layers(self) -> int:
@@ -120,7 +119,7 @@ class CodiModel:
 
     def to(self, device: torch.device) -> CodiModel:
         """Move the weights and return the model."""
-        self.language_model.to(device)  # type: ignore[arg-type]
+        self.language_model.to(device)
         self.projection.to(device)
         return self
 
@@ -279,5 +278,3 @@ def answer_number(text: str) -> float | None:
 def _until(row: list[int], stop: int, ours: set[int]) -> list[int]:
     cut = row.index(stop) if stop in row else len(row)
     return [token for token in row[:cut] if token not in ours]
-
-

@@ -76,7 +76,8 @@ def load_model(
         return _fresh(config, byte_tokenizer(), settings.projection_size, seed, settings.dtype)
     if isinstance(settings, HubModel):
         folder = snapshot(settings)
-    folder = folder or Path(settings.path)
+    elif folder is None:
+        folder = Path(settings.path)
     if control is not None:
         config, tokenizer, (tokens, size) = _config(folder), _tokenizer(folder), _codi(folder)
         return _fresh(config, tokenizer, size, control.seed, settings.dtype, tokens)
@@ -106,7 +107,9 @@ def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
         )
         state = load_file(folder / PROJECTION_FILE)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise SaeflowError(f"{folder}: the weights cannot be read ({_first_line(error)}).") from None
+        raise SaeflowError(
+            f"{folder}: the weights cannot be read ({_first_line(error)})."
+        ) from None
     projection = Projection(config.hidden_size, size)
     try:
         projection.load_state_dict(state)
@@ -150,7 +153,13 @@ def snapshot(settings: HubModel) -> Path:
             snapshot_download(
                 settings.repo,
                 revision=settings.revision,
-                allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt"],
+                allow_patterns=[
+                    "*.json",
+                    "*.safetensors",
+                    "pytorch_model*.bin",
+                    "*.model",
+                    "*.txt",
+                ],
             )
         )
     except Exception as error:
@@ -175,7 +184,9 @@ def _fresh(
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
         projection = Projection(config.hidden_size, projection_size)
     tokens = tokens or ThoughtTokens.after(config.vocab_size - 3)
-    return CodiModel(model.to(getattr(torch, dtype)), projection, tokenizer, tokens, f"fresh:{seed}")
+    return CodiModel(
+        model.to(getattr(torch, dtype)), projection, tokenizer, tokens, f"fresh:{seed}"
+    )
 
 
 def _fresh_config(settings: FreshModel) -> PretrainedConfig:
@@ -207,11 +218,15 @@ def _fresh_config(settings: FreshModel) -> PretrainedConfig:
 
 def _config(folder: Path) -> PretrainedConfig:
     if not (folder / "config.json").is_file():
-        raise SaeflowError(f"{folder} holds no config.json; expected a Hugging Face model directory.")
+        raise SaeflowError(
+            f"{folder} holds no config.json; expected a Hugging Face model directory."
+        )
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise SaeflowError(f"{folder / 'config.json'} cannot be read ({_first_line(error)}).") from None
+        raise SaeflowError(
+            f"{folder / 'config.json'} cannot be read ({_first_line(error)})."
+        ) from None
     if config.model_type not in FAMILIES:
         raise SaeflowError(
             f"{folder / 'config.json'} names the family {config.model_type!r}; expected one of "
@@ -226,7 +241,9 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise SaeflowError(f"{folder} holds no readable tokenizer ({_first_line(error)}).") from None
+        raise SaeflowError(
+            f"{folder} holds no readable tokenizer ({_first_line(error)})."
+        ) from None
     return tokenizer
 
 

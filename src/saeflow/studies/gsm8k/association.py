@@ -12,7 +12,6 @@ from jaxtyping import Bool, Int
 
 from saeflow.artifacts.features import LayerTable
 from saeflow.config.studies import AssociationSettings
-from saeflow.seeds import numpy_generator
 from saeflow.stats.contingency import Pairs, published_pairs
 
 
@@ -166,15 +165,8 @@ def rank_within(feature: Int[np.ndarray, " pairs"]) -> Int[np.ndarray, " pairs"]
     """Place of each pair among its feature's pairs, from 0, for pairs sorted by feature."""
     starts = np.flatnonzero(np.r_[True, feature[1:] != feature[:-1]]) if len(feature) else feature
     lengths = np.diff(np.r_[starts, len(feature)])
-    return np.arange(len(feature)) - np.repeat(starts, lengths)
-
-
-def permuted_rows(n_problems: int, seed: int, permutation: int) -> Int[np.ndarray, " problems"]:
-    """Order of the token rows in one joint permutation.
-
-    Whole rows move, so tokens keep occurring together; the features stay where they are.
-    """
-    return numpy_generator(seed, "gsm8k", "permutation", permutation).permutation(n_problems)
+    rank: Int[np.ndarray, " pairs"] = np.arange(len(feature)) - np.repeat(starts, lengths)
+    return rank
 
 
 def _tested_table(
@@ -212,7 +204,9 @@ def _keys(
     run: Mapping[str, object], features: LayerFeatures, columns: Int[np.ndarray, " rows"]
 ) -> dict[str, object]:
     texts = {
-        name: pa.repeat(pa.scalar(value, pa.int32() if name == "seed" else pa.string()), len(columns))
+        name: pa.repeat(
+            pa.scalar(value, pa.int32() if name == "seed" else pa.string()), len(columns)
+        )
         for name, value in run.items()
     }
     return {

@@ -70,9 +70,7 @@ def number_size(token: str) -> str:
     return "very_large"
 
 
-def label_feature(
-    tokens: Sequence[str], top_enrichment: float, settings: LabelSettings
-) -> Label:
+def label_feature(tokens: Sequence[str], top_enrichment: float, settings: LabelSettings) -> Label:
     """Name a feature from its most enriched tokens.
 
     Where the study's text is silent, two readings are ours: ``operators_{a}_{b}`` names the first
@@ -112,6 +110,14 @@ def label_feature(
     return Label(f"polysemantic_{kind}", False, "no rule for one meaning applies")
 
 
+def _shared_name(top: Sequence[str], operators: bool) -> str:
+    """Name of a feature whose top three tokens are all operators or all numbers."""
+    if operators:
+        return f"operators_{OPERATOR_NAMES[top[0]]}_{OPERATOR_NAMES[top[1]]}"
+    sizes = {number_size(token) for token in top[:3]}
+    return f"numbers_{sizes.pop()}" if len(sizes) == 1 else "numbers_mixed"
+
+
 def label_table(association: pa.Table, tested: pa.Table, settings: LabelSettings) -> pa.Table:
     """Label every feature that has a pair.
 
@@ -131,7 +137,9 @@ def label_table(association: pa.Table, tested: pa.Table, settings: LabelSettings
     keys = ["dataset", "dictionary", "seed", "mode", "layer", "step", "feature"]
     grouped = pairs.groupby(keys, sort=False)
     rows = grouped.agg(
-        tokens=("token", list), max_enrichment=("enrichment", "first"), min_p_value=("p_value", "min")
+        tokens=("token", list),
+        max_enrichment=("enrichment", "first"),
+        min_p_value=("p_value", "min"),
     ).reset_index()
     rows = rows.merge(tested.to_pandas(), on=keys, how="left", validate="one_to_one")
     labels = [

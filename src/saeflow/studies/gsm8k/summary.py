@@ -1,4 +1,4 @@
-"""Rates and counts of the study, and the same after permutations (methods/1, section 2.7)."""
+"""Rates and counts of the study, each beside its chance level (methods/1, section 2.7)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Bool, Float, Int
 
-from saeflow.config.studies import Gsm8kCriteria, LabelSettings
-from saeflow.progress import progress
-from saeflow.stats.contingency import published_pairs
-from saeflow.studies.gsm8k.association import (
-    LayerFeatures,
-    TokenMatrix,
-    permuted_rows,
-    rank_within,
-)
-from saeflow.studies.gsm8k.labels import TOP, Label, label_feature
+from saeflow.config.studies import LabelSettings
+from saeflow.studies.gsm8k.labels import Label
 
 RATES = {
     "interpretable_rate": ("n_interpretable", "n_features"),
@@ -30,6 +21,7 @@ RATES = {
     "high_enrichment_rate": ("n_high_enrichment", "n_monosemantic"),
 }
 """Rate, and the counts that it is the quotient of."""
+TYPE_METRICS = ("n_type.", "share_type.")
 
 
 class Measured(NamedTuple):
@@ -92,41 +84,6 @@ def outcome_from_tables(tested: pa.Table, labels: pa.Table) -> Outcome:
     )
 
 
-def outcome_of_layers(
-    layers: list[LayerFeatures],
-    tokens: TokenMatrix,
-    criteria: Gsm8kCriteria,
-    device: torch.device,
-) -> Outcome:
-    """Associate and label in one go, keeping only what the summary reads.
-
-    Parameters
-    ----------
-    layers : list of LayerFeatures
-        Features to test.
-    tokens : TokenMatrix
-        Tokens, permuted or not.
-    criteria : Gsm8kCriteria
-        Thresholds.
-    device : torch.device
-        Where to multiply.
-
-    Returns
-    -------
-    Outcome
-        Features in the order of `layers`, steps and index.
-    """
-    parts = [_outcome_of_layer(each, tokens, criteria, device) for each in layers]
-    return Outcome(
-        layer=np.concatenate([part.layer for part in parts]),
-        step=np.concatenate([part.step for part in parts]),
-        tested=np.concatenate([part.tested for part in parts]),
-        n_kept=np.concatenate([part.n_kept for part in parts]),
-        enrichment=np.concatenate([part.enrichment for part in parts]),
-        labels=[label for part in parts for label in part.labels],
-    )
-
-
 def measure(outcome: Outcome, naming: LabelSettings) -> list[Measured]:
     """Count and divide, over everything, by layer, by step and by site.
 
@@ -170,31 +127,6 @@ def measure(outcome: Outcome, naming: LabelSettings) -> list[Measured]:
     return rows + _types(named)
 
 
-def permutation_table(
-    layers: list[LayerFeatures],
-    tokens: TokenMatrix,
-    criteria: Gsm8kCriteria,
-    run: Mapping[str, object],
-    device: torch.device,
-) -> pa.Table:
-    """Measure again after each joint permutation of the problems' token rows.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns of `saeflow.artifacts.catalog.PERMUTATIONS`.
-    """
-    rows = []
-    count, seed = criteria.permutations.count, criteria.permutations.seed
-    for index in progress(range(count), description="permutations", total=count):
-        order = permuted_rows(len(tokens.present), seed, index)
-        permuted = TokenMatrix(tokens.tokens, tokens.present[order])
-        outcome = outcome_of_layers(layers, permuted, criteria, device)
-        measured = measure(outcome, criteria.labels)
-        rows += [{**run, **row._asdict(), "permutation": index} for row in measured]
-    return pa.Table.from_pylist(rows)
-
-
 def summary_table(
     measured: list[Measured], permuted: pa.Table, run: Mapping[str, object], permutations: int
 ) -> pa.Table:
@@ -226,9 +158,18 @@ def summary_table(
         own = places.get(place) or Measured(layer, step, metric, 0.0, 0)
         key = {**run, "layer": layer, "step": step, "metric": metric}
         rows.append(
-            {**key, "control": "none", "value": own.value, "ci_low": None, "ci_high": None,
-             "interval": "none", "n": own.n}
+            {
+                **key,
+                "control": "none",
+                "value": own.value,
+                "ci_low": None,
+                "ci_high": None,
+                "interval": "none",
+                "n": own.n,
+            }
         )
+        if metric.startswith(TYPE_METRICS):
+            bands.setdefault(place, _band([], permutations, metric))
         if place in bands:
             rows.append({**key, "control": "permuted", **bands[place]})
     return pa.Table.from_pylist(rows)
@@ -243,46 +184,20 @@ def _bands(
         found.setdefault((layer, step, metric), [])
         if value is not None:
             found[layer, step, metric].append(value)
-    bands: dict[tuple[int | None, int | None, str], dict[str, object]] = {}
-    for place, values in found.items():
-        if place[2].startswith(("n_type.", "share_type.")):
-            values += [0.0] * (permutations - len(values))
-        bands[place] = {
-            "value": float(np.mean(values)) if values else None,
-            "ci_low": min(values, default=None),
-            "ci_high": max(values, default=None),
-            "interval": "permutation_range",
-            "n": len(values),
-        }
-    return bands
+    return {place: _band(values, permutations, place[2]) for place, values in found.items()}
 
 
-def _outcome_of_layer(
-    features: LayerFeatures,
-    tokens: TokenMatrix,
-    criteria: Gsm8kCriteria,
-    device: torch.device,
-) -> Outcome:
-    pairs = published_pairs(features.active, tokens.present, criteria.association, device)
-    count = features.active.shape[1]
-    first = rank_within(pairs.feature) == 0
-    enrichment = np.zeros(count)
-    enrichment[pairs.feature[first]] = pairs.enrichment[first]
-    labels: list[Label | None] = [None] * count
-    starts = np.flatnonzero(first)
-    for start, end in zip(starts, [*starts[1:], len(pairs.feature)], strict=True):
-        top = [tokens.tokens[token] for token in pairs.label[start : min(end, start + TOP)]]
-        labels[pairs.feature[start]] = label_feature(
-            top, float(pairs.enrichment[start]), criteria.labels
-        )
-    return Outcome(
-        layer=np.full(count, features.layer),
-        step=np.repeat(features.steps, features.d_sae),
-        tested=features.active.sum(0) >= criteria.association.min_active,
-        n_kept=np.bincount(pairs.feature, minlength=count),
-        enrichment=enrichment,
-        labels=labels,
-    )
+def _band(values: list[float], permutations: int, metric: str) -> dict[str, object]:
+    if metric.startswith(TYPE_METRICS):
+        # A type is only listed where it occurs.
+        values = values + [0.0] * (permutations - len(values))
+    return {
+        "value": float(np.mean(values)) if values else None,
+        "ci_low": min(values, default=None),
+        "ci_high": max(values, default=None),
+        "interval": "permutation_range",
+        "n": len(values),
+    }
 
 
 def _groups(

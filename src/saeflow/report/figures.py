@@ -1,0 +1,189 @@
+"""Figures of the report, as plain plotly dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from saeflow.report.bands import Banded, ModelBands, Place, run_names
+
+RATES = {"interpretable_rate": "interpretable", "monosemantic_rate": "monosemantic"}
+"""Rates of the figure, one row of panels each, and what their axis says."""
+COLOURS = ("#2f7fc1", "#d9702b", "#2a9d78", "#a565c0", "#b8901f", "#c94f6d")
+"""Legible on white and on near-black; symbols differ too, so colour is never alone."""
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star")
+BAND = "47"
+"""Alpha of a band, in hexadecimal."""
+SLOT = 0.8
+"""Share of the space between two layers or steps that their runs divide among them."""
+
+
+class Point(NamedTuple):
+    """One number of a figure: where it stands, and what it is."""
+
+    x: int
+    cell: Banded
+
+
+def rates_figure(bands: ModelBands) -> dict[str, Any]:
+    """Interpretable and monosemantic rate by layer and by step, each with its own band.
+
+    Parameters
+    ----------
+    bands : ModelBands
+        Numbers of one model.
+
+    Returns
+    -------
+    dict
+        ``data`` and ``layout`` as plotly.js reads them; colours of text and grid are left to the
+        page, which knows whether it is light or dark.
+    """
+    counts = [len(places(bands, axis)) for axis in ("layer", "step")]
+    share = min(max(counts[0] / max(sum(counts), 1), 0.4), 0.7)
+    figure = make_subplots(
+        rows=len(RATES),
+        cols=2,
+        shared_xaxes="columns",
+        shared_yaxes="rows",
+        column_widths=[share, 1 - share],
+        horizontal_spacing=0.03,
+        vertical_spacing=0.06,
+    )
+    names = run_names(list(bands.runs))
+    for index, (name, cells) in enumerate(zip(names, bands.runs.values(), strict=True)):
+        offset = (index - (len(names) - 1) / 2) * SLOT / len(names)
+        for row, metric in enumerate(RATES, start=1):
+            for column, axis in enumerate(("layer", "step"), start=1):
+                points = list(_points(cells, axis, metric))
+                style = _Style(index, name, offset, SLOT / len(names), row == column == 1, axis)
+                for trace in _traces(points, style):
+                    figure.add_trace(trace, row=row, col=column)
+    _label_axes(figure, bands)
+    found = figure.to_plotly_json()
+    return {"data": found["data"], "layout": found["layout"]}
+
+
+def places(bands: ModelBands, axis: str) -> list[int]:
+    """Layers or steps that the numbers of a model are given for, sorted."""
+    other = "step" if axis == "layer" else "layer"
+    return sorted(
+        {
+            getattr(place, axis)
+            for cells in bands.runs.values()
+            for place in cells
+            if getattr(place, axis) is not None and getattr(place, other) is None
+        }
+    )
+
+
+def units(bands: ModelBands, axis: str, metric: str) -> list[int]:
+    """How many units each number of a panel is taken over, sorted."""
+    found = [
+        point.cell.n for cells in bands.runs.values() for point in _points(cells, axis, metric)
+    ]
+    return sorted(n for n in found if n is not None)
+
+
+class _Style(NamedTuple):
+    number: int
+    name: str
+    offset: float
+    width: float
+    in_legend: bool
+    axis: str
+
+
+def _points(cells: dict[Place, Banded], axis: str, metric: str) -> Iterator[Point]:
+    other = "step" if axis == "layer" else "layer"
+    found = {
+        getattr(place, axis): cell
+        for place, cell in cells.items()
+        if place.metric == metric and getattr(place, other) is None
+    }
+    for x in sorted(key for key in found if key is not None):
+        yield Point(x, found[x])
+
+
+def _traces(points: list[Point], style: _Style) -> list[Any]:
+    colour = COLOURS[style.number % len(COLOURS)]
+    symbol = SYMBOLS[style.number % len(SYMBOLS)]
+    banded = [point for point in points if point.cell.low is not None]
+    band = go.Bar(
+        x=[point.x for point in banded],
+        base=[point.cell.low for point in banded],
+        y=[_height(point.cell) for point in banded],
+        offset=style.offset - 0.42 * style.width,
+        width=0.84 * style.width,
+        marker={"color": colour + BAND, "line": {"width": 0}},
+        name=f"{style.name}: permuted, smallest to largest",
+        legendgroup=f"{style.name} permuted",
+        showlegend=style.in_legend,
+        hoverinfo="skip",
+    )
+    mean = go.Scatter(
+        x=[point.x + style.offset for point in banded],
+        y=[point.cell.mean for point in banded],
+        mode="markers",
+        marker={"symbol": "line-ew", "size": 9, "line": {"width": 2, "color": colour}},
+        legendgroup=f"{style.name} permuted",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    observed = go.Scatter(
+        x=[point.x + style.offset for point in points],
+        y=[point.cell.value for point in points],
+        mode="lines+markers",
+        line={"width": 1, "color": colour},
+        marker={"symbol": symbol, "size": 8, "color": colour},
+        name=f"{style.name}: observed",
+        legendgroup=f"{style.name} observed",
+        showlegend=style.in_legend,
+        text=[_hover(point, style) for point in points],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    return [band, mean, observed]
+
+
+def _height(cell: Banded) -> float:
+    return (cell.high or 0.0) - (cell.low or 0.0)
+
+
+def _hover(point: Point, style: _Style) -> str:
+    cell = point.cell
+    where = f"layer {point.x}" if style.axis == "layer" else f"step s{point.x}"
+    value = "not defined" if cell.value is None else f"{cell.value:.1%}"
+    value += "" if cell.n is None else f" of {cell.n:,}"
+    lines = [f"<b>{where}, {style.name}</b>", f"observed {value}"]
+    if cell.mean is not None:
+        lines.append(f"permuted {cell.mean:.1%}, from {cell.low:.1%} to {cell.high:.1%}")
+    lines.append(f"place: {cell.word}")
+    return "<br>".join(lines)
+
+
+def _label_axes(figure: Any, bands: ModelBands) -> None:
+    for column, axis in enumerate(("layer", "step"), start=1):
+        values = places(bands, axis)
+        names = [str(value) if axis == "layer" else f"s{value}" for value in values]
+        last = len(RATES)
+        figure.update_xaxes(tickvals=values, ticktext=names, col=column)
+        title = "layer (all steps)" if axis == "layer" else "thought step (all layers)"
+        figure.update_xaxes(title_text=title, row=last, col=column)
+    for row, title in enumerate(RATES.values(), start=1):
+        figure.update_yaxes(tickformat=".0%", row=row)
+        figure.update_yaxes(title_text=f"{title} rate", row=row, col=1)
+    figure.update_xaxes(zeroline=False, showgrid=False)
+    figure.update_yaxes(zeroline=False)
+    figure.update_layout(
+        template=go.layout.Template(),
+        barmode="overlay",
+        height=560,
+        margin={"l": 64, "r": 12, "t": 16, "b": 60},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        hovermode="closest",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )

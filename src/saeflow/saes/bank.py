@@ -1,0 +1,240 @@
+"""Banks: the SAEs of one model, dictionary and data set, one per site, stacked in one tensor each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeflow.errors import SaeflowError
+from saeflow.saes.selection import Architecture, active_mask
+
+
+class Site(NamedTuple):
+    """Where a bank reads activations.
+
+    Attributes
+    ----------
+    layer : int
+        Layer number, as the recipe's convention counts them.
+    step : int
+        Thought step.
+    """
+
+    layer: int
+    step: int
+
+    @property
+    def name(self) -> str:
+        """Name of the site's folder."""
+        return f"layer{self.layer}_step{self.step}"
+
+
+@runtime_checkable
+class TrainingLike(Protocol):
+    """What `Recipe.from_settings` reads of `saeflow.config.dictionaries.TrainingSettings`."""
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+
+
+@runtime_checkable
+class SettingsLike(Protocol):
+    """What `Recipe.from_settings` reads of `saeflow.config.dictionaries.DictionarySettings`.
+
+    The class itself is not imported: every rule that trains or reads a bank would then run again
+    when a description in the configuration is reworded (see `saeflow.artifacts.digest`).
+    """
+
+    @property
+    def architecture(self) -> Architecture: ...  # noqa: D102
+    @property
+    def d_sae(self) -> int | None: ...  # noqa: D102
+    @property
+    def k(self) -> int: ...  # noqa: D102
+    @property
+    def control(self) -> Literal["raw_neurons"] | None: ...  # noqa: D102
+    @property
+    def training(self) -> TrainingLike: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the SAEs of a bank select their latents and are trained.
+
+    Attributes
+    ----------
+    architecture : {"abstopk", "topk"}
+        ``abstopk`` keeps the k largest pre-activations by absolute value with their sign (the
+        published one, methods/1, 2.2); ``topk`` keeps the k largest and applies ReLU.
+    d_sae : int
+        Latents per SAE.
+    k : int
+        Latents kept per row.
+    control : {"raw_neurons"} or None
+        ``raw_neurons``: the identity in place of trained matrices.
+    epochs, batch_size : int
+        Passes over the rows, and rows per update.
+    learning_rate : float
+        Adam's learning rate.
+
+    Raises
+    ------
+    SaeflowError
+        If k does not fit d_sae.
+    """
+
+    architecture: Architecture
+    d_sae: int
+    k: int
+    control: Literal["raw_neurons"] | None = None
+    epochs: int = 25
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= self.d_sae:
+            what = "raw neurons (d_in)" if self.control == "raw_neurons" else "latents (d_sae)"
+            raise SaeflowError(
+                f"k is {self.k}, but there are {self.d_sae} {what}; expected a k from 1 to "
+                f"{self.d_sae}."
+            )
+
+    @classmethod
+    def from_settings(cls, settings: SettingsLike, d_in: int) -> Recipe:
+        """Recipe of a configured dictionary for activations of d_in dimensions.
+
+        Raises
+        ------
+        SaeflowError
+            If k does not fit the number of latents.
+        """
+        training = settings.training
+        return cls(
+            architecture=settings.architecture,
+            d_sae=d_in if settings.d_sae is None else settings.d_sae,
+            k=settings.k,
+            control=settings.control,
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+        )
+
+
+@dataclass(frozen=True)
+class Bank:
+    """SAEs of several sites, stacked along the first axis.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        How latents are selected and the SAEs were trained.
+    sites : tuple of Site
+        Order of the first axis.
+    W_enc : torch.Tensor of shape (sites, d_in, d_sae), float32
+        Encoder weights, column per latent.
+    b_enc : torch.Tensor of shape (sites, d_sae), float32
+        Encoder biases.
+    W_dec : torch.Tensor of shape (sites, d_sae, d_in), float32
+        Decoder weights, row per latent.
+    b_dec : torch.Tensor of shape (sites, d_in), float32
+        Decoder biases, in the unit of the activations.
+    """
+
+    recipe: Recipe
+    sites: tuple[Site, ...]
+    W_enc: Float[Tensor, "sites d_in d_sae"]
+    b_enc: Float[Tensor, "sites d_sae"]
+    W_dec: Float[Tensor, "sites d_sae d_in"]
+    b_dec: Float[Tensor, "sites d_in"]
+
+    @property
+    def d_in(self) -> int:
+        """Dimensions of an activation."""
+        return self.W_enc.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        """Latents per SAE."""
+        return self.W_enc.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.W_enc.device
+
+    def encode(self, x: Float[Tensor, "sites rows d_in"]) -> Float[Tensor, "sites rows d_sae"]:
+        """Values of all latents; of each row at most k differ from 0.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (sites, rows, d_in)
+            Activations, on the bank's device.
+
+        Returns
+        -------
+        torch.Tensor of shape (sites, rows, d_sae), float32
+            Signed values (abstopk) or values of 0 and more (topk).
+        """
+        pre = torch.baddbmm(self.b_enc.unsqueeze(1), x.float(), self.W_enc)
+        return pre.masked_fill_(~active_mask(pre, self.recipe.architecture, self.recipe.k), 0.0)
+
+    def decode(
+        self, features: Float[Tensor, "sites rows d_sae"]
+    ) -> Float[Tensor, "sites rows d_in"]:
+        """Reconstructed activations.
+
+        Parameters
+        ----------
+        features : torch.Tensor of shape (sites, rows, d_sae), float32
+            As `encode` returns them.
+
+        Returns
+        -------
+        torch.Tensor of shape (sites, rows, d_in), float32
+            In the unit of the activations.
+        """
+        return torch.baddbmm(self.b_dec.unsqueeze(1), features, self.W_dec)
+
+    def select(self, sites: Sequence[Site]) -> Bank:
+        """Bank of some sites, in the order asked for.
+
+        Raises
+        ------
+        SaeflowError
+            If a site is not in the bank.
+        """
+        for site in sites:
+            if site not in self.sites:
+                raise SaeflowError(
+                    f"the bank has no SAE for {site.name}; expected one of "
+                    f"{', '.join(each.name for each in self.sites)}."
+                )
+        if tuple(sites) == self.sites:
+            return self
+        index = torch.tensor([self.sites.index(site) for site in sites], device=self.device)
+        weights = (each.index_select(0, index) for each in self.weights.values())
+        return Bank(self.recipe, tuple(sites), *weights)
+
+    def to(self, device: torch.device | str) -> Bank:
+        """Bank with its weights on a device."""
+        weights = (each.to(device) for each in self.weights.values())
+        return Bank(self.recipe, self.sites, *weights)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The four weight tensors, by the names that SAELens gives them."""
+        return {
+            "W_enc": self.W_enc,
+            "b_enc": self.b_enc,
+            "W_dec": self.W_dec,
+            "b_dec": self.b_dec,
+        }

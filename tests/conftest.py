@@ -1,0 +1,41 @@
+"""Fixtures of every test, and how much hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+CHECKS = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+settings.register_profile(
+    "default",
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=CHECKS,
+)
+settings.register_profile(
+    "soak", max_examples=2000, deadline=None, database=None, suppress_health_check=CHECKS
+)
+settings.load_profile("soak" if os.environ.get("SAEFLOW_SOAK") else "default")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def gsm8k_data() -> Path:
+    """Folder of the real train.jsonl and test.jsonl; skips where it is absent."""
+    folder = DATA / "gsm8k"
+    if not (folder / "train.jsonl").is_file():
+        pytest.skip(f"{folder} is absent")
+    return folder

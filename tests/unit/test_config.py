@@ -1,0 +1,328 @@
+"""Every sentence of the configuration, and that nothing but a sentence ever comes out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saeflow.config.models import FreshModel, UntrainedControl
+from saeflow.config.root import Config, layer_contradictions, named_paths, parse_config, resolve_model
+from saeflow.errors import SaeflowError, nearest
+from tests.configs import GONE, changed, default_values, merged, read_yaml
+from tests.conftest import ROOT
+
+RUN = "studies.gsm8k.published"
+LLAMA = f"{RUN}.models.llama"
+OVERLAYS = sorted([*ROOT.glob("tests/config/*.yaml"), *ROOT.glob("workflow/presets/*.yaml")])
+FRESH = {"weights": "fresh", "family": "llama"}
+CONTROL = {"of": "llama", "weights": "fresh"}
+
+
+def sentence_of(values: Any) -> str:
+    with pytest.raises(SaeflowError) as caught:
+        parse_config(values)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text
+    return text
+
+
+def test_default_configuration_is_valid() -> None:
+    assert set(parse_config(default_values()).models) == {"llama", "gpt2"}
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_overlay_is_valid_over_the_default(path: Any) -> None:
+    parse_config(merged(default_values(), read_yaml(path)))
+
+
+def test_there_are_overlays_to_check() -> None:
+    assert {path.stem for path in OVERLAYS} >= {"smoke", "gsm8k", "gsm8k_test", "gsm8k_train"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "meant"),
+    [
+        ({"dataset": {}}, "dataset", "datasets"),
+        ({"compute.thread": 2}, "compute.thread", "threads"),
+        ({"models.llama.famly": 1}, "models.llama.famly", "family"),
+        ({"models.llama.thoughts": {"latent": 3}}, "models.llama.thoughts.latent", "latents"),
+        ({"models.c": {**CONTROL, "sede": 1}}, "models.c.sede", "seed"),
+        ({"models.p": {"weights": "path", "pth": "x"}}, "models.p.pth", "path"),
+        ({"models.h": {"weights": "hub", "rep": "x"}}, "models.h.rep", "repo"),
+        ({"datasets.generated.n_trains": 3}, "datasets.generated.n_trains", "n_train"),
+        ({"datasets.generated.subset.knd": "all"}, "datasets.generated.subset.knd", "kind"),
+        ({"datasets.p": {"source": "path", "paths": "x"}}, "datasets.p.paths", "path"),
+        ({"datasets.h": {"source": "hub", "filee": "x"}}, "datasets.h.filee", "file"),
+        (
+            {"datasets.h": {"source": "hub", "split": {"sed": 1}}},
+            "datasets.h.split.sed",
+            "seed",
+        ),
+        ({"dictionaries.llama_k100.kk": 1}, "dictionaries.llama_k100.kk", "k"),
+        (
+            {"dictionaries.llama_k100.training": {"epoch": 1}},
+            "dictionaries.llama_k100.training.epoch",
+            "epochs",
+        ),
+        ({f"{LLAMA}.seed": 1}, f"{LLAMA}.seed", "seeds"),
+        ({f"{RUN}.layer": 1}, f"{RUN}.layer", "layers"),
+        ({f"{RUN}.association.minactive": 1}, f"{RUN}.association.minactive", "min_active"),
+        ({"studies.gsm9k": {}}, "studies.gsm9k", "gsm8k"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unknown_key_names_the_nearest(change: dict[str, Any], key: str, meant: str) -> None:
+    assert sentence_of(changed(change)) == f"{key} is no known key; did you mean {meant!r}?"
+
+
+def test_unknown_key_without_a_near_one_lists_all() -> None:
+    assert sentence_of(changed({"xylophone": 1})).endswith(
+        "known are 'compute', 'datasets', 'dictionaries', 'models', 'studies'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        ({"models": GONE}, "models is missing; expected "),
+        ({"models.llama.family": GONE}, "models.llama.family is missing; expected "),
+        ({"models.p": {"weights": "path"}}, "models.p.path is missing; expected "),
+        ({"models.h": {"weights": "hub", "repo": "x"}}, "models.h.revision is missing; expected "),
+        ({"models.c": {"of": "llama"}}, "models.c.weights is missing; expected "),
+        ({"datasets.p": {"source": "path"}}, "datasets.p.path is missing; expected "),
+        ({"dictionaries.llama_k100.dataset": GONE}, "dictionaries.llama_k100.dataset is missing"),
+        ({f"{LLAMA}.datasets": GONE}, f"{LLAMA}.datasets is missing; expected "),
+        ({"models.p": {}}, "models.p.weights is missing; expected one of 'fresh', 'path', 'hub'."),
+        (
+            {"datasets.p": {}},
+            "datasets.p.source is missing; expected one of 'generated', 'path', 'hub'.",
+        ),
+    ],
+)
+def test_missing_key(change: dict[str, Any], start: str) -> None:
+    assert sentence_of(changed(change)).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        ({"compute.threads": "two"}, "compute.threads is 'two': "),
+        ({"compute.threads": 0}, "compute.threads is 0: "),
+        ({"compute": None}, "compute is None: "),
+        ({"compute": []}, "compute is []: "),
+        ({"models": []}, "models is []: "),
+        ({"models": {}}, "models: "),
+        ({"models.p": {"weights": "ptah"}}, "models.p.weights is 'ptah'; expected one of 'fresh',"),
+        ({"datasets.p": {"source": "pth"}}, "datasets.p.source is 'pth'; expected one of 'gener"),
+        ({"datasets.p": [1]}, "datasets.p is [1]: "),
+        ({"models.llama.hidden_size": 1.5}, "models.llama.hidden_size is 1.5: "),
+        ({"models.llama.dtype": "float8"}, "models.llama.dtype is 'float8': "),
+        ({"dictionaries.llama_k100.architecture": "top"}, "dictionaries.llama_k100.architecture"),
+        ({"datasets.generated.step_weights": [float("nan")] * 4}, "datasets.generated.step_weights"),
+        ({"dictionaries.llama_k100.training": {"learning_rate": float("inf")}}, "dictionaries.l"),
+        ({f"{LLAMA}.seeds": 3}, f"{LLAMA}.seeds is 3: "),
+        ({f"{LLAMA}.seeds": []}, f"{LLAMA}.seeds is []: "),
+        ({f"{RUN}.layers": "al"}, f"{RUN}.layers is 'al': Input should be 'all' or "),
+        ({f"{RUN}.layers": ["a"]}, f"{RUN}.layers.0 is 'a': "),
+        ({f"{RUN}.layers": None}, f"{RUN}.layers is None: "),
+        ({f"{RUN}.association.p_value": 2}, f"{RUN}.association.p_value is 2: "),
+        ({"datasets.h": {"source": "hub", "content_sha256": "ab"}}, "datasets.h.content_sha256"),
+    ],
+)
+def test_wrong_type_or_value_names_key_and_value(change: dict[str, Any], start: str) -> None:
+    assert sentence_of(changed(change)).startswith(start)
+
+
+RAW = {"dictionaries.llama_k100.control": "raw_neurons"}
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"dictionaries.llama_k100.k": 513}, ["k is 513, but only 512 latents"]),
+        (RAW, ["d_sae is 512, but raw_neurons", "d_sae: null"]),
+        (
+            {**RAW, "dictionaries.llama_k100.d_sae": None, "dictionaries.llama_k100.k": 129},
+            ["dictionaries.llama_k100.k is 129", "'llama' has 128"],
+        ),
+        ({"dictionaries.llama_k100.d_sae": None}, ["d_sae is missing"]),
+        ({"dictionaries.llama_k100.steps": [0, 0]}, ["steps [0, 0] must be different"]),
+        ({"dictionaries.llama_k100.steps": [-1]}, ["not negative"]),
+        ({"dictionaries.llama_k100.steps": [7]}, ["steps holds 7", "'llama'", "0 to 6"]),
+        ({f"{RUN}.layers": [0, 4]}, [f"{RUN}.layers holds 4", "'llama'", "0 to 3"]),
+        ({f"{RUN}.layers": [-1]}, [f"{RUN}.layers holds -1"]),
+        ({f"{RUN}.layers": []}, ["no layer is named"]),
+        ({f"{RUN}.layers": [1, 1]}, ["names a layer twice"]),
+        ({f"{LLAMA}.seeds": [0, 1, 0]}, [f"{LLAMA}.seeds is [0, 1, 0]", "twice"]),
+        ({f"{LLAMA}.seeds": [-1]}, ["outside 0 to"]),
+        ({f"{LLAMA}.seeds": [2**31]}, ["outside 0 to"]),
+        ({f"{LLAMA}.datasets": ["generated"] * 2}, ["names something twice"]),
+        ({f"{LLAMA}.datasets": ["generatd"]}, ["'generatd'", "no data set", "mean 'generated'"]),
+        ({f"{LLAMA}.dictionaries": ["llama_k10"]}, ["no dictionary", "mean 'llama_k100'"]),
+        (
+            {f"{RUN}.models.lama": {"datasets": ["generated"], "dictionaries": ["llama_k100"]}},
+            [f"{RUN}.models.lama names no model", "mean 'llama'"],
+        ),
+        ({"dictionaries.llama_k100.dataset": "generate"}, ["no data set", "mean 'generated'"]),
+        ({"models.c": {**CONTROL, "of": "lama"}}, ["models.c.of is 'lama'", "mean 'llama'"]),
+        ({"models.c": CONTROL, "models.cc": {**CONTROL, "of": "c"}}, ["models.cc.of is 'c'"]),
+        ({"models.c": {**CONTROL, "of": "c"}}, ["models.c.of is 'c'"]),
+        ({"models.llama.num_attention_heads": 3}, ["hidden_size 128", "num_attention_heads 3"]),
+        ({"models.llama.num_key_value_heads": 3}, ["multiple of num_key_value_heads 3"]),
+        ({"datasets.generated.n_train": 0}, ["dictionaries.llama_k100", "its n_train is 0"]),
+        (
+            {"datasets.generated.n_train": 0, "datasets.generated.n_validation": 0},
+            ["n_train and n_validation are both 0"],
+        ),
+        ({"datasets.generated.step_weights": [0, 0, 0, 0]}, ["not all zero"]),
+        ({"datasets.generated.subset": {"kind": "first"}}, ["n is missing", "'first'"]),
+        ({"datasets.generated.subset": {"kind": "all", "n": 3}}, ["leave n out"]),
+        ({"models.a b": FRESH}, ["models.a b is no name"]),
+        ({"models/..": FRESH}, ["is no name"]),
+        ({"datasets/": {"source": "generated"}}, ["is no name"]),
+        ({"dictionaries/" + "x" * 65: {"dataset": "generated"}}, ["dictionaries.xxx"]),
+    ],
+)
+def test_contradiction_is_told_with_its_parts(change: dict[str, Any], parts: list[str]) -> None:
+    text = sentence_of(changed(change))
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize("values", [{}, {1: 2}, {None: {}}, {"models": {7: FRESH}}])
+def test_foreign_values_are_told_in_a_sentence(values: Any) -> None:
+    sentence_of(values)
+
+
+def test_newline_in_a_key_stays_one_line() -> None:
+    sentence_of(changed({"models/llama/fam\nily": 1}))
+
+
+def test_limits_themselves_are_allowed() -> None:
+    parse_config(changed({"dictionaries.llama_k100.k": 512, f"{RUN}.layers": [0, 3]}))
+    parse_config(
+        changed({**RAW, "dictionaries.llama_k100.d_sae": None, "dictionaries.llama_k100.k": 128})
+    )
+    parse_config(changed({"dictionaries.llama_k100.steps": [6], f"{LLAMA}.seeds": [2**31 - 1]}))
+
+
+def test_control_resolves_to_the_block_it_is_of() -> None:
+    config = parse_config(changed({"models.c": {**CONTROL, "seed": 5}}))
+    settings, control = resolve_model(config, "c")
+    assert isinstance(settings, FreshModel)
+    assert isinstance(control, UntrainedControl)
+    assert (settings, control.seed) == (config.models["llama"], 5)
+    assert resolve_model(config, "llama") == (config.models["llama"], None)
+
+
+def test_analysed_layers_are_checked_against_a_given_number() -> None:
+    config = parse_config(changed({f"{RUN}.layers": [0, 3]}))
+    assert list(layer_contradictions(config, "llama", 4)) == []
+    assert len(list(layer_contradictions(config, "llama", 3))) == 1
+
+
+def test_named_paths_are_those_of_path_blocks() -> None:
+    config = parse_config(
+        changed(
+            {
+                "models.p": {"weights": "path", "path": "some/model"},
+                "datasets.p": {"source": "path", "path": "some/file"},
+            }
+        )
+    )
+    assert list(named_paths(config)) == [
+        ("datasets.p.path", "some/file"),
+        ("models.p.path", "some/model"),
+    ]
+
+
+def test_plain_form_validates_again_to_the_same() -> None:
+    config = parse_config(default_values())
+    plain = config.model_dump(mode="json")
+    assert parse_config(json.loads(json.dumps(plain))) == config
+
+
+def test_nearest_offers_or_lists() -> None:
+    assert nearest("lama", ["llama", "gpt2"]) == "; did you mean 'llama'?"
+    assert nearest("zzz", ["b", "a"]) == "; known are 'a', 'b'."
+    assert nearest("zzz", []) == "; none is known."
+
+
+def places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Path of every key and list entry."""
+    parts = values.items() if isinstance(values, dict) else enumerate(values)
+    for key, value in parts:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+EVERYTHING = changed(
+    {
+        "models.c": CONTROL,
+        "models.p": {"weights": "path", "path": "x"},
+        "models.h": {"weights": "hub", "repo": "x", "revision": "y"},
+        "datasets.p": {"source": "path", "path": "x", "split": {"train_share": 0.5, "seed": 1}},
+        "datasets.h": {"source": "hub", "subset": {"kind": "random", "n": 3, "seed": 1}},
+        "models.llama.thoughts": {"latents": 6},
+        "dictionaries.llama_k100.training": {"epochs": 1},
+    }
+)
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([10**30, -(10**400), 2**63, 0, -1, 0.5, float("nan"), float("-inf")]),
+    st.text(max_size=5),
+    st.sampled_from(["all", "fresh", "path", "hub", "generated", "llama", "raw_neurons", "c", "p"]),
+    st.lists(st.one_of(st.none(), st.integers(), st.text(max_size=3)), max_size=3),
+    st.dictionaries(st.one_of(st.text(max_size=5), st.integers()), st.none(), max_size=2),
+)
+MUTATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(list(places(EVERYTHING))),
+        st.sampled_from(["delete", "replace", "rename", "add"]),
+        JUNK,
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mutate(values: Any, path: tuple[Any, ...], how: str, junk: Any) -> None:
+    *parents, last = path
+    try:
+        for parent in parents:
+            values = values[parent]
+        old = values[last]
+    except (KeyError, IndexError, TypeError):
+        return  # an earlier change took it away
+    if not isinstance(values, dict | list) or how == "replace":
+        values[last] = junk
+    elif how == "delete":
+        del values[last]
+    elif isinstance(values, dict):
+        key = junk if isinstance(junk, str | int | None) else str(junk)
+        values[key] = old
+        if how == "rename":
+            values.pop(last)
+
+
+@given(MUTATIONS)
+def test_mutated_configuration_gives_a_config_or_one_sentence(
+    mutations: list[tuple[tuple[Any, ...], str, Any]],
+) -> None:
+    values = copy.deepcopy(EVERYTHING)
+    for path, how, junk in mutations:
+        mutate(values, path, how, junk)
+    try:
+        assert isinstance(parse_config(values), Config)
+    except SaeflowError as error:
+        assert str(error).strip()
+        assert "\n" not in str(error)

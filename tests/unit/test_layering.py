@@ -1,0 +1,101 @@
+"""Who may import whom (design, section 3), and what the Snakefile must not wait for."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "saeflow"
+MODULES = sorted(SOURCE.rglob("*.py"))
+ROWS = [
+    {"cli", "generated_files", "jobs", "preflight", "runlock", "show", "__main__"},
+    {"report"},
+    {"studies"},
+    {"interventions"},
+    {"saes"},
+    {"models"},
+    {"stats"},
+    {"datasets"},
+    {"artifacts"},
+    {"config"},
+    {"errors", "seeds", "device", "progress", "__init__"},
+]
+ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+MAX_LINES = 400
+TEXT_MODULES = {"datasets/templates.py"}
+"""Wordings of problems, not code."""
+
+
+def imported(path: Path) -> set[str]:
+    """First part below the package of every saeflow module that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "saeflow":
+                part = rest[0] if rest else "__init__"
+                found.add(part if part in ROW else "__init__")
+    return found
+
+
+def module_id(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_module_imports_only_from_rows_below(path: Path) -> None:
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert own in ROW, f"{own} has no row in the design"
+    for other in imported(path) - {own}:
+        ends = ROW[own] == ROW[other] and ROW[own] in (0, len(ROWS) - 1)
+        assert ROW[other] > ROW[own] or ends, f"{own} must not import {other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_module_is_short(path: Path) -> None:
+    if module_id(path) not in TEXT_MODULES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_parser_of_imports_sees_all_forms(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(
+        "import saeflow\nimport saeflow.models.codi as c\ndef f():\n"
+        "    from saeflow import stats\n    from saeflow.saes.bank import Bank\n"
+        "from saeflow import __version__\nimport numpy\n"
+    )
+    assert imported(tmp_path / "x.py") == {"__init__", "models", "stats", "saes"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "saeflow.config.root",
+        "saeflow.artifacts.digest",
+        "saeflow.preflight",
+        "saeflow.runlock",
+        "saeflow.cli",
+        "saeflow.jobs",
+    ],
+)
+def test_light_module_loads_nothing_heavy(module: str) -> None:
+    heavy = ["torch", "transformers", "sae_lens", "pandas", "scipy", "plotly"]
+    code = f"import sys, {module}; print(*[m for m in {heavy} if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert found.stdout.split() == []

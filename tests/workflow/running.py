@@ -1,0 +1,97 @@
+"""Snakemake in a copy of the repository, as a user would run it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = (
+    "Snakefile",
+    "config.yaml",
+    "profiles",
+    "workflow",
+    "src",
+    "envs",
+    "tests/config",
+    "docs",
+    "resources",
+    "Makefile",
+)
+SMOKE = ("--configfile", "tests/config/smoke.yaml")
+REASONLESS = {"all", "gsm8k", "report"}
+"""Targets that only gather; they never appear because something changed."""
+
+
+def copy_project(target: Path) -> Path:
+    """Copy what a run needs, without results, environment and history."""
+    for name in COPIED:
+        source, copy = ROOT / name, target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, copy, ignore=ignored, dirs_exist_ok=True)
+        elif source.exists():
+            shutil.copy2(source, copy)
+    (target / "results").mkdir(exist_ok=True)
+    return target
+
+
+def snakemake(
+    project: Path, *arguments: str, cores: int = 2, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake and return what it said; stderr is folded into stdout."""
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+    if cwd is not None:
+        command += ["--snakefile", str(project / "Snakefile")]
+    return subprocess.run(
+        command,
+        cwd=cwd or project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Environment of a user without this package installed and without a GPU."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return kept | {"SAEFLOW_DEVICE": "cpu", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(project: Path, *arguments: str, cores: int = 2) -> str:
+    """Run Snakemake, expect success, return its output."""
+    done = snakemake(project, *arguments, cores=cores)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
+
+
+def planned(project: Path, *arguments: str, cores: int = 2) -> dict[str, int]:
+    """Jobs per rule that a dry run announces, gathering targets left out."""
+    output = run(project, "-n", "--quiet", "rules", *arguments, cores=cores)
+    output = output if "count" in output else run(project, "-n", *arguments, cores=cores)
+    table = re.search(r"^job\s+count\n-+\s+-+\n(.*?)^total", output, re.M | re.S)
+    if table is None:
+        assert "Nothing to be done" in output, output
+        return {}
+    rows = (line.split() for line in table[1].splitlines() if line.strip())
+    return {rule: int(count) for rule, count in rows if rule not in REASONLESS}
+
+
+def artifact_digests(results: Path) -> dict[str, str]:
+    """SHA-256 of every result but logs, benchmarks and Snakemake's time stamps."""
+    return {
+        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(results.rglob("*"))
+        if path.is_file()
+        and path.name not in (".snakemake_timestamp", ".gitignore")
+        and path.relative_to(results).parts[0] not in ("logs", "benchmarks")
+    }

@@ -1,0 +1,262 @@
+"""A change rebuilds exactly what it touches: the promise of the workflow (design, section 5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.running import SMOKE, planned
+
+pytestmark = pytest.mark.workflow
+
+PUBLISHED = "studies: {gsm8k: {published: %s}}"
+STUDY = {"associate": 2, "permute": 2, "label": 2, "summarise": 2, "gather": 6, "write_report": 1}
+BANKS = {"train_bank": 2, "encode_features": 2, **STUDY}
+CAPTURES = {"capture_thoughts": 2, **BANKS}
+
+CONFIG_CHANGES = {
+    "an enrichment threshold": (
+        PUBLISHED % "{association: {min_enrichment: 2.5}}",
+        STUDY,
+    ),
+    "a threshold of the labels": (
+        PUBLISHED % "{labels: {monosemantic_enrichment: 4.0}}",
+        {"permute": 2, "label": 2, "summarise": 2, "gather": 4, "write_report": 1},
+    ),
+    "the number of permutations": (
+        PUBLISHED % "{permutations: {count: 4}}",
+        {"permute": 2, "summarise": 2, "gather": 2, "write_report": 1},
+    ),
+    "k of one dictionary": (
+        "dictionaries: {llama_k100: {k: 13}}",
+        {
+            "train_bank": 1,
+            "encode_features": 1,
+            "associate": 1,
+            "permute": 1,
+            "label": 1,
+            "summarise": 1,
+            "gather": 3,
+            "write_report": 1,
+        },
+    ),
+    "the analysed layers": (
+        PUBLISHED % "{layers: [1]}",
+        STUDY,
+    ),
+    "the problem count": (
+        "datasets: {generated: {n_train: 97}}",
+        {"load_problems": 1, "cut_tokens": 1, **CAPTURES},
+    ),
+    "one model's seed": (
+        "models: {gpt2: {seed: 7}}",
+        {
+            "capture_thoughts": 1,
+            "train_bank": 1,
+            "encode_features": 1,
+            "associate": 1,
+            "permute": 1,
+            "label": 1,
+            "summarise": 1,
+            "gather": 3,
+            "write_report": 1,
+        },
+    ),
+    "another model": (
+        "models: {third: {of: llama, weights: fresh, seed: 5}}\n"
+        + PUBLISHED
+        % "{models: {third: {datasets: [generated], dictionaries: [llama_k100], seeds: [0]}}}",
+        {
+            "capture_thoughts": 1,
+            "train_bank": 1,
+            "encode_features": 1,
+            "associate": 1,
+            "permute": 1,
+            "label": 1,
+            "summarise": 1,
+            "gather": 3,
+            "write_report": 1,
+        },
+    ),
+    "another dictionary": (
+        "dictionaries: {k8: {dataset: generated, d_sae: 64, k: 8, "
+        "training: {epochs: 2, batch_size: 64}}}\n"
+        + PUBLISHED % "{models: {llama: {dictionaries: [llama_k100, k8]}}}",
+        {
+            "train_bank": 1,
+            "encode_features": 1,
+            "associate": 1,
+            "permute": 1,
+            "label": 1,
+            "summarise": 1,
+            "gather": 3,
+            "write_report": 1,
+        },
+    ),
+    "another seed": (
+        PUBLISHED % "{models: {gpt2: {seeds: [0, 1]}}}",
+        {
+            "train_bank": 1,
+            "encode_features": 1,
+            "associate": 1,
+            "permute": 1,
+            "label": 1,
+            "summarise": 1,
+            "gather": 3,
+            "write_report": 1,
+        },
+    ),
+    "a block that no study reads": (
+        "datasets: {spare: {source: path, path: not/there.jsonl}}",
+        {},
+    ),
+    "two thresholds that swap values": (
+        PUBLISHED % "{association: {min_active: 10, min_total: 8}}",
+        STUDY,
+    ),
+}
+
+
+def merged(*texts: str) -> dict[str, object]:
+    """Merge YAML documents block by block; lists are replaced."""
+    total: dict[str, object] = {}
+    for text in texts:
+        _merge(total, yaml.safe_load(text) or {})
+    return total
+
+
+def _merge(into: dict[str, object], other: dict[str, object]) -> None:
+    for key, value in other.items():
+        own = into.get(key)
+        if isinstance(own, dict) and isinstance(value, dict):
+            _merge(own, value)
+        else:
+            into[key] = value
+
+
+@pytest.mark.parametrize("name", CONFIG_CHANGES)
+def test_config_change(finished: Path, tmp_path: Path, name: str) -> None:
+    text, expected = CONFIG_CHANGES[name]
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(merged(*text.split("\n"))), encoding="utf-8")
+    assert planned(finished, *SMOKE, str(overlay)) == expected
+
+
+FILE_CHANGES = {
+    "a comment in a module": (
+        "src/saeflow/stats/contingency.py",
+        lambda text: text.replace("BLOCK = 4096", "# Bounds memory.\nBLOCK = 4096"),
+        {},
+    ),
+    "a docstring and the layout of a module": (
+        "src/saeflow/saes/train.py",
+        lambda text: '"""Something else."""\n\n\n' + text.split('"""', 2)[2],
+        {},
+    ),
+    "a real edit in the statistics": (
+        "src/saeflow/stats/contingency.py",
+        lambda text: text.replace("- 0.5, 0.0)", "- 0.25, 0.0)"),
+        STUDY,
+    ),
+    "a real edit in the labels": (
+        "src/saeflow/studies/gsm8k/labels.py",
+        lambda text: text.replace("TOP = 10", "TOP = 9"),
+        {"permute": 2, "label": 2, "summarise": 2, "gather": 4, "write_report": 1},
+    ),
+    "a real edit in the training": (
+        "src/saeflow/saes/train.py",
+        lambda text: text + "\nEDITED = True\n",
+        BANKS,
+    ),
+    "a real edit in the models": (
+        "src/saeflow/models/codi.py",
+        lambda text: text + "\nEDITED = True\n",
+        CAPTURES,
+    ),
+    "the report's template": (
+        "workflow/report/index.html.jinja",
+        lambda text: text + "<!-- edited -->\n",
+        {"write_report": 1},
+    ),
+    "a caption of snakemake --report": (
+        "workflow/report/gsm8k.rst",
+        lambda text: text + "\nEdited.\n",
+        {},
+    ),
+    "a profile": (
+        "profiles/default/profile.yaml",
+        lambda text: text + "\nkeep-going: true\n",
+        {},
+    ),
+    "the documentation": ("docs/configuration.md", lambda text: text + "\nEdited.\n", {}),
+    "an environment file": ("envs/saeflow.yaml", lambda text: text + "\n# edited\n", {}),
+}
+
+
+@contextlib.contextmanager
+def edited(path: Path, edit: object) -> Iterator[None]:
+    """Edit a file and put it back, times included."""
+    before, times = path.read_text(encoding="utf-8"), path.stat()
+    after = edit(before)  # type: ignore[operator]
+    assert after != before, "the edit changes nothing"
+    path.write_text(after, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", FILE_CHANGES)
+def test_file_change(finished: Path, name: str) -> None:
+    path, edit, expected = FILE_CHANGES[name]
+    with edited(finished / path, edit):
+        assert planned(finished, *SMOKE) == expected
+
+
+def test_touching_everything_but_adapters_rebuilds_nothing(finished: Path) -> None:
+    touched = [
+        path
+        for folder in ("src", "docs", "resources", "envs", "profiles")
+        for path in (finished / folder).rglob("*")
+        if path.is_file()
+    ]
+    touched += [finished / "config.yaml", finished / "tests/config/smoke.yaml"]
+    touched += list((finished / "results/datasets").rglob("*.parquet"))
+    for path in touched:
+        path.touch()
+    assert len(touched) > 50
+    assert planned(finished, *SMOKE) == {}
+
+
+def test_the_number_of_cores_rebuilds_nothing(finished: Path) -> None:
+    assert planned(finished, *SMOKE, cores=1) == {}
+    assert planned(finished, *SMOKE, cores=4) == {}
+
+
+def test_another_profile_rebuilds_nothing(finished: Path) -> None:
+    assert planned(finished, *SMOKE, "--workflow-profile", "gpu") == {}
+
+
+def test_touching_an_adapter_reruns_its_rule_and_what_follows(finished: Path) -> None:
+    path = finished / "workflow/scripts/label.py"
+    times = path.stat()
+    path.touch()
+    try:
+        expected = {"label": 2, "summarise": 2, "gather": 4, "write_report": 1}
+        assert planned(finished, *SMOKE) == expected
+    finally:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_thread_count_of_the_configuration_reaches_numeric_jobs_only(
+    finished: Path, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "threads.yaml"
+    overlay.write_text("compute: {threads: 1}\n", encoding="utf-8")
+    assert planned(finished, *SMOKE, str(overlay)) == CAPTURES

@@ -1,0 +1,108 @@
+"""The smallest DAG that still has every rule, from nothing to its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from saeflow.artifacts.catalog import ARTIFACTS
+from saeflow.artifacts.tables import known_artifact, read_schema, read_table
+from saeflow.artifacts.vectors import read_vectors
+from tests.workflow.running import SMOKE, artifact_digests, copy_project, planned, run, snakemake
+
+pytestmark = pytest.mark.workflow
+
+
+def test_every_table_fits_its_schema(finished: Path) -> None:
+    kinds = set()
+    for path in (finished / "results").rglob("*.parquet"):
+        kind, _ = read_schema(path)
+        kinds.add(kind)
+        if kind == "vectors":
+            assert len(read_vectors(path).values)
+        else:
+            artifact = known_artifact(kind)
+            assert artifact is not None, path
+            assert len(read_table(path, artifact)), path
+    assert kinds == {*ARTIFACTS, "vectors"}
+
+
+def test_paths_are_those_of_the_design(finished: Path) -> None:
+    for path in (
+        "datasets/generated/problems.parquet",
+        "datasets/generated/cot_tokens.parquet",
+        "capture/llama/generated/resid_post/layer1/chunk0.parquet",
+        "capture/gpt2/generated/embed/layer0/chunk0.parquet",
+        "capture/gpt2/generated/answers.parquet",
+        "saes/llama/llama_k100/seed0/layer1_step5/sae_weights.safetensors",
+        "saes/llama/llama_k100/seed0/quality.parquet",
+        "features/gpt2/generated/gpt2_k150/seed0/layer0.parquet",
+        "gsm8k/llama/parts/generated/llama_k100/seed0/tested.parquet",
+        "gsm8k/gpt2/association.parquet",
+        "gsm8k/gpt2/labels.parquet",
+        "gsm8k/gpt2/summary.parquet",
+        "report/index.html",
+    ):
+        assert (finished / "results" / path).is_file(), path
+
+
+def test_nothing_is_left_to_do(finished: Path) -> None:
+    assert planned(finished, *SMOKE) == {}
+
+
+def test_counts_agree_across_tables(finished: Path) -> None:
+    folder = finished / "results/gsm8k/llama"
+    labels = pq.read_table(folder / "labels.parquet").to_pandas()
+    pairs = pq.read_table(folder / "association.parquet").to_pandas()
+    summary = pq.read_table(folder / "summary.parquet").to_pandas()
+    whole = summary[summary.layer.isna() & summary.step.isna()]
+    own = whole[whole.control == "none"].set_index("metric")["value"]
+    assert own["n_features"] == 2 * 6 * 64
+    assert own["n_interpretable"] == len(labels) == pairs.groupby(["layer", "step", "feature"]).ngroups
+    assert own["n_monosemantic"] == labels.monosemantic.sum()
+    assert own["n_correlations"] == labels.n_kept.sum()
+    band = whole[whole.control == "permuted"].set_index("metric")
+    assert set(band.index) == set(own.index)
+    assert (band.interval == "permutation_range").all()
+    shown = band.dropna(subset=["value"])
+    assert ((shown.ci_low <= shown.value + 1e-12) & (shown.value <= shown.ci_high + 1e-12)).all()
+
+
+def test_a_run_elsewhere_on_one_core_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "clone")
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    overlay = str(project / "tests/config/smoke.yaml")
+    done = snakemake(project, "--configfile", overlay, cores=1, cwd=elsewhere)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert artifact_digests(elsewhere / "results") == artifact_digests(finished / "results")
+
+
+def test_logs_and_benchmarks_mirror_the_results(finished: Path) -> None:
+    for kind, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
+        folder = finished / "results" / kind
+        assert (folder / "capture/llama" / f"generated{suffix}").is_file()
+        assert (folder / "saes/gpt2/gpt2_k150" / f"seed0{suffix}").is_file()
+    assert "chunks" in (finished / "results/logs/capture/llama/generated.log").read_text()
+
+
+def test_snakemake_report_is_built(finished: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.zip"
+    run(finished, *SMOKE, "--report", str(target))
+    assert target.stat().st_size > 100_000
+
+
+def test_standard_output_stays_clean(finished: Path) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js", *SMOKE],
+        cwd=finished,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.lstrip().startswith("---"), done.stdout[:200]
