@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SaeflowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        return 1
     except OSError as error:
         print(f"error: {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
         return 1
 
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "show", help="print where a Parquet file comes from, and its first rows"
     )
     show.add_argument("file", type=Path, help="a Parquet file of the workflow")
-    show.add_argument("--rows", type=int, default=10, help="rows to print (default: 10)")
+    show.add_argument("--rows", type=_count, default=10, help="rows to print (default: 10)")
     show.add_argument("--json", action="store_true", help="print one JSON object instead")
     show.set_defaults(run=_show)
 
@@ -74,11 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
 def _show(options: argparse.Namespace) -> None:
     from saeflow.show import describe, describe_json
 
     if options.json:
-        print(json.dumps(describe_json(options.file, options.rows), indent=2, ensure_ascii=False))
+        found = describe_json(options.file, options.rows)
+        # A Parquet file of someone else may hold dates and bytes.
+        print(json.dumps(found, indent=2, ensure_ascii=False, default=str))
     else:
         print(describe(options.file, options.rows))
 

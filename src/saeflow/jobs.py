@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ SYSTEM_ERRORS = {
     errno.EACCES: "permission is denied; check who owns the folder",
     errno.EPERM: "permission is denied; check who owns the folder",
 }
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries written in Rust name the system's error."""
 WATCH_SECONDS = 0.5
 
 
@@ -52,16 +55,25 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         yield log
     except SaeflowError as error:
         _stop(log, str(error))
-    except OSError as error:
-        if error.errno not in SYSTEM_ERRORS:
-            log.error("%s", traceback.format_exc())
-            raise SystemExit(1) from None
-        _stop(log, f"{error.filename or 'a file'} cannot be written: {SYSTEM_ERRORS[error.errno]}.")
     except MemoryError:
         _stop(log, "memory is used up; give the job more or lower batch_size.")
-    except Exception:
+    except Exception as error:
+        reason = _system_reason(error)
+        if reason is not None:
+            _stop(log, reason)
         log.error("%s", traceback.format_exc())
         raise SystemExit(1) from None
+
+
+def _system_reason(error: BaseException) -> str | None:
+    """Sentence for what the operating system refused, however a library wraps it."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (told := OS_ERROR.search(str(error))):
+        number = int(told[1])
+    if number not in SYSTEM_ERRORS:
+        return None
+    where = getattr(error, "filename", None) or "a result"
+    return f"{where} cannot be written: {SYSTEM_ERRORS[number]}."
 
 
 def run_keys(snakemake: Any) -> dict[str, str | int]:
@@ -83,6 +95,8 @@ def _stop(log: logging.Logger, sentence: str) -> None:
 def _start_log(path: Path | None) -> logging.Logger:
     log = logging.getLogger("saeflow")
     log.setLevel(logging.INFO)
+    for handler in log.handlers:
+        handler.close()
     log.handlers.clear()
     log.propagate = False
     errors = logging.StreamHandler(sys.stderr)

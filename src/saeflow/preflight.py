@@ -13,7 +13,7 @@ from saeflow.config.root import Config, layer_contradictions, named_paths, resol
 from saeflow.errors import SaeflowError
 
 MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt")
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
 def check_paths(config: Config, root: Path) -> None:
@@ -38,10 +38,10 @@ def check_paths(config: Config, root: Path) -> None:
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
             )
     for name in config.studies.gsm8k.published.models:
-        settings, _ = resolve_model(config, name)
+        settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
             folder = root / settings.path
-            _check_directory(folder, f"models.{name}.path")
+            _check_directory(folder, f"models.{control.of if control else name}.path")
             for sentence in layer_contradictions(config, name, _layer_count(folder)):
                 raise SaeflowError(sentence)
 

@@ -8,10 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from saeflow.artifacts.provenance import metadata_of
-from saeflow.artifacts.tables import known_artifact, read_schema
+from saeflow.artifacts.tables import DAMAGED, known_artifact, read_schema, unreadable
 from saeflow.artifacts.vectors import KIND as VECTORS
 from saeflow.artifacts.vectors import read_vectors
-from saeflow.errors import SaeflowError
 
 
 def describe(path: Path, rows: int) -> str:
@@ -88,8 +87,8 @@ def _first_rows(path: Path, kind: str | None, rows: int) -> list[dict[str, Any]]
             for problem, step, row in zip(vectors.problem, vectors.step, values, strict=False)
         ]
     try:
-        batches = pq.ParquetFile(path).iter_batches(batch_size=max(rows, 1))
-        first = next(batches, None)
-    except OSError as error:
-        raise SaeflowError(f"{path} cannot be read as Parquet ({error}).") from None
-    return [] if first is None else first.slice(0, rows).to_pylist()
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        first = next(file.iter_batches(batch_size=max(rows, 1)), None)
+        return [] if first is None else first.slice(0, rows).to_pylist()
+    except DAMAGED as error:
+        raise unreadable(path, error) from None

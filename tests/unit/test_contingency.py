@@ -49,9 +49,19 @@ def random_tables(count: int) -> np.ndarray:
         rng.integers(0, 4, (count, 4)),
         rng.integers(0, 60, (count, 4)),
         rng.integers(0, 2000, (count, 4)),
-        np.stack([rng.integers(0, 9, count), rng.integers(10, 200, count),
-                  rng.integers(0, 9, count), rng.integers(700, 1000, count)], 1),  # fmt: skip
-        (rng.integers(1, 30, (count, 1)) * np.array([2, 3, 4, 6]) + rng.integers(-1, 2, (count, 4))),
+        np.stack(
+            [
+                rng.integers(0, 9, count),
+                rng.integers(10, 200, count),
+                rng.integers(0, 9, count),
+                rng.integers(700, 1000, count),
+            ],
+            1,
+        ),
+        (
+            rng.integers(1, 30, (count, 1)) * np.array([2, 3, 4, 6])
+            + rng.integers(-1, 2, (count, 4))
+        ),
     ]
     return np.concatenate(kinds)
 
@@ -146,8 +156,9 @@ def test_pairs_equal_the_double_loop(rule: AssociationSettings, seed: int) -> No
     copied = present[:, rng.integers(0, 25, 12)] ^ (rng.random((80, 12)) < 0.1)
     active = np.hstack([noise, copied, np.zeros((80, 1), bool), np.ones((80, 1), bool)])
     present = np.hstack([present, present[:, :5], np.zeros((80, 1), bool), np.ones((80, 1), bool)])
-    found, expected = rows_of(published_pairs(active, present, rule, CPU)), slow_pairs(
-        active, present, rule
+    found, expected = (
+        rows_of(published_pairs(active, present, rule, CPU)),
+        slow_pairs(active, present, rule),
     )
     if rule.min_total <= 80 and rule.min_active < 20:
         assert len(expected) > 10
@@ -197,7 +208,9 @@ def test_quirks_of_the_rule(
 def test_ties_keep_the_order_of_labels() -> None:
     active, present = matrix_of([(10, 10, 2, 80)])
     strong = matrix_of([(15, 5, 2, 80)])[1]
-    found = published_pairs(active, np.hstack([present, strong, present]), AssociationSettings(), CPU)
+    found = published_pairs(
+        active, np.hstack([present, strong, present]), AssociationSettings(), CPU
+    )
     assert found.label.tolist() == [1, 0, 2]
 
 

@@ -24,6 +24,7 @@ from saeflow.datasets.selection import analysed_mask, published_split
 from saeflow.datasets.sources import LoadedProblems, cot_token_table, load_problems
 from saeflow.datasets.tokens import calculation_tokens, token_kind, token_rows
 from saeflow.errors import SaeflowError
+from tests.sentences import check_sentence
 
 ANSWER = "He has 2+3=<<2+3=5>>5.\n#### 5"
 
@@ -161,7 +162,10 @@ def test_parquet_holds_the_same_problems_as_json_lines(tmp_path: Path) -> None:
         ({"question": ["q", None], "answer": [ANSWER] * 2}, "row 2: 'question' is None"),
         ({"question": [b"q"], "answer": [ANSWER]}, "row 1: 'question' is b'q'"),
         ({"question": ["q"], "answer": [3]}, "row 1: 'answer' is 3"),
-        ({"question": pa.array([], pa.string()), "answer": pa.array([], pa.string())}, "no problem"),
+        (
+            {"question": pa.array([], pa.string()), "answer": pa.array([], pa.string())},
+            "no problem",
+        ),
         (None, "cannot be read as Parquet"),
     ],
 )
@@ -184,11 +188,14 @@ def test_parquet_text_that_is_no_utf8_is_told(tmp_path: Path) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=9), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=9), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 ROWS = st.fixed_dictionaries(
-    {}, optional={"question": JSON, "answer": JSON | st.just(ANSWER) | st.text().map("#### ".__add__)}
+    {},
+    optional={"question": JSON, "answer": JSON | st.just(ANSWER) | st.text().map("#### ".__add__)},
 )
 CONTENT = st.one_of(
     st.binary(max_size=200),
@@ -209,7 +216,7 @@ def test_any_bytes_give_problems_or_one_sentence(
     try:
         problems = read_problems(path, limit)
     except SaeflowError as error:
-        assert "\n" not in str(error)
+        check_sentence(error, str(path))
     else:
         assert problems
         assert all(np.isfinite(problem.gold) for problem in problems)

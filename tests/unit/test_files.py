@@ -36,9 +36,14 @@ def test_failed_file_keeps_the_old_one_and_leaves_nothing(
     error: type[BaseException], tmp_path: Path
 ) -> None:
     write_text(tmp_path / "a.txt", "öld")
-    with pytest.raises(error), atomic_file(tmp_path / "a.txt") as partial:
-        partial.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with atomic_file(tmp_path / "a.txt") as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "öld"
     assert everything_below(tmp_path) == ["a.txt"]
 

@@ -99,7 +99,6 @@ def test_tokens_of_the_first_test_problems(gsm8k_data: Path) -> None:
     tokens = cot_token_table(table)
     assert len(tokens) == 16_948
     assert len(document_frequency(tokens)) == 590
-    assert Counter(set(zip(*(tokens[n].to_pylist() for n in ("kind", "token")), strict=True))).total()
     numbers = set(tokens.filter(pc.equal(tokens["kind"], "number"))["token"].to_pylist())
     assert len(numbers) == 583
     assert table["problem_id"].to_pylist()[:2] == ["0", "1"]
@@ -173,7 +172,11 @@ def test_hub_file_comes_from_the_cache_or_one_sentence_says_what_to_do(tmp_path:
         "PYTHONPATH": str(ROOT / "src"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", FROM_HUB], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-c", FROM_HUB],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
     found, sentence = done.stdout.splitlines()
     assert found == "['cached?']"

@@ -86,7 +86,8 @@ CONFIG_CHANGES = {
     "another dictionary": (
         "dictionaries: {k8: {dataset: generated, d_sae: 64, k: 8, "
         "training: {epochs: 2, batch_size: 64}}}\n"
-        + PUBLISHED % "{models: {llama: {dictionaries: [llama_k100, k8]}}}",
+        + PUBLISHED
+        % "{models: {llama: {dictionaries: [llama_k100, k8]}}}",
         {
             "train_bank": 1,
             "encode_features": 1,

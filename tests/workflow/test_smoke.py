@@ -60,7 +60,9 @@ def test_counts_agree_across_tables(finished: Path) -> None:
     whole = summary[summary.layer.isna() & summary.step.isna()]
     own = whole[whole.control == "none"].set_index("metric")["value"]
     assert own["n_features"] == 2 * 6 * 64
-    assert own["n_interpretable"] == len(labels) == pairs.groupby(["layer", "step", "feature"]).ngroups
+    assert (
+        own["n_interpretable"] == len(labels) == pairs.groupby(["layer", "step", "feature"]).ngroups
+    )
     assert own["n_monosemantic"] == labels.monosemantic.sum()
     assert own["n_correlations"] == labels.n_kept.sum()
     band = whole[whole.control == "permuted"].set_index("metric")

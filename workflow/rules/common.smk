@@ -7,8 +7,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
-# Also reaches the scripts, so nothing needs to be installed.
-sys.path.insert(0, str(ROOT / "src"))
+SOURCES = str(ROOT / "src")
+# Nothing needs to be installed, and what is installed, perhaps from another clone, must not win:
+# neither here nor in the scripts, which see PYTHONPATH before their site-packages.
+sys.path.insert(0, SOURCES)
+os.environ.update(PYTHONPATH=os.pathsep.join([SOURCES, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
 
 from saeflow.artifacts.digest import code_digest
 from saeflow.config.root import parse_config, resolve_model

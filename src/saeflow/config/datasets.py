@@ -39,6 +39,8 @@ class SplitSettings(Block):
 
 
 class _FileSource(Block):
+    # The keys of both sources stay valid under either, so that an overlay turns one into the other
+    # by naming `source` and `path` alone.
     id_prefix: str = Field(
         "", description="Written before the running number to make a problem id, e.g. 'train_'."
     )
@@ -50,6 +52,15 @@ class _FileSource(Block):
     )
     subset: SubsetSettings = Field(
         default_factory=SubsetSettings, description="Problems that the study analyses."
+    )
+    repo: str = Field("openai/gsm8k", description="Data set repository; read where source is hub.")
+    revision: str = Field(
+        "740312add88f781978c0658806c59bc2815b9866",
+        min_length=1,
+        description="Commit of the repository; a branch name would not be reproducible.",
+    )
+    file: str = Field(
+        "main/train-00000-of-00001.parquet", description="File inside the repository."
     )
     content_sha256: str | None = Field(
         None,
@@ -73,15 +84,7 @@ class HubDataset(_FileSource):
     """Problems from a pinned file of a Hugging Face data set."""
 
     source: Literal["hub"] = Field(description="A file on the Hugging Face hub.")
-    repo: str = Field("openai/gsm8k", description="Data set repository.")
-    revision: str = Field(
-        "740312add88f781978c0658806c59bc2815b9866",
-        min_length=1,
-        description="Commit of the repository; a branch name would not be reproducible.",
-    )
-    file: str = Field(
-        "main/train-00000-of-00001.parquet", description="File inside the repository."
-    )
+    path: str | None = Field(None, description="Read only where source is path.")
 
 
 class GeneratedDataset(Block):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from saeflow.config.base import Block, Name
+from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.compute import ComputeSettings
 from saeflow.config.datasets import DatasetSettings, GeneratedDataset, PathDataset
 from saeflow.config.dictionaries import DictionarySettings
@@ -29,9 +29,9 @@ class Config(Block):
     compute: ComputeSettings = Field(
         default_factory=ComputeSettings, description="How numbers are computed."
     )
-    datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="Problems, by name.")
-    models: dict[Name, ModelSettings] = Field(min_length=1, description="Models, by name.")
-    dictionaries: dict[Name, DictionarySettings] = Field(
+    datasets: Annotated[dict[Name, DatasetSettings], DropNulls] = Field(min_length=1, description="Problems, by name.")
+    models: Annotated[dict[Name, ModelSettings], DropNulls] = Field(min_length=1, description="Models, by name.")
+    dictionaries: Annotated[dict[Name, DictionarySettings], DropNulls] = Field(
         min_length=1, description="Recipes for SAEs, by name."
     )
     studies: StudySettings = Field(description="What to measure.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from saeflow.config.base import Block, Name
+from saeflow.config.base import Block, DropNulls, Name
 
 
 class Gsm8kRun(Block):
@@ -75,7 +75,7 @@ class Gsm8kCriteria(Block):
 class Gsm8kPublished(Gsm8kCriteria):
     """The study's own procedure, bug for bug."""
 
-    models: dict[Name, Gsm8kRun] = Field(min_length=1, description="What is analysed, per model.")
+    models: Annotated[dict[Name, Gsm8kRun], DropNulls] = Field(min_length=1, description="What is analysed, per model.")
     layers: Literal["all"] | tuple[int, ...] = Field(
         "all", description="Layers to analyse; the bank holds all of them."
     )

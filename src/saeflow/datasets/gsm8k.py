@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -78,9 +79,7 @@ def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
         )
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
     problems: list[Problem] = []
-    for where, question, answer in rows:
-        if limit is not None and len(problems) == limit:
-            break
+    for where, question, answer in itertools.islice(rows, limit):
         problem = Problem(question, answer)
         try:
             problem.gold  # noqa: B018 - parsed for its error

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -41,7 +40,7 @@ from saeflow.seeds import derive_seed
 CODI_FILE = "codi.json"
 PROJECTION_FILE = "codi_projection.safetensors"
 FAMILIES = ("gpt2", "llama")
-WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
 def load_model(
@@ -79,7 +78,8 @@ def load_model(
     elif folder is None:
         folder = Path(settings.path)
     if control is not None:
-        config, tokenizer, (tokens, size) = _config(folder), _tokenizer(folder), _codi(folder)
+        config, tokenizer = _config(folder), _tokenizer(folder)
+        tokens, size = _codi(folder, config.vocab_size)
         return _fresh(config, tokenizer, size, control.seed, settings.dtype, tokens)
     revision = tree_digest(folder)[:16] if isinstance(settings, PathModel) else settings.revision
     return load_directory(folder, settings.dtype, revision)
@@ -100,16 +100,26 @@ def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
         raise SaeflowError(
             f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
         )
-    tokens, size = _codi(folder)
+    tokens, size = _codi(folder, config.vocab_size)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=getattr(torch, dtype), local_files_only=True
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            output_loading_info=True,
         )
         state = load_file(folder / PROJECTION_FILE)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # damaged files make transformers and pickle raise many kinds
         raise SaeflowError(
             f"{folder}: the weights cannot be read ({_first_line(error)})."
         ) from None
+    if report["missing_keys"]:
+        # transformers would fill them with random numbers and go on.
+        raise SaeflowError(
+            f"{folder}: the weights lack {len(report['missing_keys'])} tensors, such as "
+            f"{sorted(report['missing_keys'])[0]}; expected all that config.json asks for."
+        )
     projection = Projection(config.hidden_size, size)
     try:
         projection.load_state_dict(state)
@@ -223,7 +233,7 @@ def _config(folder: Path) -> PretrainedConfig:
         )
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # transformers checks values with exceptions of its own
         raise SaeflowError(
             f"{folder / 'config.json'} cannot be read ({_first_line(error)})."
         ) from None
@@ -240,14 +250,16 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # malformed JSON shows as any kind of exception
         raise SaeflowError(
             f"{folder} holds no readable tokenizer ({_first_line(error)})."
         ) from None
+    if tokenizer.eos_token_id is None:
+        raise SaeflowError(f"{folder}: the tokenizer has no end-of-text token, which ends answers.")
     return tokenizer
 
 
-def _codi(folder: Path) -> tuple[ThoughtTokens, int]:
+def _codi(folder: Path, vocabulary: int) -> tuple[ThoughtTokens, int]:
     path = folder / CODI_FILE
     if not path.is_file() or not (folder / PROJECTION_FILE).is_file():
         raise SaeflowError(
@@ -259,8 +271,12 @@ def _codi(folder: Path) -> tuple[ThoughtTokens, int]:
         tokens = ThoughtTokens(
             int(values["pad_token_id"]), int(values["begin_token_id"]), int(values["end_token_id"])
         )
-        return tokens, int(values["projection_size"])
-    except (ValueError, KeyError, TypeError) as error:
+        size = int(values["projection_size"])
+        ids = (tokens.pad, tokens.begin, tokens.end)
+        if size < 1 or min(ids) < 0 or max(ids) >= vocabulary:
+            raise ValueError(f"ids {ids} of {vocabulary} embeddings, projection_size {size}")
+        return tokens, size
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SaeflowError(
             f"{path} is malformed ({type(error).__name__}: {error}); expected pad_token_id, "
             "begin_token_id, end_token_id and projection_size."

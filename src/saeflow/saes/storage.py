@@ -207,10 +207,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _recipe_of(config: dict[str, Any], path: Path) -> Recipe:
-    metadata = config.get("metadata") or {}
-    ours = metadata.get("saeflow") or {}  # SAELens's own folders have none
+    metadata = config.get("metadata")
+    ours = metadata.get("saeflow") if isinstance(metadata, dict) else None
     known = {each.name for each in fields(Recipe)} - {"architecture", "d_sae", "k"}
-    training = {key: value for key, value in ours.items() if key in known}
+    training = {key: value for key, value in (ours or {}).items() if key in known}
     try:
         return Recipe(config["architecture"], config["d_sae"], config["k"], **training)
     except SaeflowError as error:

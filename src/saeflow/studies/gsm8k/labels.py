@@ -155,6 +155,7 @@ def label_table(association: pa.Table, tested: pa.Table, settings: LabelSettings
     rows["monosemantic"] = np.array([label.monosemantic for label in labels], bool)
     rows["explanation"] = [label.explanation for label in labels]
     rows["activation_rate"] = rows["n_active"] / rows["n_problems"]
-    rows["top_tokens"] = [tokens[:SHOWN] for tokens in rows["tokens"]]
+    # Typed here, for a column without rows would pass for one of numbers.
+    top = pa.array([tokens[:SHOWN] for tokens in rows["tokens"]], pa.list_(pa.string()))
     columns = rows.drop(columns=["tokens", "n_problems", "tested"])
-    return pa.Table.from_pandas(columns, preserve_index=False)
+    return pa.Table.from_pandas(columns, preserve_index=False).append_column("top_tokens", top)

@@ -100,8 +100,10 @@ def _outcome_of_layer(
     enrichment[pairs.feature[first]] = pairs.enrichment[first]
     labels: list[Label | None] = [None] * count
     starts = np.flatnonzero(first)
+    # The measurement itself is labelled from the stored pairs only.
+    seen = min(TOP, criteria.association.keep)
     for start, end in zip(starts, [*starts[1:], len(pairs.feature)], strict=True):
-        top = [tokens.tokens[token] for token in pairs.label[start : min(end, start + TOP)]]
+        top = [tokens.tokens[token] for token in pairs.label[start : min(end, start + seen)]]
         labels[pairs.feature[start]] = label_feature(
             top, float(pairs.enrichment[start]), criteria.labels
         )
