@@ -22,7 +22,7 @@ bench: env
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: env
-	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/soak tests/unit -q $(ARGS)
+	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/unit -q -s $(ARGS)
 
 env:
 	@$(PYTHON) envs/install.py

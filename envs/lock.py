@@ -29,9 +29,9 @@ def main() -> None:
         venv.EnvBuilder(with_pip=True).create(folder)
         python = str(Path(folder) / "bin" / "python")
         pip = [python, "-m", "pip", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--quiet", torch, f"{ROOT}[dev,slurm]"], check=True)
+        subprocess.run([*pip, "install", "--quiet", torch, *requirements()], check=True)
         frozen = subprocess.run(
-            [*pip, "freeze", "--all", "--exclude", "saeflow", "--exclude", "pip"],
+            [*pip, "freeze", "--all", "--exclude", "pip"],
             check=True,
             capture_output=True,
             text=True,
@@ -39,6 +39,13 @@ def main() -> None:
     lines = [_plain(line) for line in frozen.splitlines() if not CUDA.match(line)]
     (ROOT / "envs" / "lock.txt").write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     (ROOT / "envs" / "saeflow.yaml").write_text(conda_file("\n".join(lines)), encoding="utf-8")
+
+
+def requirements() -> list[str]:
+    """Everything that pyproject.toml asks for, extras included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["dev"], *extras["slurm"]]
 
 
 def conda_file(lock: str) -> str:

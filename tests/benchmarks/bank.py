@@ -5,7 +5,8 @@
 All train the same number of SAEs on the same rows for the same epochs, in turns within one process,
 and the fraction of variance that each leaves unexplained is printed, so that nobody wins by doing
 less. Ratios are those of the least times: other jobs on the machine slow a run and never speed it
-up, and they slow the peers, whose every operation waits for two threads, far more. The last line is one JSON object; exit code 3 if SAELens is missing.
+up, and they slow the peers, whose every operation waits for two threads, far more. The last line is
+one JSON object; exit code 3 if SAELens is missing.
 """
 
 from __future__ import annotations

@@ -215,6 +215,18 @@ def test_newline_in_a_key_stays_one_line() -> None:
     sentence_of(changed({"models/llama/fam\nily": 1}))
 
 
+def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
+    run = {f"{RUN}.models.gpt2": None, "models.gpt2": None, "dictionaries.gpt2_k150": None}
+    config = parse_config(changed({**run, "datasets.x": None}))
+    assert (set(config.models), set(config.datasets)) == ({"llama"}, {"generated"})
+    assert "no model of the models block" in sentence_of(changed({"models.gpt2": None}))
+    hub = changed({"datasets.x": {"source": "hub", "file": "f", "revision": "r", "repo": "o/n"}})
+    over = {"datasets": {"x": {"source": "path", "path": "p"}}}
+    found = parse_config(merged(hub, over))
+    assert list(named_paths(found)) == [("datasets.x.path", "p")]
+    assert dict(named_paths(parse_config(hub))) == {}
+
+
 def test_limits_themselves_are_allowed() -> None:
     parse_config(changed({"dictionaries.llama_k100.k": 512, f"{RUN}.layers": [0, 3]}))
     parse_config(

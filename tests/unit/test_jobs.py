@@ -62,7 +62,11 @@ def run(error: BaseException | None, log: Path) -> int:
         (OSError(errno.EDQUOT, "x", "a/b"), "a/b cannot be written: the disk quota is used up"),
         (OSError(errno.EROFS, "x", "a/b"), "a/b cannot be written: the file system is read-only"),
         (PermissionError(errno.EACCES, "x", "a/b"), "a/b cannot be written: permission is denied"),
-        (OSError(errno.ENOSPC, "x"), "a file cannot be written: the disk is full"),
+        (OSError(errno.ENOSPC, "x"), "a result cannot be written: the disk is full"),
+        (
+            RuntimeError("I/O error: x (os error 28)"),
+            "a result cannot be written: the disk is full",
+        ),
         (MemoryError(), "memory is used up"),
     ],
 )
@@ -78,7 +82,13 @@ def test_known_error_is_one_sentence_in_log_and_on_stderr(
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("surprise"), OSError(errno.EIO, "surprise"), OSError("surprise")]
+    "error",
+    [
+        KeyError("surprise"),
+        OSError(errno.EIO, "surprise"),
+        OSError("surprise"),
+        RuntimeError("surprise (os error 5)"),
+    ],
 )
 def test_other_error_leaves_its_traceback(error: BaseException, tmp_path: Path) -> None:
     assert run(error, tmp_path / "a.log") == 1

@@ -21,7 +21,9 @@ rule capture_thoughts:
         runtime=runtime,
     params:
         code=code_digest(
-            "saeflow.models.capture", "saeflow.models.loading", "saeflow.artifacts.captures"
+            "saeflow.models.capture",
+            "saeflow.models.loading",
+            "saeflow.artifacts.captures",
         ),
         spec=model_spec,
     script:

@@ -11,12 +11,22 @@ SOURCES = str(ROOT / "src")
 # Nothing needs to be installed, and what is installed, perhaps from another clone, must not win:
 # neither here nor in the scripts, which see PYTHONPATH before their site-packages.
 sys.path.insert(0, SOURCES)
-os.environ.update(PYTHONPATH=os.pathsep.join([SOURCES, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+os.environ.update(
+    PYTHONPATH=os.pathsep.join([SOURCES, os.environ.get("PYTHONPATH", "")]).rstrip(
+        os.pathsep
+    )
+)
 
 from saeflow.artifacts.digest import code_digest
 from saeflow.config.root import parse_config, resolve_model
 from saeflow.errors import SaeflowError
-from saeflow.preflight import check_environment, check_paths, input_files, study_datasets, study_dictionaries
+from saeflow.preflight import (
+    check_environment,
+    check_paths,
+    input_files,
+    study_datasets,
+    study_dictionaries,
+)
 from saeflow.runlock import record_owner
 
 try:
@@ -42,7 +52,7 @@ wildcard_constraints:
     table="association|labels|summary",
 
 
-# Each *_spec is the configuration that a rule reads, as one plain dict: Snakemake compares params
+# Each *_spec is what a job reads of the configuration, as one plain dict. Snakemake compares params
 # by value only when they are builtins, and only as a set when they are several.
 
 
@@ -72,7 +82,10 @@ def model_files(wildcards):
 
 
 def dictionary_spec(wildcards):
-    return {"dictionary": plain(CFG.dictionaries[wildcards.dictionary]), "threads": THREADS}
+    return {
+        "dictionary": plain(CFG.dictionaries[wildcards.dictionary]),
+        "threads": THREADS,
+    }
 
 
 def encode_spec(wildcards):

@@ -13,7 +13,9 @@ rule write_report:
     input:
         template=f"{PAGES}/index.html.jinja",
         included=[f"{PAGES}/page.css", f"{PAGES}/page.js"],
-        problems=expand("results/datasets/{dataset}/problems.parquet", dataset=study_datasets(CFG)),
+        problems=expand(
+            "results/datasets/{dataset}/problems.parquet", dataset=study_datasets(CFG)
+        ),
         banks=report_banks,
         labels=expand("results/gsm8k/{model}/labels.parquet", model=GSM8K.models),
         summaries=expand("results/gsm8k/{model}/summary.parquet", model=GSM8K.models),

@@ -29,8 +29,12 @@ class Config(Block):
     compute: ComputeSettings = Field(
         default_factory=ComputeSettings, description="How numbers are computed."
     )
-    datasets: Annotated[dict[Name, DatasetSettings], DropNulls] = Field(min_length=1, description="Problems, by name.")
-    models: Annotated[dict[Name, ModelSettings], DropNulls] = Field(min_length=1, description="Models, by name.")
+    datasets: Annotated[dict[Name, DatasetSettings], DropNulls] = Field(
+        min_length=1, description="Problems, by name."
+    )
+    models: Annotated[dict[Name, ModelSettings], DropNulls] = Field(
+        min_length=1, description="Models, by name."
+    )
     dictionaries: Annotated[dict[Name, DictionarySettings], DropNulls] = Field(
         min_length=1, description="Recipes for SAEs, by name."
     )

@@ -75,7 +75,9 @@ class Gsm8kCriteria(Block):
 class Gsm8kPublished(Gsm8kCriteria):
     """The study's own procedure, bug for bug."""
 
-    models: Annotated[dict[Name, Gsm8kRun], DropNulls] = Field(min_length=1, description="What is analysed, per model.")
+    models: Annotated[dict[Name, Gsm8kRun], DropNulls] = Field(
+        min_length=1, description="What is analysed, per model."
+    )
     layers: Literal["all"] | tuple[int, ...] = Field(
         "all", description="Layers to analyse; the bank holds all of them."
     )

@@ -36,10 +36,10 @@ def make_run(project: Path) -> subprocess.Popen[bytes]:
     env = environment() | {"PYTHONPATH": str(project / "src")}
     subprocess.run(unlock, cwd=project, env=env, check=True, timeout=60)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
-    log = (project / "last-run.log").open("wb")
-    return subprocess.Popen(
-        command, cwd=project, env=environment(), stdout=log, stderr=log, start_new_session=True
-    )
+    with (project / "last-run.log").open("wb") as log:
+        return subprocess.Popen(
+            command, cwd=project, env=environment(), stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def jobs_of(main: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -1,1 +1,0 @@
-"""Everything on disk: one pyarrow schema per artifact, atomic writes, validated reads, provenance."""

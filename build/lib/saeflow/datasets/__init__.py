@@ -1,1 +1,0 @@
-"""Problems and the tokens of their calculations; knows no model."""

@@ -1,1 +1,0 @@
-"""Causal language models, CODI thoughts and their capture; knows no SAE."""

@@ -1,1 +1,0 @@
-"""Banks of sparse autoencoders: training, encoding, quality, files; knows no study."""

@@ -1,1 +1,0 @@
-"""Association tests, permutations and effect sizes on plain arrays; knows no model."""

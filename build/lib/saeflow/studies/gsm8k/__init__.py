@@ -1,1 +1,0 @@
-"""GSM8K feature interpretability: which SAE features follow which calculation tokens (methods/1)."""

@@ -1,0 +1,115 @@
+"""Adapters with a stand-in for Snakemake's object: milliseconds, and debuggable."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from saeflow.artifacts.catalog import COT_TOKENS, LABELS, PROBLEMS
+from saeflow.artifacts.tables import metadata_of, read_table
+from saeflow.config.datasets import PathDataset
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
+
+
+def adapter(name: str, tmp_path: Path, **parts: Any) -> None:
+    names = {key: SimpleNamespace(**value) for key, value in parts.items() if key != "params"}
+    snakemake = SimpleNamespace(
+        log=[str(tmp_path / "log.txt")], params=SimpleNamespace(**parts.get("params", {})), **names
+    )
+    runpy.run_path(
+        str(SCRIPTS / f"{name}.py"), init_globals={"snakemake": snakemake}, run_name="__main__"
+    )
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    source = tmp_path / "three.jsonl"
+    rows = [
+        {
+            "question": f"How much is {n} and {n}?",
+            "answer": f"<<{n}+{n}={2 * n}>>{2 * n}\n#### {2 * n}",
+        }
+        for n in (2, 3, 4)
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    target = tmp_path / "problems.parquet"
+    spec = PathDataset(source="path", path=str(source), id_prefix="p").model_dump(mode="json")
+    adapter(
+        "load_problems",
+        tmp_path,
+        input={"source": [str(source)]},
+        output={"problems": str(target)},
+        params={"spec": spec},
+    )
+    return target
+
+
+def test_load_problems(problems: Path) -> None:
+    table = read_table(problems, PROBLEMS)
+    assert table["problem_id"].to_pylist() == ["p0", "p1", "p2"]
+    assert table["gold"].to_pylist() == [4.0, 6.0, 8.0]
+    assert sorted(table["split"].to_pylist()) == ["train", "train", "validation"]
+    assert len(metadata_of(table.schema)["dataset_revision"]) == 64
+
+
+def test_cut_tokens(problems: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tokens.parquet"
+    adapter(
+        "cut_tokens", tmp_path, input={"problems": str(problems)}, output={"tokens": str(target)}
+    )
+    table = read_table(target, COT_TOKENS)
+    assert table["token"].to_pylist()[:5] == ["2", "+", "2", "=", "4"]
+    revision = metadata_of(read_table(problems, PROBLEMS).schema)["dataset_revision"]
+    assert metadata_of(table.schema)["dataset_revision"] == revision
+
+
+def test_gather_sorts_by_key(tmp_path: Path) -> None:
+    from saeflow.artifacts.provenance import Provenance
+    from saeflow.artifacts.tables import write_table
+
+    parts = []
+    for seed in (1, 0):
+        row = {
+            "dataset": "d", "dictionary": "k", "seed": seed, "mode": "published", "layer": 0,
+            "step": 0, "feature": 3, "feature_id": "L0_P0_F3", "label": "number_5",
+            "label_type": "number", "monosemantic": True, "explanation": "x", "n_active": 20,
+            "activation_rate": 0.5, "n_kept": 1, "top_tokens": ["5"], "max_enrichment": 6.0,
+            "min_p_value": 0.001,
+        }  # fmt: skip
+        parts.append(tmp_path / f"part{seed}.parquet")
+        table = pa.Table.from_pylist([row], LABELS.schema())
+        write_table(table, parts[-1], LABELS, Provenance("c"))
+    target = tmp_path / "labels.parquet"
+    adapter(
+        "gather",
+        tmp_path,
+        input={"parts": [str(part) for part in parts]},
+        output={"table": str(target)},
+        wildcards={"table": "labels"},
+    )
+    assert read_table(target, LABELS)["seed"].to_pylist() == [0, 1]
+
+
+def test_user_error_ends_the_adapter_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        adapter(
+            "cut_tokens",
+            tmp_path,
+            input={"problems": str(tmp_path / "absent.parquet")},
+            output={"tokens": str(tmp_path / "tokens.parquet")},
+        )
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ")
+    assert said.endswith("expected a Parquet file there.")
+    assert said.count("\n") == 0
+    assert "error: " in (tmp_path / "log.txt").read_text(encoding="utf-8")

@@ -1,0 +1,134 @@
+"""What can be said of the workflow without running it: style, types, generated files, pins."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from saeflow.generated_files import generated_files
+from tests.workflow.running import ROOT, environment
+
+pytestmark = pytest.mark.workflow
+
+BIN = Path(sys.executable).parent
+RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
+SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
+
+
+def clean(*command: str) -> None:
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment() | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_snakemake_lint() -> None:
+    clean("snakemake", "--lint")
+
+
+def test_snakefmt() -> None:
+    clean("snakefmt", "--check", "Snakefile", "workflow/rules")
+
+
+def test_ruff() -> None:
+    clean("ruff", "check", ".")
+    clean("ruff", "format", "--check", ".")
+
+
+def test_types() -> None:
+    clean("mypy")
+
+
+@pytest.mark.parametrize("path", generated_files(ROOT), ids=lambda path: path.name)
+def test_generated_file_is_current(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == generated_files(ROOT)[path], "run `make schema`"
+
+
+def test_conda_pins_are_those_of_the_lock() -> None:
+    sys.path.insert(0, str(ROOT / "envs"))
+    try:
+        import lock
+    finally:
+        sys.path.remove(str(ROOT / "envs"))
+    text = (ROOT / "envs/lock.txt").read_text(encoding="utf-8")
+    pins = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert (ROOT / "envs/saeflow.yaml").read_text(encoding="utf-8") == lock.conda_file(pins)
+
+
+def test_lock_fits_the_project() -> None:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    text = (ROOT / "envs/lock.txt").read_text(encoding="utf-8")
+    pins = dict(line.split("==") for line in text.splitlines() if "==" in line)
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["dev"], *extras["slurm"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
+        assert "<" in str(wanted.specifier), f"{text} has no upper bound"
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_rules_declare_what_they_must(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.M):
+        if "script:" not in body:
+            continue
+        for directive in ("log:", "benchmark:", "conda:", "resources:", "params:", "code="):
+            assert directive in body, f"{name} has no {directive}"
+        assert f'"../scripts/{name}.py"' in body, f"{name} runs a script of another name"
+        if name in {"capture_thoughts", "train_bank", "encode_features", "associate", "permute"}:
+            assert "gpu=1" in body, f"{name} has no GPU tag"
+            assert "threads: THREADS" in body
+
+
+def test_rule_files_hold_only_declarations() -> None:
+    for path in RULES:
+        if path.name != "common.smk":
+            assert not re.search(r"^def ", path.read_text(encoding="utf-8"), re.M), path
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_adapters_stay_thin(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    assert text.startswith('"""')
+    assert "snakemake.config" not in text, "Snakemake does not track it"
+    assert "with job(snakemake)" in text
+
+
+@pytest.mark.parametrize("name", ["default", "gpu", "slurm"])
+def test_every_profile_entry_has_its_reason(name: str) -> None:
+    path = ROOT / "profiles" / name / "profile.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert yaml.safe_load("\n".join(lines))
+    assert lines[0].startswith("#")
+
+
+def test_slurm_profile_plans() -> None:
+    clean("snakemake", "-n", "--quiet", "all", "--workflow-profile", "slurm")
+
+
+def test_no_large_file_is_tracked() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout; nothing is tracked")
+    files = [ROOT / name for name in listed.stdout.splitlines()]
+    large = [path for path in files if path.exists() and path.stat().st_size > 8_000_000]
+    assert not large
