@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.quality import bank_quality
-from saeflow.saes.train import train_bank
+from saeflow.saes.train import initial_weights, train_bank
 
 Trainer = Callable[[Tensor, list[Site], Recipe, torch.device], Bank]
 
@@ -176,7 +176,7 @@ def sae_lens_trainer(x: Tensor, sites: list[Site], recipe: Recipe, device: torch
     from sae_lens.saes.abstopk_sae import AbsTopKTrainingSAE, AbsTopKTrainingSAEConfig
 
     weights = []
-    for each in x.to(device):
+    for site, each in zip(sites, x.to(device), strict=True):
         sae = AbsTopKTrainingSAE(
             AbsTopKTrainingSAEConfig(
                 d_in=x.shape[2],
@@ -186,9 +186,12 @@ def sae_lens_trainer(x: Tensor, sites: list[Site], recipe: Recipe, device: torch
                 apply_b_dec_to_input=False,
                 rescale_acts_by_decoder_norm=False,
                 aux_loss_coefficient=0.0,
-                decoder_init_norm=1.0,
             )
         )
+        # SAELens starts from a tied encoder, the study from independent layers. What is left of a
+        # difference in quality comes from SAETrainer's clipping of gradients to norm 1.
+        start = initial_weights(site, x.shape[2], recipe.d_sae, seed=0)
+        sae.load_state_dict({name: weight[0] for name, weight in start.items()})
         config = SAETrainerConfig(
             total_training_samples=len(each) * recipe.epochs,
             train_batch_size_samples=recipe.batch_size,

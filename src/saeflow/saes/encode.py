@@ -7,11 +7,12 @@ from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from saeflow.saes.bank import Bank
+from saeflow.saes.parallel import one_thread_each
+
+Long = tuple[Int64[np.ndarray, " n"], Int32[np.ndarray, " n"], Float32[np.ndarray, " n"]]
 
 
-def encode_long(
-    sae: Bank, x: Float[Tensor, "rows d_in"], *, block_rows: int = 4096
-) -> tuple[Int64[np.ndarray, " n"], Int32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
+def encode_long(sae: Bank, x: Float[Tensor, "rows d_in"], *, block_rows: int = 4096) -> Long:
     """Encode activations of one site and list what is not 0.
 
     A latent that is selected but whose value is exactly 0 counts as inactive, as in the study,
@@ -35,16 +36,15 @@ def encode_long(
     values : numpy.ndarray of shape (n,), float32
         Its value, never 0.
     """
-    rows, latents, values = [np.empty(0, np.int64)], [np.empty(0, np.int32)], []
-    for start in range(0, x.shape[0], block_rows):
+
+    def encode_block(start: int) -> Long:
         block = x[start : start + block_rows].to(sae.device).unsqueeze(0)
         features = sae.encode(block)[0]
         row, latent = features.nonzero(as_tuple=True)
-        rows.append(row.cpu().numpy() + start)
-        latents.append(latent.cpu().numpy().astype(np.int32))
-        values.append(features[row, latent].cpu().numpy())
-    return (
-        np.concatenate(rows),
-        np.concatenate(latents),
-        np.concatenate(values) if values else np.empty(0, np.float32),
-    )
+        value = features[row, latent].cpu().numpy()
+        return row.cpu().numpy() + start, latent.cpu().numpy().astype(np.int32), value
+
+    starts = range(0, max(1, x.shape[0]), block_rows)  # one empty block where there are no rows
+    with one_thread_each(sae.device) as pool:
+        rows, latents, values = zip(*pool.map(encode_block, starts), strict=True)
+    return np.concatenate(rows), np.concatenate(latents), np.concatenate(values)
