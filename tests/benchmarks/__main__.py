@@ -26,7 +26,10 @@ def main() -> int:
         arguments = QUICK.get(name, []) if quick else []
         print(f"== {name}", flush=True)
         done = subprocess.run(
-            [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True, check=False
+            [sys.executable, str(script), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
         )
         print(done.stdout, flush=True)
         if done.returncode not in (0, 3):
@@ -34,7 +37,9 @@ def main() -> int:
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
     for row in rows:
-        print(f"{row['name']:14} {row['ratio']!s:>8} times as fast as {row['peer']}, {row['peak_mib']} MiB")
+        print(
+            f"{row['name']:14} {row['ratio']!s:>8} times as fast as {row['peer']}, {row['peak_mib']} MiB"
+        )
     return failed
 
 

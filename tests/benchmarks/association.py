@@ -46,7 +46,9 @@ def main() -> int:
     assert kept == set(zip(pairs.feature[first].tolist(), pairs.label[first].tolist(), strict=True))
     tests = int((active.sum(0) >= criteria.min_active).sum()) * present.shape[1]
     ours = float(str(report["seconds"])) / options.features
-    print(f"{tests:,} tests: ours {ours * 1e3:.3f} ms per feature, SciPy's loop {loop * 1e3:.1f} ms")
+    print(
+        f"{tests:,} tests: ours {ours * 1e3:.3f} ms per feature, SciPy's loop {loop * 1e3:.1f} ms"
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report |= {"ratio": round(loop / ours, 1), "peer": "a loop over scipy.stats.chi2_contingency"}
     report |= {"tests": tests, "pairs": len(pairs.feature), "peak_mib": round(peak)}

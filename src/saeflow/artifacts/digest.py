@@ -15,8 +15,9 @@ from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = PACKAGE_ROOT.name
-# Where a module's results cannot depend on it: how a line is worded or how far a loop has come.
-IRRELEVANT = frozenset({f"{PACKAGE}.progress"})
+# What no result can depend on: how far a loop has come, and the configuration's own modules, whose
+# values reach a job through its params and whose descriptions may be reworded at any time.
+IRRELEVANT = (f"{PACKAGE}.progress", f"{PACKAGE}.config")
 
 
 def code_digest(*modules: str) -> str:
@@ -41,7 +42,7 @@ def code_digest(*modules: str) -> str:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or name in IRRELEVANT:
+        if name in found or any(f"{name}.".startswith(f"{each}.") for each in IRRELEVANT):
             continue
         found.add(name)
         waiting.extend(_imports(name))

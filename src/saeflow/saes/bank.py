@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saeflow.config.dictionaries import DictionarySettings
 from saeflow.errors import SaeflowError
 from saeflow.saes.selection import Architecture, active_mask
 
@@ -32,38 +33,6 @@ class Site(NamedTuple):
     def name(self) -> str:
         """Name of the site's folder."""
         return f"layer{self.layer}_step{self.step}"
-
-
-@runtime_checkable
-class TrainingLike(Protocol):
-    """What `Recipe.from_settings` reads of `saeflow.config.dictionaries.TrainingSettings`."""
-
-    @property
-    def epochs(self) -> int: ...  # noqa: D102
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-    @property
-    def learning_rate(self) -> float: ...  # noqa: D102
-
-
-@runtime_checkable
-class SettingsLike(Protocol):
-    """What `Recipe.from_settings` reads of `saeflow.config.dictionaries.DictionarySettings`.
-
-    The class itself is not imported: every rule that trains or reads a bank would then run again
-    when a description in the configuration is reworded (see `saeflow.artifacts.digest`).
-    """
-
-    @property
-    def architecture(self) -> Architecture: ...  # noqa: D102
-    @property
-    def d_sae(self) -> int | None: ...  # noqa: D102
-    @property
-    def k(self) -> int: ...  # noqa: D102
-    @property
-    def control(self) -> Literal["raw_neurons"] | None: ...  # noqa: D102
-    @property
-    def training(self) -> TrainingLike: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -109,7 +78,7 @@ class Recipe:
             )
 
     @classmethod
-    def from_settings(cls, settings: SettingsLike, d_in: int) -> Recipe:
+    def from_settings(cls, settings: DictionarySettings, d_in: int) -> Recipe:
         """Recipe of a configured dictionary for activations of d_in dimensions.
 
         Raises
