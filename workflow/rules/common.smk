@@ -1,6 +1,7 @@
 # Path set-up, the validated configuration, wildcard constraints, and every helper function.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,6 +17,11 @@ os.environ.update(
         os.pathsep
     )
 )
+
+# Snakemake 9.27 puts the interpreter's path unquoted into the shell line of a script (snakemake/script,
+# PythonScript.execute_script), which breaks where a folder above the environment has a space.
+if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswith("'"):
+    sys.executable = shlex.quote(sys.executable)
 
 from saeflow.artifacts.digest import code_digest
 from saeflow.config.root import parse_config, resolve_model
