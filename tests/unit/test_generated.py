@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saeflow.datasets import generated, templates
+from saeflow.datasets import generated
 from saeflow.datasets.generated import (
     GeneratedProblem,
     generate_problems,
     is_held_out,
     to_jsonl_line,
 )
+from saeflow.datasets.wording import story, words
 
 N_TRAIN, N_VALIDATION = 3000, 800
 # Changes whenever a wording or a draw changes: then every set generated before is another one.
@@ -57,11 +58,11 @@ def decimal(value: Fraction) -> Decimal:
 
 
 def skeleton(question: str) -> str:
-    words = {*templates.HER_NAMES, *templates.HIS_NAMES, *templates.FRIENDS, *templates.GOODS}
-    for scenario in templates.SCENARIOS:
+    known = {*words.HER_NAMES, *words.HIS_NAMES, *words.FRIENDS, *words.GOODS}
+    for scenario in story.SCENARIOS:
         for noun, extra in scenario.things:
-            words |= {noun, extra}
-    longest_first = sorted(words - {""}, key=len, reverse=True)
+            known |= {noun, extra}
+    longest_first = sorted(known - {""}, key=len, reverse=True)
     pattern = r"\b(?:" + "|".join(map(re.escape, longest_first)) + r")\b"
     return re.sub(pattern, "_", ANY_NUMBER.sub("#", question))
 
@@ -258,8 +259,8 @@ def test_wordings_vary(problems):
 
 
 def test_every_scenario_has_three_phrasings_per_operator():
-    assert len(templates.SCENARIOS) >= 12
-    for scenario in templates.SCENARIOS:
+    assert len(story.SCENARIOS) >= 12
+    for scenario in story.SCENARIOS:
         assert len(scenario.openings) >= 3
         for operator in "+-*/":
             assert len(scenario.steps_by_operator[operator]) >= 3
@@ -318,7 +319,7 @@ def test_unknown_operators_are_refused(operator):
 def test_running_out_of_questions_names_the_split_and_the_number_found(monkeypatch):
     monkeypatch.setattr(generated, "_MAX_ATTEMPTS", 200)
     # Every question is the same: only the first problem of a split can be found.
-    monkeypatch.setattr(templates.Story, "question", "How many?")
+    monkeypatch.setattr(story.Story, "question", "How many?")
     split = generated.TRAIN if generated._hash("0/How many?") % 4 else generated.VALIDATION
     counts = {"n_train": 2, "n_validation": 0}
     if split == generated.VALIDATION:

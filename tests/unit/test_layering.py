@@ -29,8 +29,6 @@ ROWS = [
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 MAX_LINES = 400
-TEXT_MODULES = {"datasets/templates.py"}
-"""Wordings of problems, not code."""
 
 
 def imported(path: Path) -> set[str]:
@@ -67,8 +65,7 @@ def test_module_imports_only_from_rows_below(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_id)
 def test_module_is_short(path: Path) -> None:
-    if module_id(path) not in TEXT_MODULES:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
 def test_parser_of_imports_sees_all_forms(tmp_path: Path) -> None:

@@ -16,6 +16,16 @@ pytestmark = pytest.mark.workflow
 
 PUBLISHED = "studies: {gsm8k: {published: %s}}"
 STUDY = {"associate": 2, "permute": 2, "label": 2, "summarise": 2, "gather": 6, "write_report": 1}
+ONE_BANK = {
+    "train_bank": 1,
+    "encode_features": 1,
+    "associate": 1,
+    "permute": 1,
+    "label": 1,
+    "summarise": 1,
+    "gather": 3,
+    "write_report": 1,
+}
 BANKS = {"train_bank": 2, "encode_features": 2, **STUDY}
 CAPTURES = {"capture_thoughts": 2, **BANKS}
 
@@ -34,16 +44,7 @@ CONFIG_CHANGES = {
     ),
     "k of one dictionary": (
         "dictionaries: {llama_k100: {k: 13}}",
-        {
-            "train_bank": 1,
-            "encode_features": 1,
-            "associate": 1,
-            "permute": 1,
-            "label": 1,
-            "summarise": 1,
-            "gather": 3,
-            "write_report": 1,
-        },
+        ONE_BANK,
     ),
     "the analysed layers": (
         PUBLISHED % "{layers: [1]}",
@@ -55,62 +56,24 @@ CONFIG_CHANGES = {
     ),
     "one model's seed": (
         "models: {gpt2: {seed: 7}}",
-        {
-            "capture_thoughts": 1,
-            "train_bank": 1,
-            "encode_features": 1,
-            "associate": 1,
-            "permute": 1,
-            "label": 1,
-            "summarise": 1,
-            "gather": 3,
-            "write_report": 1,
-        },
+        {"capture_thoughts": 1, **ONE_BANK},
     ),
     "another model": (
         "models: {third: {of: llama, weights: fresh, seed: 5}}\n"
         + PUBLISHED
         % "{models: {third: {datasets: [generated], dictionaries: [llama_k100], seeds: [0]}}}",
-        {
-            "capture_thoughts": 1,
-            "train_bank": 1,
-            "encode_features": 1,
-            "associate": 1,
-            "permute": 1,
-            "label": 1,
-            "summarise": 1,
-            "gather": 3,
-            "write_report": 1,
-        },
+        {"capture_thoughts": 1, **ONE_BANK},
     ),
     "another dictionary": (
         "dictionaries: {k8: {dataset: generated, d_sae: 64, k: 8, "
         "training: {epochs: 2, batch_size: 64}}}\n"
         + PUBLISHED
         % "{models: {llama: {dictionaries: [llama_k100, k8]}}}",
-        {
-            "train_bank": 1,
-            "encode_features": 1,
-            "associate": 1,
-            "permute": 1,
-            "label": 1,
-            "summarise": 1,
-            "gather": 3,
-            "write_report": 1,
-        },
+        ONE_BANK,
     ),
     "another seed": (
         PUBLISHED % "{models: {gpt2: {seeds: [0, 1]}}}",
-        {
-            "train_bank": 1,
-            "encode_features": 1,
-            "associate": 1,
-            "permute": 1,
-            "label": 1,
-            "summarise": 1,
-            "gather": 3,
-            "write_report": 1,
-        },
+        ONE_BANK,
     ),
     "a block that no study reads": (
         "datasets: {spare: {source: path, path: not/there.jsonl}}",

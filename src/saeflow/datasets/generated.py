@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from saeflow.datasets.templates import Phrase, Story
+from saeflow.datasets.wording.forms import Phrase
+from saeflow.datasets.wording.story import Story
 
 OPERATORS = "+-*/"
 TRAIN, VALIDATION = "train", "validation"
