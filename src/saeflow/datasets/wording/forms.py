@@ -125,12 +125,12 @@ def measure_out(question: str, answer: str, second: str = "quantity") -> Phrase:
 
 
 def missing(question: str, answer: str) -> Phrase:
-    """Phrase that asks what the amount lacks of {a}; its numbers are told the other way round."""
+    """Phrase that asks what the amount lacks of {b}, which is the left operand."""
     return Phrase("-", question, answer, swapped=True)
 
 
 def ratio(question: str, answer: str) -> Phrase:
-    """Phrase that asks how many times the amount goes into {a}, a whole number."""
+    """Phrase that asks how many times the amount goes into {b}, the left operand: a whole number."""
     return Phrase("/", question, answer, swapped=True, whole=True)
 
 
