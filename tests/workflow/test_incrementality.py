@@ -137,6 +137,26 @@ FILE_CHANGES = {
         lambda text: text + "\nEDITED = True\n",
         BANKS,
     ),
+    "a real edit in the reading of captures": (
+        "src/saeflow/saes/sites.py",
+        lambda text: text + "\nEDITED = True\n",
+        BANKS,
+    ),
+    "a real edit in the encoding": (
+        "src/saeflow/saes/encoding.py",
+        lambda text: text + "\nEDITED = True\n",
+        {"encode_features": 2, **STUDY},
+    ),
+    "a real edit in the job's log": (
+        "src/saeflow/jobs.py",
+        lambda text: text + "\nEDITED = True\n",
+        {},
+    ),
+    "a reworded description in the configuration": (
+        "src/saeflow/config/studies.py",
+        lambda text: text.replace("The chance level", "The level of chance"),
+        {},
+    ),
     "a real edit in the models": (
         "src/saeflow/models/codi.py",
         lambda text: text + "\nEDITED = True\n",

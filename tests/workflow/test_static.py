@@ -90,8 +90,9 @@ def test_rules_declare_what_they_must(path: Path) -> None:
     for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.M):
         if "script:" not in body:
             continue
-        for directive in ("log:", "benchmark:", "conda:", "resources:", "params:", "code="):
+        for directive in ("log:", "benchmark:", "conda:", "resources:", "params:"):
             assert directive in body, f"{name} has no {directive}"
+        assert f'code=code_of("{name}")' in body, f"{name} does not carry its modules' digest"
         assert f'"../scripts/{name}.py"' in body, f"{name} runs a script of another name"
         if name in {"capture_thoughts", "train_bank", "encode_features", "associate", "permute"}:
             assert "gpu=1" in body, f"{name} has no GPU tag"

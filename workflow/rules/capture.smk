@@ -20,11 +20,7 @@ rule capture_thoughts:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest(
-            "saeflow.models.capture",
-            "saeflow.models.loading",
-            "saeflow.artifacts.captures",
-        ),
+        code=code_of("capture_thoughts"),
         spec=model_spec,
     script:
         "../scripts/capture_thoughts.py"

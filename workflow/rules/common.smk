@@ -23,7 +23,7 @@ os.environ.update(
 if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswith("'"):
     sys.executable = shlex.quote(sys.executable)
 
-from saeflow.artifacts.digest import code_digest
+from saeflow.artifacts.digest import script_digest
 from saeflow.config.root import parse_config, resolve_model
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
@@ -60,6 +60,11 @@ wildcard_constraints:
 
 # Each *_spec is what a job reads of the configuration, as one plain dict. Snakemake compares params
 # by value only when they are builtins, and only as a set when they are several.
+
+
+def code_of(rule_name):
+    """Digest of the modules that a rule's script imports, directly or not."""
+    return script_digest(ROOT / "workflow" / "scripts" / f"{rule_name}.py")
 
 
 def plain(block):

@@ -16,7 +16,7 @@ rule load_problems:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.datasets.sources"),
+        code=code_of("load_problems"),
         spec=dataset_spec,
     script:
         "../scripts/load_problems.py"
@@ -37,6 +37,6 @@ rule cut_tokens:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.datasets.sources"),
+        code=code_of("cut_tokens"),
     script:
         "../scripts/cut_tokens.py"

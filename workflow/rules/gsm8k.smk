@@ -30,7 +30,7 @@ rule associate:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.studies.gsm8k.association"),
+        code=code_of("associate"),
         spec={"association": plain(GSM8K.association), "layers": plain(GSM8K)["layers"]},
     script:
         "../scripts/associate.py"
@@ -55,7 +55,7 @@ rule permute:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.studies.gsm8k.permutations"),
+        code=code_of("permute"),
         spec={
             "criteria": {
                 "association": plain(GSM8K.association),
@@ -84,7 +84,7 @@ rule label:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.studies.gsm8k.labels"),
+        code=code_of("label"),
         spec=plain(GSM8K.labels),
     script:
         "../scripts/label.py"
@@ -107,7 +107,7 @@ rule summarise:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.studies.gsm8k.summary"),
+        code=code_of("summarise"),
         spec={"labels": plain(GSM8K.labels), "permutations": plain(GSM8K.permutations)},
     script:
         "../scripts/summarise.py"
@@ -128,6 +128,6 @@ rule gather:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.artifacts.tables"),
+        code=code_of("gather"),
     script:
         "../scripts/gather.py"

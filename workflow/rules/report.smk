@@ -37,7 +37,7 @@ rule write_report:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest("saeflow.report.page"),
+        code=code_of("write_report"),
         spec={"models": list(GSM8K.models), "published": plain(GSM8K)},
     script:
         "../scripts/write_report.py"

@@ -19,13 +19,7 @@ rule train_bank:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest(
-            "saeflow.saes.train",
-            "saeflow.saes.quality",
-            "saeflow.saes.storage",
-            "saeflow.artifacts.captures",
-            "saeflow.models.conventions",
-        ),
+        code=code_of("train_bank"),
         spec=dictionary_spec,
     script:
         "../scripts/train_bank.py"
@@ -50,12 +44,7 @@ rule encode_features:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_digest(
-            "saeflow.saes.encode",
-            "saeflow.saes.storage",
-            "saeflow.artifacts.captures",
-            "saeflow.models.conventions",
-        ),
+        code=code_of("encode_features"),
         spec=encode_spec,
     script:
         "../scripts/encode_features.py"

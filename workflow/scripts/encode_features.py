@@ -8,7 +8,7 @@ from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_schema, read_table, write_table
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
-from saeflow.saes.pipeline import encode_layers
+from saeflow.saes.encoding import encode_layers
 
 with job(snakemake):
     spec = snakemake.params.spec

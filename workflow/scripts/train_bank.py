@@ -9,7 +9,7 @@ from saeflow.artifacts.tables import read_schema, read_table
 from saeflow.config.dictionaries import DictionarySpec
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
-from saeflow.saes.pipeline import train_from_capture, write_bank
+from saeflow.saes.training import train_from_capture, write_bank
 
 with job(snakemake):
     spec = DictionarySpec.model_validate(snakemake.params.spec)

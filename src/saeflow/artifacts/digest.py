@@ -15,9 +15,9 @@ from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = PACKAGE_ROOT.name
-# What no result can depend on: how far a loop has come, and the configuration's own modules, whose
-# values reach a job through its params and whose descriptions may be reworded at any time.
-IRRELEVANT = (f"{PACKAGE}.progress", f"{PACKAGE}.config")
+# What no result can depend on: logs, how far a loop has come, and the configuration's own modules,
+# whose values reach a job through its params and whose descriptions may be reworded at any time.
+IRRELEVANT = (f"{PACKAGE}.jobs", f"{PACKAGE}.progress", f"{PACKAGE}.config")
 
 
 def code_digest(*modules: str) -> str:
@@ -48,6 +48,14 @@ def code_digest(*modules: str) -> str:
         waiting.extend(_imports(name))
     text = "\n".join(f"{name} {_module_digest(name)}" for name in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def script_digest(script: Path) -> str:
+    """Digest of everything in this package that a workflow script imports; see `code_digest`.
+
+    The script's own text is left out: Snakemake goes by its file time.
+    """
+    return code_digest(*_imports_of(ast.parse(script.read_text(encoding="utf-8")), script.name))
 
 
 def file_digest(path: Path) -> str:
@@ -98,7 +106,11 @@ def _path(name: str) -> Path:
 
 
 def _imports(name: str) -> Iterator[str]:
-    for node in ast.walk(_tree(name)):
+    return _imports_of(_tree(name), name)
+
+
+def _imports_of(tree: ast.Module, name: str) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             candidates = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
