@@ -49,9 +49,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     logging.Logger
         The log.
     """
-    log = _start_log(Path(snakemake.log[0]) if snakemake.log else None)
-    _end_with_parent()
+    log = logging.getLogger("saeflow")
     try:
+        _start_log(log, Path(snakemake.log[0]) if snakemake.log else None)
+        _end_with_parent()
         yield log
     except SaeflowError as error:
         _stop(log, str(error))
@@ -92,8 +93,7 @@ def _stop(log: logging.Logger, sentence: str) -> None:
     raise SystemExit(1)
 
 
-def _start_log(path: Path | None) -> logging.Logger:
-    log = logging.getLogger("saeflow")
+def _start_log(log: logging.Logger, path: Path | None) -> None:
     log.setLevel(logging.INFO)
     for handler in log.handlers:
         handler.close()
@@ -107,7 +107,6 @@ def _start_log(path: Path | None) -> logging.Logger:
         file = logging.FileHandler(path, mode="w", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(file)
-    return log
 
 
 def _end_with_parent() -> None:

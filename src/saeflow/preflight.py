@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from saeflow.config.datasets import PathDataset
-from saeflow.config.models import PathModel
+from saeflow.config.models import MODEL_FILES, PathModel
 from saeflow.config.root import Config, layer_contradictions, named_paths, resolve_model
 from saeflow.errors import SaeflowError
 
-MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt")
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -87,6 +87,15 @@ def input_files(settings: Any, root: Path) -> list[str]:
         found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
         return sorted(os.path.relpath(path) for path in found)
     return []
+
+
+def total_mb(paths: Iterable[str]) -> float:
+    """Megabytes of files and of everything below folders, which Snakemake counts as 4 KB each."""
+    total = 0
+    for path in map(Path, paths):
+        files = path.rglob("*") if path.is_dir() else [path]
+        total += sum(file.stat().st_size for file in files if file.is_file())
+    return total / 1e6
 
 
 def study_datasets(config: Config) -> list[str]:

@@ -57,6 +57,10 @@ def clear_stale_lock(folder: Path) -> bool:
             f"{folder} is locked by process {owner[1]} of host {owner[0]}, which cannot be seen from "
             f"{socket.gethostname()}. If it is gone, run snakemake --unlock."
         )
+    if owner is not None and _alive(owner[1], owner[2]):
+        raise SaeflowError(
+            f"{folder} is in use by process {owner[1]}; wait for it or stop it first."
+        )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (busy := _workers(folder)) and time.monotonic() < deadline:
         if any(is_snakemake(process) for process in busy):
@@ -71,10 +75,20 @@ def clear_stale_lock(folder: Path) -> bool:
     return True
 
 
-def _owner(folder: Path) -> tuple[str, int] | None:
+def _alive(pid: int, created: float) -> bool:
+    """Whether the process is still the one that was recorded, whoever it belongs to."""
     try:
-        host, pid, _ = (folder / OWNER).read_text(encoding="utf-8").split("\n", 2)
-        return host, int(pid)
+        process = psutil.Process(pid)
+        zombie = process.status() == psutil.STATUS_ZOMBIE
+        return not zombie and abs(process.create_time() - created) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _owner(folder: Path) -> tuple[str, int, float] | None:
+    try:
+        host, pid, created = (folder / OWNER).read_text(encoding="utf-8").split("\n")[:3]
+        return host, int(pid), float(created)
     except (OSError, ValueError):
         return None
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from saeflow.artifacts import digest
-from saeflow.artifacts.digest import code_digest, file_digest, tree_digest
+from saeflow.artifacts.digest import code_digest, files_digest
 from saeflow.artifacts.files import atomic_file, atomic_folder, replace_folder, write_text
 from saeflow.seeds import derive_seed, numpy_generator, torch_generator
 
@@ -83,18 +82,17 @@ def test_folder_moves_below_a_new_parent(tmp_path: Path) -> None:
     assert everything_below(tmp_path) == ["b", "b/c", "b/c/x"]
 
 
-def test_tree_digest_sees_names_and_contents_but_not_times(tmp_path: Path) -> None:
-    write_text(tmp_path / "a" / "x", "1")
-    write_text(tmp_path / "a" / "y" / "z", "2")
-    first = tree_digest(tmp_path / "a")
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    os.utime(tmp_path / "b" / "x", (0, 0))
-    assert tree_digest(tmp_path / "b") == first
-    (tmp_path / "b" / "x").rename(tmp_path / "b" / "w")
-    assert tree_digest(tmp_path / "b") != first
-    write_text(tmp_path / "a" / "x", "3")
-    assert tree_digest(tmp_path / "a") != first
-    assert tree_digest(tmp_path / "a" / "x") == file_digest(tmp_path / "a" / "x")
+def test_files_digest_sees_names_and_contents_but_not_times(tmp_path: Path) -> None:
+    first, second = tmp_path / "x", tmp_path / "y"
+    first.write_text("1")
+    second.write_text("2")
+    digest = files_digest([first, second])
+    os.utime(first, (1, 1))
+    assert files_digest([first, second]) == digest
+    second.write_text("3")
+    assert files_digest([first, second]) != digest
+    second.write_text("2")
+    assert files_digest([first, second.rename(tmp_path / "z")]) != digest
 
 
 PACKAGE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,15 @@ import pytest
 from saeflow.artifacts.catalog import ARTIFACTS
 from saeflow.artifacts.tables import known_artifact, read_schema, read_table
 from saeflow.artifacts.vectors import read_vectors
-from tests.workflow.running import SMOKE, artifact_digests, copy_project, planned, run, snakemake
+from tests.workflow.running import (
+    ROOT,
+    SMOKE,
+    artifact_digests,
+    copy_project,
+    planned,
+    run,
+    snakemake,
+)
 
 pytestmark = pytest.mark.workflow
 
@@ -108,3 +117,34 @@ def test_standard_output_stays_clean(finished: Path) -> None:
         check=True,
     )
     assert done.stdout.lstrip().startswith("---"), done.stdout[:200]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["gsm8k_train", "gsm8k_test"])
+def test_real_problems_plan_the_whole_study(name: str) -> None:
+    if not (ROOT.parent / "shared/data/gsm8k").is_dir():
+        pytest.skip("../shared/data is absent; the overlays on real problems are not planned")
+    jobs = planned(ROOT, "--forceall", "--configfile", f"tests/config/{name}.yaml")
+    assert jobs == {
+        "load_problems": 1,
+        "cut_tokens": 1,
+        "capture_thoughts": 2,
+        "train_bank": 2,
+        "encode_features": 2,
+        "associate": 2,
+        "permute": 2,
+        "label": 2,
+        "summarise": 2,
+        "gather": 6,
+        "write_report": 1,
+    }
+
+
+def test_a_study_without_any_pair_runs_through(finished: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "strict.yaml"
+    overlay.write_text("studies: {gsm8k: {published: {association: {min_active: 100000}}}}\n")
+    project = tmp_path / "project"
+    shutil.copytree(finished, project)
+    run(project, *SMOKE, str(overlay))
+    summary = pq.read_table(project / "results/gsm8k/llama/summary.parquet").to_pandas()
+    assert (summary[summary.metric == "n_interpretable"].value == 0).all()

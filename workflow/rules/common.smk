@@ -32,6 +32,7 @@ from saeflow.preflight import (
     input_files,
     study_datasets,
     study_dictionaries,
+    total_mb,
 )
 from saeflow.runlock import record_owner
 
@@ -71,8 +72,20 @@ def plain(block):
     return block.model_dump(mode="json")
 
 
+def located_elsewhere(block):
+    # Where a file lies decides nothing; it is an input, and its content is what counts.
+    block = plain(block)
+    if "path" in (block.get("source"), block.get("weights")):
+        block = {
+            k: v
+            for k, v in block.items()
+            if k not in ("path", "repo", "revision", "file")
+        }
+    return block
+
+
 def dataset_spec(wildcards):
-    return plain(CFG.datasets[wildcards.dataset])
+    return located_elsewhere(CFG.datasets[wildcards.dataset])
 
 
 def dataset_file(wildcards):
@@ -82,7 +95,7 @@ def dataset_file(wildcards):
 def model_spec(wildcards):
     settings, control = resolve_model(CFG, wildcards.model)
     return {
-        "model": plain(settings),
+        "model": located_elsewhere(settings),
         "control": control and plain(control),
         "threads": THREADS,
     }
@@ -139,7 +152,7 @@ def report_banks(wildcards):
 
 
 def mem_mb(wildcards, input, attempt):
-    return max(2000, int(6 * input.size_mb)) * attempt
+    return max(2000, int(6 * total_mb(input))) * attempt
 
 
 def runtime(wildcards, attempt):

@@ -13,10 +13,13 @@ from saeflow.models.capture import capture_chunk
 from saeflow.models.loading import load_model
 
 with job(snakemake):
-    spec = ModelSpec.model_validate(snakemake.params.spec)
-    set_threads(spec.threads)
     folder = Path(snakemake.input.model[0]).parent if snakemake.input.model else None
-    model = load_model(spec.model, spec.control, folder).to(resolve_device())
+    given = snakemake.params.spec
+    located = {**given["model"], "path": str(folder)} if folder else given["model"]
+    spec = ModelSpec.model_validate({**given, "model": located})
+    set_threads(spec.threads)
+    device = resolve_device()
+    model = load_model(spec.model, spec.control, folder).to(device)
     problems = read_table(Path(snakemake.input.problems), PROBLEMS)
     provenance = inherit(
         problems,
@@ -28,6 +31,6 @@ with job(snakemake):
         problems,
         Path(snakemake.output.capture),
         lambda questions: capture_chunk(model, questions, spec.model),
-        fingerprint=f"{snakemake.params.code} {provenance.metadata()}",
+        fingerprint=f"{snakemake.params.code} {device.type} {provenance.metadata()}",
         provenance=provenance,
     )

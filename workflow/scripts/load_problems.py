@@ -14,6 +14,7 @@ from saeflow.jobs import job
 with job(snakemake):
     spec = snakemake.params.spec
     source = Path(snakemake.input.source[0]) if snakemake.input.source else None
-    problems = load_problems(TypeAdapter(DatasetSettings).validate_python(spec), source)
+    located = {**spec, "path": str(source)} if source else spec
+    problems = load_problems(TypeAdapter(DatasetSettings).validate_python(located), source)
     provenance = Provenance(config_digest(spec), dataset_revision=problems.revision)
     write_table(problems.table, Path(snakemake.output.problems), PROBLEMS, provenance)

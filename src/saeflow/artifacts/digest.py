@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
@@ -64,13 +64,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_digest(root: Path) -> str:
-    """SHA-256 over the relative names and contents of all files below a folder, or of one file."""
-    if root.is_file():
-        return file_digest(root)
+def files_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files, in the order given."""
     total = hashlib.sha256()
-    for path in sorted(each for each in root.rglob("*") if each.is_file()):
-        total.update(f"{path.relative_to(root).as_posix()}\0{file_digest(path)}\n".encode())
+    for path in paths:
+        total.update(f"{path.name}\0{file_digest(path)}\n".encode())
     return total.hexdigest()
 
 

@@ -8,6 +8,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from saeflow.config.base import Block, Name
 
+MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt")
+"""Files of a model directory that decide what it gives: inputs of jobs, and what is digested."""
+
 
 class ThoughtSettings(Block):
     """How a CODI model thinks and answers (methods/0, section 1.2)."""

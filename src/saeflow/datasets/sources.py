@@ -160,7 +160,6 @@ def download(settings: HubDataset) -> Path:
         If the hub cannot be reached and the cache does not hold the file.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     where = f"{settings.repo}@{settings.revision}, file {settings.file}"
     try:
@@ -169,7 +168,8 @@ def download(settings: HubDataset) -> Path:
                 settings.repo, settings.file, revision=settings.revision, repo_type="dataset"
             )
         )
-    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except Exception as error:
+        # The hub's client, httpx and the operating system each bring exceptions of their own.
         reason = (
             str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason"
         )

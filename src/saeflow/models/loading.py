@@ -23,9 +23,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from saeflow.artifacts.digest import tree_digest
+from saeflow.artifacts.digest import files_digest
 from saeflow.artifacts.files import write_text
 from saeflow.config.models import (
+    MODEL_FILES,
     FreshModel,
     HubModel,
     PathModel,
@@ -81,7 +82,9 @@ def load_model(
         config, tokenizer = _config(folder), _tokenizer(folder)
         tokens, size = _codi(folder, config.vocab_size)
         return _fresh(config, tokenizer, size, control.seed, settings.dtype, tokens)
-    revision = tree_digest(folder)[:16] if isinstance(settings, PathModel) else settings.revision
+    revision = (
+        files_digest(_files(folder))[:16] if isinstance(settings, PathModel) else settings.revision
+    )
     return load_directory(folder, settings.dtype, revision)
 
 
@@ -179,6 +182,10 @@ def snapshot(settings: HubModel) -> Path:
             f"({type(error).__name__}: {_first_line(error)}). Without a network, download it "
             "elsewhere and use weights: path with path: DIRECTORY."
         ) from None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
 
 
 def _fresh(

@@ -108,14 +108,20 @@ def number_text(value: float | None, kind: str, *, mean: bool = False) -> str:
 
 
 def dataset_rows(problems: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
-    """Count problems per data set: all, by split, analysed, and analysed of the train split."""
+    """Count problems per data set: all, by split, analysed, and analysed of the train split.
+
+    ``held_out`` counts the problems with an operation and operands that never occur in training;
+    None where the source does not say.
+    """
     rows = []
     for name, table in problems.items():
         split = table["split"].to_pylist()
         analysed = table["analysed"].to_pylist()
         seen = list(zip(split, analysed, strict=True)).count(("train", True))
         row = {part: split.count(part) for part in SPLITS}
+        held_out = table["held_out_pair"].to_pylist()
         counts = {"problems": len(split), "analysed": analysed.count(True), "seen": seen}
+        counts["held_out"] = held_out.count(True) if any(x is not None for x in held_out) else None
         rows.append({"name": name, **row, **counts})
     return rows
 

@@ -102,7 +102,8 @@ def _outcome_of_layer(
     starts = np.flatnonzero(first)
     # The measurement itself is labelled from the stored pairs only.
     seen = min(TOP, criteria.association.keep)
-    for start, end in zip(starts, [*starts[1:], len(pairs.feature)], strict=True):
+    ends = np.r_[starts, len(pairs.feature)][1:]
+    for start, end in zip(starts, ends, strict=True):
         top = [tokens.tokens[token] for token in pairs.label[start : min(end, start + seen)]]
         labels[pairs.feature[start]] = label_feature(
             top, float(pairs.enrichment[start]), criteria.labels
