@@ -22,7 +22,7 @@ bench: env
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: env
-	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/unit -q -s $(ARGS)
+	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/unit -q -s --timeout 7200 $(ARGS)
 
 env:
 	@$(PYTHON) envs/install.py
