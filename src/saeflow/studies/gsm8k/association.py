@@ -24,7 +24,8 @@ class TokenMatrix:
     tokens : list of str
         In the order in which the data set first shows them, which decides ties of enrichment. The
         study saw its problems in the order of its shuffled split instead (methods/1, 2.3), so a
-        tied feature may carry the name of another of its tied tokens; no rate depends on it.
+        tied feature may carry the name of another of its tied tokens (12 of 398 random features in
+        a trial, none of which changed between monosemantic and not).
     present : numpy.ndarray of bool, shape (problems, tokens)
         Rows are the analysed problems in the order of the data set.
     """
