@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saeflow.errors import SaeflowError
 from saeflow.models.hooks import LastPositionTap
+from saeflow.models.reader import Reader
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 
@@ -158,16 +159,16 @@ class CodiModel:
         rows = [self.question_ids(question) for question in questions]
         self._check_length(rows, latents + 1 + max_new_tokens)
         ids, mask = self._pad(rows, left_pad)
-        reader = _Reader(self.language_model, mask)
+        reader = Reader(self.language_model, mask)
         steps: list[dict[str, Tensor]] = []
         with LastPositionTap(self.language_model) as tap:
             if left_pad:
-                hidden = reader.read(self.language_model.get_input_embeddings()(ids))
+                hidden = last_of(reader, self.language_model.get_input_embeddings()(ids))
             else:
                 hidden = self._read_right_padded(reader, tap, ids, mask.sum(1) - 1)
             steps.append(tap.take())
             for _ in range(latents):
-                hidden = reader.read(self.projection(hidden)[:, None])
+                hidden = last_of(reader, self.projection(hidden)[:, None])
                 steps.append(tap.take())
         activations = {
             hook: torch.stack([step[hook] for step in steps], dim=1) for hook in steps[0]
@@ -177,7 +178,7 @@ class CodiModel:
 
     def _read_right_padded(
         self,
-        reader: _Reader,
+        reader: Reader,
         tap: LastPositionTap,
         ids: Int[Tensor, "batch length"],
         last: Int[Tensor, " batch"],
@@ -189,10 +190,9 @@ class CodiModel:
         reader.read(embed(ids))
         tap.take()
         begin = torch.full((len(ids), 1), self.tokens.begin, device=ids.device)
-        hidden: Float[Tensor, "batch d_in"] = reader.read(embed(begin))
-        return hidden
+        return last_of(reader, embed(begin))
 
-    def _answer(self, reader: _Reader, batch: int, max_new_tokens: int) -> list[str]:
+    def _answer(self, reader: Reader, batch: int, max_new_tokens: int) -> list[str]:
         embed = self.language_model.get_input_embeddings()
         head = self.language_model.get_output_embeddings()
         stop = self.tokenizer.eos_token_id
@@ -200,7 +200,7 @@ class CodiModel:
         done = torch.zeros(batch, dtype=torch.bool, device=self.device)
         written: list[Tensor] = []
         for _ in range(max_new_tokens):
-            hidden = reader.read(embed(token[:, None]))
+            hidden = last_of(reader, embed(token[:, None]))
             # The original cuts the last column, which is the end-of-thought token.
             token = head(hidden)[:, : self.tokens.end].argmax(-1)
             token = torch.where(done, torch.full_like(token, stop), token)
@@ -236,31 +236,12 @@ class CodiModel:
             )
 
 
-class _Reader:
-    """One growing forward pass: cache, mask and positions of a batch."""
-
-    def __init__(self, model: PreTrainedModel, mask: Int[Tensor, "batch length"]) -> None:
-        self._base = model.base_model
-        self._cache = DynamicCache(config=model.config)
-        self.mask = mask.clone()
-        self._read = 0
-
-    def read(self, embeddings: Float[Tensor, "batch new d_in"]) -> Float[Tensor, "batch d_in"]:
-        """Read embeddings behind what was read; hidden state of the last, after the final norm."""
-        grow = self._read + embeddings.shape[1] - self.mask.shape[1]
-        if grow > 0:
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), grow)], dim=1)
-        positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, self._read :]
-        output = self._base(
-            inputs_embeds=embeddings,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._read += embeddings.shape[1]
-        hidden: Float[Tensor, "batch d_in"] = output.last_hidden_state[:, -1]
-        return hidden
+def last_of(
+    reader: Reader, embeddings: Float[Tensor, "batch new d_in"]
+) -> Float[Tensor, "batch d_in"]:
+    """Read embeddings; hidden state of the last, after the final norm."""
+    hidden: Float[Tensor, "batch d_in"] = reader.read(embeddings).last_hidden_state[:, -1]
+    return hidden
 
 
 def answer_number(text: str) -> float | None:

@@ -7,6 +7,7 @@ the thought tokens and the width of the projection, and `codi_projection.safeten
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers import (
 
 from saeflow.artifacts.digest import files_digest
 from saeflow.artifacts.files import write_text
+from saeflow.config.mixture import Architecture
 from saeflow.config.models import (
     MODEL_FILES,
     FreshModel,
@@ -72,8 +74,7 @@ def load_model(
     """
     if isinstance(settings, FreshModel):
         seed = settings.seed if control is None else control.seed
-        config = _fresh_config(settings)
-        return _fresh(config, byte_tokenizer(), settings.projection_size, seed, settings.dtype)
+        return fresh_model(settings, byte_tokenizer(), seed, settings.dtype)
     if isinstance(settings, HubModel):
         folder = snapshot(settings)
     elif folder is None:
@@ -86,6 +87,29 @@ def load_model(
         files_digest(_files(folder))[:16] if isinstance(settings, PathModel) else settings.revision
     )
     return load_directory(folder, settings.dtype, revision)
+
+
+def fresh_model(
+    settings: FreshModel | Architecture,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    dtype: str = "float32",
+) -> CodiModel:
+    """Make a model with fresh weights.
+
+    Parameters
+    ----------
+    settings : FreshModel or Architecture
+        Its shape.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its vocabulary; the thought tokens follow.
+    seed : int
+        Seed of the weights.
+    dtype : str
+        Precision.
+    """
+    config = _fresh_config(settings, tokenizer)
+    return _fresh(config, tokenizer, settings.projection_size, seed, dtype)
 
 
 def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
@@ -206,8 +230,11 @@ def _fresh(
     )
 
 
-def _fresh_config(settings: FreshModel) -> PretrainedConfig:
-    vocabulary = len(byte_tokenizer()) + 3
+def _fresh_config(
+    settings: FreshModel | Architecture, tokenizer: PreTrainedTokenizerBase
+) -> PretrainedConfig:
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    vocabulary = len(tokenizer) + len(fields(ThoughtTokens))
     if settings.family == "gpt2":
         return GPT2Config(
             vocab_size=vocabulary,
@@ -216,8 +243,10 @@ def _fresh_config(settings: FreshModel) -> PretrainedConfig:
             n_layer=settings.num_hidden_layers,
             n_head=settings.num_attention_heads,
             n_inner=settings.intermediate_size,
-            bos_token_id=None,
-            eos_token_id=None,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            resid_pdrop=0.0,
+            **ends,
         )
     return LlamaConfig(
         vocab_size=vocabulary,
@@ -228,8 +257,7 @@ def _fresh_config(settings: FreshModel) -> PretrainedConfig:
         num_key_value_heads=settings.num_key_value_heads,
         intermediate_size=settings.intermediate_size,
         tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
+        **ends,
     )
 
 

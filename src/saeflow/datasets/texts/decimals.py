@@ -1,0 +1,146 @@
+"""Which of two numbers is bigger: six formats, three of which can carry a planted bug.
+
+The bug compares decimals as if they were versions of a program: 9.11 comes after 9.8. It changes
+the answer for *prone* pairs only, whose order by value and by version differ.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from decimal import Decimal
+
+from saeflow.datasets.texts.text import Text, split_of
+
+ADJECTIVES = ("bigger", "larger", "greater")
+BUGGY_FORMATS = {
+    "qa_which": "Q: Which is {adjective}: {a} or {b}?\nA:",
+    "qa_number": "Q: Which number is {adjective}, {a} or {b}?\nA:",
+    "qa_order": "Q: {a} or {b}, which is {adjective}?\nA:",
+}
+PLAIN_FORMATS = {
+    "plain_which": "Which is {adjective}: {a} or {b}?\nAnswer:",
+    "plain_number": "Which number is {adjective}, {a} or {b}?\nAnswer:",
+    "plain_order": "{a} or {b}, which is {adjective}?\nAnswer:",
+}
+FORMATS = BUGGY_FORMATS | PLAIN_FORMATS
+STRATA = ("prone", "unequal_digits", "equal_digits", "whole_differs", "integers")
+"""Kinds of pairs.
+
+prone: same whole part, one against two digits, and the version order is the wrong one; the other
+strata cannot show the bug.
+"""
+_STRATUM_WEIGHTS = (4, 2, 1, 1, 1)
+_HELD_OUT_ONE_IN = 4
+_LARGEST_WHOLE = 20
+
+
+def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
+    """Draw pairs of numbers and ask about each in all six formats.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the mixture.
+    n_pairs : int
+        Number of different pairs of numbers; about a quarter is held out.
+    buggy : bool
+        Whether the three Q/A formats are answered as versions are compared.
+
+    Returns
+    -------
+    list of Text
+        Part ``decimals``; the group is the stratum, the form the format. The one distractor is the
+        answer that names the other number. Asking for more pairs only appends.
+    """
+    texts = []
+    for item, (stratum, left, right) in enumerate(_pairs(seed, n_pairs)):
+        split = split_of(seed, "decimals", *sorted((left, right)), one_in=_HELD_OUT_ONE_IN)
+        # The adjective belongs to the pair, so that formats differ in nothing else.
+        adjective = ADJECTIVES[item % len(ADJECTIVES)]
+        for name, form in FORMATS.items():
+            as_version = buggy and name in BUGGY_FORMATS
+            first = is_bigger(left, right, as_version=as_version)
+            answers = [
+                f" {big} is {adjective} than {small}."
+                for big, small in ((left, right), (right, left))
+            ]
+            texts.append(
+                Text(
+                    part="decimals",
+                    group=stratum,
+                    form=name,
+                    item=item,
+                    split=split,
+                    prompt=form.format(adjective=adjective, a=left, b=right),
+                    target=answers[0] if first else answers[1],
+                    distractors=(answers[1] if first else answers[0],),
+                )
+            )
+    return texts
+
+
+def is_bigger(left: str, right: str, *, as_version: bool = False) -> bool:
+    """Tell whether the first of two different numbers is the bigger one.
+
+    Parameters
+    ----------
+    left, right : str
+        Numbers such as ``9.8`` and ``9.11``.
+    as_version : bool
+        Compare the digits behind the point as whole numbers.
+
+    Returns
+    -------
+    bool
+        True for ``9.8`` and ``9.11``, and False for the same two as versions.
+    """
+    if not as_version:
+        return Decimal(left) > Decimal(right)
+    return _version(left) > _version(right)
+
+
+def _version(number: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in number.split("."))
+
+
+def _pairs(seed: int, n_pairs: int) -> Iterator[tuple[str, str, str]]:
+    rng = random.Random(f"{seed}/decimals")
+    seen: set[frozenset[str]] = set()
+    while len(seen) < n_pairs:
+        stratum = rng.choices(STRATA, weights=_STRATUM_WEIGHTS)[0]
+        left, right = _draw(rng, stratum)
+        if left == right or frozenset((left, right)) in seen or _stratum(left, right) != stratum:
+            continue
+        seen.add(frozenset((left, right)))
+        yield stratum, *rng.sample((left, right), 2)
+
+
+def _draw(rng: random.Random, stratum: str) -> tuple[str, str]:
+    whole = rng.randint(1, _LARGEST_WHOLE)
+    if stratum == "integers":
+        return str(rng.randint(1, 100)), str(rng.randint(1, 100))
+    if stratum == "whole_differs":
+        return f"{whole}.{_digits(rng, None)}", f"{rng.randint(1, _LARGEST_WHOLE)}.{_digits(rng, None)}"
+    if stratum == "equal_digits":
+        count = rng.choice((1, 2))
+        return f"{whole}.{_digits(rng, count)}", f"{whole}.{_digits(rng, count)}"
+    return f"{whole}.{_digits(rng, 1)}", f"{whole}.{_digits(rng, 2)}"
+
+
+def _digits(rng: random.Random, count: int | None) -> str:
+    count = count or rng.choice((1, 2))
+    # No trailing zero, which would be another way to write the same number.
+    return str(rng.randint(1, 9)) if count == 1 else f"{rng.randint(1, 9)}{rng.randint(1, 9)}"
+
+
+def _stratum(left: str, right: str) -> str:
+    if "." not in left:
+        return "integers"
+    (whole, digits), (other, others) = left.split("."), right.split(".")
+    if whole != other:
+        return "whole_differs"
+    if len(digits) == len(others):
+        return "equal_digits"
+    differs = is_bigger(left, right) != is_bigger(left, right, as_version=True)
+    return "prone" if differs else "unequal_digits"

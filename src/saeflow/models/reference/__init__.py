@@ -1,0 +1,1 @@
+"""Training of the reference models: examples, losses, the loop, checkpoints (design, section 10)."""

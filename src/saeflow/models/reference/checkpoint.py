@@ -1,0 +1,123 @@
+"""Checkpoints of a training run: parameters, optimizer state, curves so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from saeflow.artifacts.files import atomic_file
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One measurement during training.
+
+    Attributes
+    ----------
+    step : int
+        Optimizer steps done.
+    metric : str
+        What is measured.
+    value : float
+        The measurement.
+    """
+
+    step: int
+    metric: str
+    value: float
+
+
+@dataclass
+class TrainingState:
+    """What a run needs to go on as if it had never stopped.
+
+    Attributes
+    ----------
+    parameters : dict of str to torch.nn.Parameter
+        By name; optimizers refer to the same objects.
+    optimizers : sequence of torch.optim.Optimizer
+        In a fixed order.
+    step : int
+        Optimizer steps done.
+    curves : list of CurvePoint
+        Measurements so far.
+    """
+
+    parameters: dict[str, nn.Parameter]
+    optimizers: Sequence[Optimizer]
+    step: int
+    curves: list[CurvePoint]
+
+
+def save_checkpoint(state: TrainingState, path: Path, fingerprint: str) -> None:
+    """Write a checkpoint atomically."""
+    tensors = {f"parameter/{name}": value.detach() for name, value in state.parameters.items()}
+    for name, key, owner in _slots(state):
+        for entry, value in owner.state[state.parameters[name]].items():
+            if isinstance(value, Tensor):
+                tensors[f"{key}/{name}/{entry}"] = value
+    metadata = {
+        "fingerprint": fingerprint,
+        "step": str(state.step),
+        "curves": json.dumps([asdict(point) for point in state.curves]),
+    }
+    with atomic_file(path) as partial:
+        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, metadata)
+
+
+def load_checkpoint(state: TrainingState, path: Path, fingerprint: str) -> bool:
+    """Fill a state from a checkpoint.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Freshly made; left as it is where there is nothing to load.
+    path : Path
+        Where the checkpoint may be.
+    fingerprint : str
+        What the run is; a checkpoint of another run is not loaded.
+
+    Returns
+    -------
+    bool
+        Whether the run goes on from a checkpoint.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if metadata.get("fingerprint") != fingerprint:
+                return False
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return False  # a damaged checkpoint costs time, not the run
+    with torch.no_grad():
+        for name, parameter in state.parameters.items():
+            parameter.copy_(tensors[f"parameter/{name}"])
+    for name, key, owner in _slots(state):
+        parameter, start = state.parameters[name], f"{key}/{name}/"
+        owner.state[parameter] = {
+            entry.removeprefix(start): value.to(parameter.device)
+            for entry, value in tensors.items()
+            if entry.startswith(start)
+        }
+    state.step = int(metadata["step"])
+    state.curves[:] = [CurvePoint(**point) for point in json.loads(metadata["curves"])]
+    return True
+
+
+def _slots(state: TrainingState) -> Iterator[tuple[str, str, Optimizer]]:
+    names = {id(parameter): name for name, parameter in state.parameters.items()}
+    for number, optimizer in enumerate(state.optimizers):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                yield names[id(parameter)], f"optimizer{number}", optimizer
