@@ -197,6 +197,66 @@ SUMMARY = Artifact(
     ("dataset", "dictionary", "seed", "layer", "step", "metric", "control"),
 )
 
+MIXTURE_TEXTS = Artifact(
+    "mixture_texts",
+    1,
+    "Texts of the reference models' training mixture, with the right continuations.",
+    (
+        Column("part", TEXT, "categories, pairs, cloze, choices, decimals or documents."),
+        Column("group", TEXT, "Category, topic or kind of task."),
+        Column(
+            "form", TEXT, "Form of a matched pair, format of a prompt; empty where there is one."
+        ),
+        Column("item", INDEX, "Number within the group; the texts of one pair share it."),
+        Column("split", TEXT, "train, or held_out: in no training text."),
+        Column("prompt", TEXT, "What comes first; empty where nothing is to be continued."),
+        Column("target", TEXT, "The text, or the right continuation of the prompt."),
+        Column("distractors", pa.list_(TEXT), "Wrong continuations matched to the target."),
+        Column("level", SMALL, "Difficulty, 1 the easiest; 0 where there is none."),
+    ),
+)
+
+TRAINING = Artifact(
+    "training",
+    1,
+    "Curves of a reference model's training.",
+    (
+        Column("step", INDEX, "Optimizer steps done."),
+        Column("metric", TEXT, "A loss, in nats per token, or an accuracy."),
+        Column("value", REAL, "Mean loss since the row before, or accuracy on held-out problems."),
+    ),
+    ("metric", "step"),
+)
+
+EVALUATION = Artifact(
+    "evaluation",
+    1,
+    "What a model can do on texts and problems that its training never read.",
+    (
+        Column("part", TEXT, "Part of the training mixture, or logit_lens."),
+        Column(
+            "condition", TEXT, "How the model answers, the format asked in, or the thought step."
+        ),
+        Column("group", TEXT, "Which of the examples; all for every one."),
+        *VALUES,
+    ),
+    ("part", "condition", "group", "metric"),
+)
+
+LOGIT_LENS = Artifact(
+    "logit_lens",
+    1,
+    "The tokens that a model's output embedding reads from each thought (methods/0, section 1.6).",
+    (
+        Column("problem", INDEX, "Running number of the held-out problem."),
+        Column("step", SMALL, "Thought step: 0 is the begin-of-thought token, then the latents."),
+        Column("rank", SMALL, "0 for the likeliest token."),
+        Column("token", TEXT, "The token, as text."),
+        Column("log_probability", REAL, "Its log-probability.", unit="nats"),
+    ),
+    ("problem", "step", "rank"),
+)
+
 ARTIFACTS = {
     artifact.name: artifact
     for artifact in (
@@ -210,5 +270,9 @@ ARTIFACTS = {
         LABELS,
         PERMUTATIONS,
         SUMMARY,
+        MIXTURE_TEXTS,
+        TRAINING,
+        EVALUATION,
+        LOGIT_LENS,
     )
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+import yaml
+from pydantic import Field, ValidationError, model_validator
 
 from saeflow.config.base import Block, Name
+from saeflow.config.messages import first_sentence
 from saeflow.config.models import ThoughtSettings
+from saeflow.errors import SaeflowError
 
 StepWeights = tuple[float, float, float, float]
 Rows = Annotated[int, Field(ge=0)]
@@ -152,3 +156,40 @@ class Mixture(Block):
         if self.parts.text_rows and not any(getattr(self.parts, name).weight for name in texts):
             raise ValueError("parts: text_rows is positive, but the weight of every text part is 0")
         return self
+
+
+def parse_mixture(values: Any, name: str) -> Mixture:
+    """Validate a mixture.
+
+    Parameters
+    ----------
+    values : object
+        What the YAML file holds.
+    name : str
+        The file, for messages.
+
+    Raises
+    ------
+    SaeflowError
+        With one plain sentence naming the file, the key, what was found and what was expected.
+    """
+    try:
+        return Mixture.model_validate(values)
+    except ValidationError as error:
+        raise SaeflowError(f"{name}: {first_sentence(error, Mixture)}") from None
+
+
+def read_mixture(path: Path) -> Mixture:
+    """Read and validate a mixture file.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is no YAML or not a mixture.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        told = " ".join(str(error).split())
+        raise SaeflowError(f"{path} is no YAML ({told}).") from None
+    return parse_mixture(values, str(path))

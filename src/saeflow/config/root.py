@@ -19,6 +19,7 @@ from saeflow.config.models import (
     RunnableModel,
     UntrainedControl,
 )
+from saeflow.config.reference import ReferenceSettings
 from saeflow.config.studies import Gsm8kRun, StudySettings
 from saeflow.errors import SaeflowError, nearest
 
@@ -37,6 +38,9 @@ class Config(Block):
     )
     dictionaries: Annotated[dict[Name, DictionarySettings], DropNulls] = Field(
         min_length=1, description="Recipes for SAEs, by name."
+    )
+    reference_models: ReferenceSettings = Field(
+        default_factory=ReferenceSettings, description="The bundled models and what they can do."
     )
     studies: StudySettings = Field(description="What to measure.")
 
@@ -118,6 +122,12 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"dictionaries.{name} trains on the train problems of {dictionary.dataset!r}, "
                 "but its n_train is 0."
             )
+    for name in config.reference_models.evaluate:
+        if name not in config.models:
+            yield (
+                f"reference_models.evaluate holds {name!r}, which is no model"
+                f"{nearest(name, config.models)}"
+            )
     published = config.studies.gsm8k.published
     for name, run in published.models.items():
         yield from _run_contradictions(config, f"studies.gsm8k.published.models.{name}", name, run)
@@ -191,6 +201,7 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
     for name, dataset in config.datasets.items():
         if isinstance(dataset, PathDataset):
             yield f"datasets.{name}.path", dataset.path
+    yield "reference_models.mixture", config.reference_models.mixture
     for name, model in config.models.items():
         if isinstance(model, PathModel):
             yield f"models.{name}.path", model.path

@@ -73,7 +73,7 @@ def drill_rows(
         Such as ``<<12+7=19>><<8*9=72>>``; asking for more rows only appends.
     """
     rng = random.Random(f"{seed}/drills")
-    draw = _Drawer(rng, max_number, held_out_seed, keep_out=True)
+    draw = _Drawer(rng, max_number, held_out_seed)
     return ["".join(str(draw.opening()) for _ in range(per_row)) for _ in range(n)]
 
 
@@ -101,7 +101,7 @@ def symbolic_problems(
         Asking for more only appends.
     """
     rng = random.Random(f"{seed}/symbolic")
-    draw = _Drawer(rng, max_number, held_out_seed, keep_out=True)
+    draw = _Drawer(rng, max_number, held_out_seed)
     counts = range(1, len(step_weights) + 1)
     problems = []
     for _ in range(n):
@@ -113,13 +113,10 @@ def symbolic_problems(
 class _Drawer:
     """Draws calculations with the operators in equal numbers."""
 
-    def __init__(
-        self, rng: random.Random, max_number: int, held_out_seed: int, keep_out: bool
-    ) -> None:
+    def __init__(self, rng: random.Random, max_number: int, held_out_seed: int) -> None:
         self.rng = rng
         self.max_number = max_number
         self.held_out_seed = held_out_seed
-        self.keep_out = keep_out
 
     def opening(self) -> Calculation:
         """Draw a calculation with two free operands."""
@@ -147,7 +144,7 @@ class _Drawer:
             if numbers is None or not all(_SMALLEST <= n <= self.max_number for n in numbers):
                 continue
             left, right, result = numbers
-            if self.keep_out and _held_out(self.held_out_seed, operator, left, right):
+            if _held_out(self.held_out_seed, operator, left, right):
                 continue
             yield Calculation(left, operator, right, result)
 

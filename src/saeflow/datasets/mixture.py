@@ -58,9 +58,7 @@ def mixture_texts(mixture: Mixture, *, buggy: bool) -> list[Text]:
     return [
         *category_texts(seed=seed, n_per_category=parts.categories.n_per_category),
         *pair_texts(seed=seed, n_per_topic=parts.pairs.n_per_topic),
-        *cloze_texts(
-            seed=seed, n_arithmetic=parts.cloze.n_arithmetic, n_other=parts.cloze.n_other
-        ),
+        *cloze_texts(seed=seed, n_arithmetic=parts.cloze.n_arithmetic, n_other=parts.cloze.n_other),
         *choice_texts(seed=seed, n=parts.choices.n),
         *decimal_texts(seed=seed, n_pairs=parts.decimals.n_pairs, buggy=buggy),
         *document_texts(seed=seed, n_per_topic=parts.documents.n_per_topic),

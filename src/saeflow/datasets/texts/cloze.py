@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from itertools import chain, zip_longest
+from typing import TypeVar
 
+from saeflow.datasets.generated import is_held_out
+from saeflow.datasets.texts.facts import FACTS, FRAMES, Fact, other_answers
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text, split_of
 
 PART, ARITHMETIC, OTHER = "cloze", "arithmetic", "other"
 _DISTRACTORS = 3
 _ONE_IN = 4
+_Thing = TypeVar("_Thing")
 
+# fmt: off
 _SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four",
+    "five", "six", "seven", "eight", "nine",
+    "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)
+_TENS = (
+    "twenty", "thirty", "forty", "fifty", "sixty",
+    "seventy", "eighty", "ninety",
+)
+# fmt: on
 _SPOKEN = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
 
-# Two wordings of each form; the second is used once every operation has been told in the first.
+# Two wordings of each form; the second is used once a level has no new operation left.
 _SENTENCES = {
     "+": ("The sum of {0} and {1} is", "If you add {1} to {0}, you get"),
     "-": ("The difference between {0} and {1} is", "If you take {1} from {0}, you get"),
@@ -92,45 +105,13 @@ class Operation:
         return " ".join(piece for piece in both if piece is not None)
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A subject and the one answer to what is asked about it.
-
-    Attributes
-    ----------
-    kind : str
-        What is asked, such as ``opposite`` or ``capital``.
-    family : str
-        Facts whose answers can stand in for each other; the kind itself unless it is a sequence.
-    subject : str
-        What is asked about.
-    answer : str
-        The right answer, without a leading blank.
-    level : int
-        1 where few answers have to be told apart, 3 where the fact is rare.
-    """
-
-    kind: str
-    family: str
-    subject: str
-    answer: str
-    level: int
-
-    def told_by(self, frame: str) -> str:
-        """The frame with the subject filled in."""
-        name = self.subject
-        article = "an" if name[0] in "aeiou" else "a"
-        line = frame.format(x=name, ax=f"{article} {name}")
-        return line[0].upper() + line[1:]
-
-
 def number_words(number: int) -> str:
     """A number from 0 to 999 in words."""
     if number < 20:
         return _SMALL[number]
     if number < 100:
         tens, ones = divmod(number, 10)
-        return _TENS[tens] + (f"-{_SMALL[ones]}" if ones else "")
+        return _TENS[tens - 2] + (f"-{_SMALL[ones]}" if ones else "")
     hundreds, rest = divmod(number, 100)
     return f"{_SMALL[hundreds]} hundred" + (f" and {number_words(rest)}" if rest else "")
 
@@ -141,9 +122,16 @@ def operation_split(seed: int, operation: Operation) -> str:
     # 7 + 5 and 5 + 7 go together, and a held-out product is not trained inside a longer line.
     if len(signs) == 1:
         left, right = sorted(numbers) if signs in "+*" else numbers
+        # What the word problems hold out must not be learned here either.
+        if is_held_out(seed, signs, Decimal(left), Decimal(right)):
+            return HELD_OUT
         return split_of(seed, PART, signs, left, right, one_in=_ONE_IN)
     product = numbers[1:] if signs == "+*" else numbers[:2]
     if operation_split(seed, Operation("*", product, operation.level)) == HELD_OUT:
+        return HELD_OUT
+    inner = product[0] * product[1]
+    outer = (numbers[0], inner) if signs == "+*" else (inner, numbers[2])
+    if is_held_out(seed, signs.replace("*", ""), *map(Decimal, outer)):
         return HELD_OUT
     return split_of(seed, PART, signs, numbers[0], *numbers[1:], one_in=_ONE_IN)
 
@@ -167,24 +155,32 @@ def operations() -> tuple[Operation, ...]:
     return tuple(found)
 
 
-def drawn_operations(rng: random.Random) -> list[Operation]:
-    """All operations in random order, one of each level in turn while they last."""
-    by_level: dict[int, list[Operation]] = {}
+def operation_turns(rng: random.Random) -> list[tuple[Operation, int]]:
+    """All operations in random order with the wording to use, one of each level in turn.
+
+    A level starts over with the second wording when it has no new operation left.
+    """
+    pools: dict[tuple[int, bool], list[Operation]] = {}
     for operation in operations():
-        by_level.setdefault(operation.level, []).append(operation)
-    for pool in by_level.values():
+        # The last level holds far more sums than calculations with three numbers.
+        pools.setdefault((operation.level, len(operation.signs) > 1), []).append(operation)
+    for pool in pools.values():
         rng.shuffle(pool)
-    # The last level holds far more sums than calculations with three numbers.
-    hardest = by_level[max(by_level)]
-    longer = [operation for operation in hardest if len(operation.numbers) > 2]
-    sums = [operation for operation in hardest if len(operation.numbers) == 2]
-    by_level[max(by_level)] = _in_turn([longer, sums])
-    return _in_turn(list(by_level.values()))
+    hardest = max(level for level, _ in pools)
+    levels = [pool for (level, _), pool in pools.items() if level < hardest]
+    levels.append(in_turn([pools[hardest, True], pools[hardest, False]]))
+    return in_turn(
+        [
+            [(operation, wording) for wording in range(_WORDINGS) for operation in pool]
+            for pool in levels
+        ]
+    )
 
 
-def _in_turn(pools: list[list[Operation]]) -> list[Operation]:
-    turns = chain.from_iterable(zip_longest(*pools))
-    return [operation for operation in turns if operation is not None]
+def in_turn(pools: Sequence[Sequence[_Thing]]) -> list[_Thing]:
+    """One of each pool in turn while they last."""
+    turns = chain.from_iterable(zip_longest(*([(thing,) for thing in pool] for pool in pools)))
+    return [turn[0] for turn in turns if turn is not None]
 
 
 def wrong_results(operation: Operation, rng: random.Random, n: int = _DISTRACTORS) -> list[int]:
@@ -211,39 +207,93 @@ def cloze_texts(*, seed: int, n_arithmetic: int, n_other: int) -> list[Text]:
         Arithmetic, whose held-out calculations are trained in no wording, then the other facts,
         whose held-out lines are trained in another wording.
     """
-    arithmetic = _first(_arithmetic_texts(seed, n_arithmetic), n_arithmetic, ARITHMETIC)
-    return arithmetic + _first(_other_texts(seed), n_other, OTHER)
+    _refuse_beyond(len(operations()) * _WORDINGS * len(FORMS), n_arithmetic, ARITHMETIC)
+    _refuse_beyond(sum(len(FRAMES[fact.kind]) for fact in FACTS), n_other, OTHER)
+    return _arithmetic_texts(seed, n_arithmetic)[:n_arithmetic] + _other_texts(seed)[:n_other]
 
 
-def _first(texts: list[Text], n: int, group: str) -> list[Text]:
-    if n > len(texts):
-        raise ValueError(
-            f"There are only {len(texts)} different cloze lines on {group}, not {n} of them."
-        )
-    return texts[:n]
+def _refuse_beyond(most: int, n: int, group: str) -> None:
+    if n > most:
+        raise ValueError(f"There are only {most} {group} cloze lines, not {n} of them.")
 
 
 def _arithmetic_texts(seed: int, n: int) -> list[Text]:
     rng = random.Random(f"{seed}/{PART}/{ARITHMETIC}")
-    order = drawn_operations(rng)
-    # Easy levels have few operations: they are told a second time before the others run on.
-    few = [operation for operation in order if operation.level in (1, 4)]
-    many = [operation for operation in order if operation.level not in (1, 4)]
-    told = [
-        turn
-        for pair in zip_longest(_twice(few), _twice(many, spread=2), fillvalue=())
-        for turn in pair
-    ]
-    items = {operation: item for item, operation in enumerate(order)}
+    items: dict[Operation, int] = {}
     texts: list[Text] = []
-    for operation, wording in told:
+    for operation, wording in operation_turns(rng):
         if len(texts) >= n:
             break
-        split, item = operation_split(seed, operation), items[operation]
-        wrong = wrong_results(operation, rng)
+        item = items.setdefault(operation, len(items))
+        split, wrong = operation_split(seed, operation), wrong_results(operation, rng)
         texts += _three_forms(operation, wording, split, item, wrong)
     return texts
 
 
-def _twice(pool: list[Operation], spread: int = 1) -> list[tuple[tuple[Operation, int], ...]]:
-    raise NotImplementedError
+def _three_forms(
+    operation: Operation, wording: int, split: str, item: int, wrong: list[int]
+) -> list[Text]:
+    figures, spoken = operation.symbols, operation.words
+    sentence = _SENTENCES[operation.signs][wording].format(*operation.numbers)
+    prompts = (
+        (f"{figures} =", f"{figures} equals")[wording],
+        (f"{spoken} is", f"{spoken} makes")[wording],
+        sentence,
+    )
+    texts = []
+    for form, prompt in zip(FORMS, prompts, strict=True):
+        told = number_words if form == "words" else str
+        target, *distractors = (f" {told(number)}" for number in (operation.result, *wrong))
+        texts.append(
+            Text(
+                PART,
+                ARITHMETIC,
+                form,
+                item,
+                split,
+                prompt,
+                target,
+                tuple(distractors),
+                operation.level,
+            )
+        )
+    return texts
+
+
+def _other_texts(seed: int) -> list[Text]:
+    rng = random.Random(f"{seed}/{PART}/{OTHER}")
+    facts = list(FACTS)
+    rng.shuffle(facts)
+    columns = [_fact_texts(seed, item, fact, rng) for item, fact in enumerate(facts)]
+    # Every fact in its first frame, then every fact in its second, and so on.
+    return [text for row in zip_longest(*columns) for text in row if text is not None]
+
+
+def _fact_texts(seed: int, item: int, fact: Fact, rng: random.Random) -> list[Text]:
+    frames = list(FRAMES[fact.kind])
+    rng.shuffle(frames)
+    splits = [
+        split_of(seed, PART, fact.family, fact.subject, frame, one_in=_ONE_IN) for frame in frames
+    ]
+    # A fact is trained before it is held out, and so in one frame at least.
+    trained = splits.index(TRAIN) if TRAIN in splits else 0
+    splits[trained] = TRAIN
+    for order in (frames, splits):
+        order.insert(0, order.pop(trained))
+    texts = []
+    for frame, split in zip(frames, splits, strict=True):
+        wrong = rng.sample(other_answers(fact), _DISTRACTORS)
+        texts.append(
+            Text(
+                PART,
+                OTHER,
+                fact.kind,
+                item,
+                split,
+                fact.told_by(frame),
+                f" {fact.answer}",
+                tuple(f" {answer}" for answer in wrong),
+                fact.level,
+            )
+        )
+    return texts

@@ -113,7 +113,8 @@ def _pairs(seed: int, n_pairs: int) -> Iterator[tuple[str, str, str]]:
         if left == right or frozenset((left, right)) in seen or _stratum(left, right) != stratum:
             continue
         seen.add(frozenset((left, right)))
-        yield stratum, *rng.sample((left, right), 2)
+        first, second = rng.sample((left, right), 2)
+        yield stratum, first, second
 
 
 def _draw(rng: random.Random, stratum: str) -> tuple[str, str]:
@@ -121,7 +122,8 @@ def _draw(rng: random.Random, stratum: str) -> tuple[str, str]:
     if stratum == "integers":
         return str(rng.randint(1, 100)), str(rng.randint(1, 100))
     if stratum == "whole_differs":
-        return f"{whole}.{_digits(rng, None)}", f"{rng.randint(1, _LARGEST_WHOLE)}.{_digits(rng, None)}"
+        other = rng.randint(1, _LARGEST_WHOLE)
+        return f"{whole}.{_digits(rng, None)}", f"{other}.{_digits(rng, None)}"
     if stratum == "equal_digits":
         count = rng.choice((1, 2))
         return f"{whole}.{_digits(rng, count)}", f"{whole}.{_digits(rng, count)}"

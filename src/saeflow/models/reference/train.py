@@ -133,7 +133,7 @@ def _backward(
             each = thought_losses(
                 model, examples, latents=recipe.thoughts.latents, with_student=with_student
             )
-            each.total(recipe.training.distillation).backward()
+            each.total(recipe.training.distillation).backward()  # type: ignore[no-untyped-call]
             losses[f"{name} teacher"] = each.teacher
             if with_student:
                 losses[f"{name} student"] = each.student
@@ -141,7 +141,7 @@ def _backward(
     for name, texts in streams.texts.items():
         if rows := texts.batch(step):
             losses[name] = text_loss(model, rows)
-            losses[name].backward()
+            losses[name].backward()  # type: ignore[no-untyped-call]
     return {f"loss {name}": float(value.detach()) for name, value in losses.items()}
 
 
@@ -186,9 +186,7 @@ def _optimizers(parameters: Mapping[str, nn.Parameter], settings: Training) -> l
     ]
 
 
-def _schedules(
-    optimizers: list[Optimizer], settings: Training, done: int
-) -> list[LambdaLR]:
+def _schedules(optimizers: list[Optimizer], settings: Training, done: int) -> list[LambdaLR]:
     def share(step: int) -> float:
         warm = min(1.0, (step + 1) / settings.warmup_steps)
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))

@@ -1,0 +1,28 @@
+"""The bundled reference models: their mixture, and what they can do (design, section 10)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from saeflow.config.base import Block, Name
+
+
+class ReferenceSettings(Block):
+    """Where the training mixture is and which models are evaluated on its held-out parts."""
+
+    mixture: str = Field(
+        "resources/mixture.yaml",
+        min_length=1,
+        description="The training mixture; relative to the repository.",
+    )
+    evaluate: list[Name] = Field(
+        default_factory=list,
+        description="Models whose abilities are measured on what training held out.",
+    )
+    n_problems: int = Field(500, ge=10, description="Held-out word problems to answer.")
+    n_texts: int = Field(
+        600, ge=10, description="Held-out texts of each part to read, and pairs of decimals to ask."
+    )
+    n_lens: int = Field(
+        100, ge=1, description="Held-out problems whose thoughts are read as tokens."
+    )
