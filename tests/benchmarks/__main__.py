@@ -12,7 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-QUICK = {"bank": ["--epochs", "3", "--repeats", "1"], "association": ["--sample", "8"]}
+QUICK = {
+    "bank": ["--epochs", "3", "--repeats", "1"],
+    "association": ["--sample", "8"],
+    "capture": ["--repeats", "1", "--problems", "250", "1000"],
+}
 
 
 def main() -> int:

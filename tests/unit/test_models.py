@@ -1,4 +1,4 @@
-"""Thoughts of small fresh models against a slow reference, and their independence of the batch."""
+"""Thoughts of small fresh models: hooks, answers, capture, weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from saeflow.config.models import FreshModel, UntrainedControl
+from saeflow.config.models import UntrainedControl
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import capture_chunk
 from saeflow.models.codi import CodiModel, answer_number
@@ -20,94 +20,12 @@ from saeflow.models.conventions import hooked_layers
 from saeflow.models.hooks import HOOKS, LastPositionTap, final_norm, transformer_blocks
 from saeflow.models.loading import load_model
 from saeflow.models.tokenizer import byte_tokenizer
-
-FAMILIES = ("llama", "gpt2")
-LATENTS, LAYERS = 3, 3
-QUESTIONS = ["How many?", "2", "A longer question, with ünïcode – and 12 words or so: 3+4?", "x y"]
-
-
-def settings_of(family: Any, **changes: Any) -> FreshModel:
-    sizes = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "intermediate_size": 24, "projection_size": 12,
-             "max_position_embeddings": 160}  # fmt: skip
-    return FreshModel(weights="fresh", family=family, **(sizes | changes))
+from tests.small_models import FAMILIES, LATENTS, LAYERS, QUESTIONS, settings_of, small_model
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> CodiModel:
-    made = load_model(settings_of(request.param, seed=1))
-    # Fresh weights are so small that attention is nearly uniform; make a mistake in it visible.
-    with torch.no_grad():
-        for parameter in made.language_model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(8)
-    return made
-
-
-def reference(
-    model: CodiModel, question: str, latents: int, new: int
-) -> tuple[dict[str, Tensor], str]:
-    """No cache, no batch, no padding: every step recomputes the whole sequence."""
-    base, norm = model.language_model.base_model, final_norm(model.language_model)
-    last_block = transformer_blocks(model.language_model)[-1]
-    embed, head = model.language_model.get_input_embeddings(), model.language_model.lm_head
-    kept: list[Tensor] = []
-    handle = last_block.register_forward_hook(
-        lambda module, inputs, output: kept.append(output if torch.is_tensor(output) else output[0])
-    )
-    steps: dict[str, list[Tensor]] = {hook: [] for hook in HOOKS}
-    text = question.strip().replace("  ", " ")
-    ids = [*model.tokenizer(text)["input_ids"], model.tokens.begin]
-    sequence = embed(torch.tensor([ids]))
-    with torch.no_grad():
-        for _ in range(latents + 1):
-            output = base(inputs_embeds=sequence, output_hidden_states=True, use_cache=False)
-            states = [state[0, -1] for state in output.hidden_states]
-            hidden = states[-1]
-            blocks = [*states[1:-1], kept[-1][0, -1]]
-            torch.testing.assert_close(norm(blocks[-1]), hidden)
-            steps["embed"].append(states[0][None])
-            steps["resid_post"].append(torch.stack(blocks))
-            steps["final_norm"].append(hidden[None])
-            following = torch.cat([sequence, model.projection(hidden)[None, None]], 1)
-            read, sequence = sequence, following
-        sequence, written = read, [model.tokens.end]
-        for _ in range(new):
-            sequence = torch.cat([sequence, embed(torch.tensor([[written[-1]]]))], 1)
-            hidden = base(inputs_embeds=sequence, use_cache=False).last_hidden_state[0, -1]
-            written.append(int(head(hidden)[: model.tokens.end].argmax()))
-            if written[-1] == model.tokenizer.eos_token_id:
-                break
-    handle.remove()
-    plain = [token for token in written[1:] if token < model.tokens.pad]
-    answer = model.tokenizer.decode(plain, skip_special_tokens=True)
-    return {hook: torch.stack(values) for hook, values in steps.items()}, answer
-
-
-@pytest.mark.parametrize("left_pad", [True, False])
-def test_batch_equals_slow_reference_one_by_one(model: CodiModel, left_pad: bool) -> None:
-    thoughts = model.think(QUESTIONS, latents=LATENTS, max_new_tokens=5, left_pad=left_pad)
-    assert set(thoughts.activations) == set(HOOKS)
-    assert thoughts.activations["resid_post"].shape == (len(QUESTIONS), LATENTS + 1, LAYERS, 16)
-    for row, question in enumerate(QUESTIONS):
-        expected, answer = reference(model, question, LATENTS, 5)
-        for hook in HOOKS:
-            found = thoughts.activations[hook][row]
-            torch.testing.assert_close(found, expected[hook], atol=1e-5, rtol=1e-5)
-        assert thoughts.answers[row] == answer
-
-
-@pytest.mark.parametrize("left_pad", [True, False])
-def test_question_does_not_depend_on_its_batch(model: CodiModel, left_pad: bool) -> None:
-    rng = np.random.default_rng(0)
-    others = ["".join(rng.choice(list("abc 123"), rng.integers(1, 60))) for _ in range(31)]
-    batch = model.think([*others[:17], QUESTIONS[0], *others[17:]], latents=LATENTS,
-                        max_new_tokens=4, left_pad=left_pad)  # fmt: skip
-    alone = model.think([QUESTIONS[0]], latents=LATENTS, max_new_tokens=4)
-    for hook in HOOKS:
-        found = batch.activations[hook][17]
-        torch.testing.assert_close(found, alone.activations[hook][0], atol=1e-4, rtol=1e-4)
-    assert batch.answers[17] == alone.answers[0]
+    return small_model(request.param)
 
 
 def test_steps_do_not_depend_on_how_many_follow(model: CodiModel) -> None:

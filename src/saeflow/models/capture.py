@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from saeflow.artifacts.captures import ChunkCapture
 from saeflow.artifacts.vectors import STORAGE, VectorDtype
 from saeflow.config.models import RunnableModel
 from saeflow.models.codi import CodiModel, answer_number
+
+FULL = 256
+"""Tokens up to which a batch is as large as it may be; a batch of longer texts is smaller."""
 
 
 def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableModel) -> ChunkCapture:
@@ -31,13 +37,11 @@ def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableMode
     ChunkCapture
         In the order of `questions`.
     """
-    lengths = [len(model.question_ids(question)) for question in questions]
-    order = np.argsort(lengths, kind="stable")
+    lengths = np.array([len(model.question_ids(question)) for question in questions])
     texts = [""] * len(questions)
     dtype = settings.capture_dtype
     activations: dict[str, np.ndarray] = {}
-    for start in range(0, len(order), settings.batch_size):
-        rows = order[start : start + settings.batch_size]
+    for rows in cut_batches(lengths, settings.batch_size):
         thoughts = model.think(
             [questions[row] for row in rows],
             latents=settings.thoughts.latents,
@@ -51,6 +55,39 @@ def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableMode
                 activations[hook] = np.empty((len(questions), *stored.shape[1:]), STORAGE[dtype])
             activations[hook][rows] = stored
     return ChunkCapture(activations, dtype, texts, [answer_number(text) for text in texts])
+
+
+def cut_batches(
+    lengths: Int[np.ndarray, " texts"], batch_size: int
+) -> Iterator[Int[np.ndarray, " batch"]]:
+    """Cut texts into batches of similar length whose memory does not follow the longest text.
+
+    Attention masks take rows × longest² cells, so that is what a batch is limited by; the cut
+    depends on the lengths alone.
+
+    Parameters
+    ----------
+    lengths : numpy.ndarray of shape (texts,)
+        Tokens of each text.
+    batch_size : int
+        Most texts of a batch; fewer where they are longer than `FULL` tokens.
+
+    Yields
+    ------
+    numpy.ndarray of shape (batch,)
+        Indices of texts, shorter ones first.
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for end in range(1, len(order) + 1):
+        following = end - start + 1
+        if (
+            end == len(order)
+            or following > batch_size
+            or following * int(lengths[order[end]]) ** 2 > batch_size * FULL**2
+        ):
+            yield order[start:end]
+            start = end
 
 
 def _storage_form(values: Tensor, dtype: VectorDtype) -> np.ndarray:

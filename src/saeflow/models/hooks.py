@@ -6,11 +6,13 @@ output would be lost (field-notes, section 0, fact 3).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,6 +20,10 @@ from saeflow.errors import SaeflowError
 
 HOOKS = ("embed", "resid_post", "final_norm")
 """embed: input of block 0; resid_post: output of a block; final_norm: output of the final norm."""
+
+
+class _Enough(Exception):  # noqa: N818 - ends a forward pass, tells of no error
+    """Everything that a tap listens for has been seen."""
 
 
 def transformer_blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -50,6 +56,52 @@ def final_norm(model: PreTrainedModel) -> nn.Module:
     raise SaeflowError(f"{type(model).__name__} has no final norm named 'norm' or 'ln_f'.")
 
 
+@contextmanager
+def listening(
+    model: PreTrainedModel,
+    sites: Mapping[str, Sequence[int]],
+    keep: Callable[[str, int, Tensor], None],
+) -> Iterator[None]:
+    """Hooks on a model within a ``with`` block; behind it they are gone.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model to listen to.
+    sites : mapping of str to sequence of int
+        Layers by hook; the hooks ``embed`` and ``final_norm`` have the layer 0 alone.
+    keep : callable
+        Gets the hook, the layer and what it carries, of shape (batch, length, d_in).
+    """
+    blocks, norm = transformer_blocks(model), final_norm(model)
+    with ExitStack() as handles:
+        if "embed" in sites:
+            pre = blocks[0].register_forward_pre_hook(_passes(keep), with_kwargs=True)
+            handles.callback(pre.remove)
+        for layer in sites.get("resid_post", ()):
+            post = blocks[layer].register_forward_hook(_gives("resid_post", layer, keep))
+            handles.callback(post.remove)
+        if "final_norm" in sites:
+            post = norm.register_forward_hook(_gives("final_norm", 0, keep))
+            handles.callback(post.remove)
+        yield
+
+
+def _gives(hook: str, layer: int, keep: Callable[[str, int, Tensor], None]) -> Any:
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        # Blocks return a tensor or a tuple, depending on family and version of transformers.
+        keep(hook, layer, output if isinstance(output, Tensor) else output[0])
+
+    return look
+
+
+def _passes(keep: Callable[[str, int, Tensor], None]) -> Any:
+    def look(module: nn.Module, inputs: Any, keywords: dict[str, Any]) -> None:
+        keep("embed", 0, inputs[0] if inputs else keywords["hidden_states"])
+
+    return look
+
+
 class LastPositionTap:
     """Keeps what the last position of each forward pass carries at every hook.
 
@@ -63,17 +115,14 @@ class LastPositionTap:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._handles: list[Any] = []
+        self._hooks = ExitStack()
         self._kept: dict[str, list[Tensor]] = {}
 
     def __enter__(self) -> LastPositionTap:
-        blocks = transformer_blocks(self._model)
         self._reset()
-        self._handles = [
-            blocks[0].register_forward_pre_hook(self._keep_input, with_kwargs=True),
-            *(block.register_forward_hook(self._keep("resid_post")) for block in blocks),
-            final_norm(self._model).register_forward_hook(self._keep("final_norm")),
-        ]
+        blocks = range(len(transformer_blocks(self._model)))
+        sites = {"embed": (0,), "resid_post": blocks, "final_norm": (0,)}
+        self._hooks.enter_context(listening(self._model, sites, self._keep))
         return self
 
     def __exit__(
@@ -82,8 +131,7 @@ class LastPositionTap:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
+        self._hooks.close()
 
     def take(self) -> dict[str, Float[Tensor, "batch layers d_in"]]:
         """What the forward pass since the last call left, by hook."""
@@ -94,14 +142,47 @@ class LastPositionTap:
     def _reset(self) -> None:
         self._kept = {hook: [] for hook in HOOKS}
 
-    def _keep(self, hook: str) -> Any:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            # Blocks return a tensor or a tuple, depending on family and version of transformers.
-            hidden = output if isinstance(output, Tensor) else output[0]
-            self._kept[hook].append(hidden[:, -1].clone())
+    def _keep(self, hook: str, layer: int, hidden: Float[Tensor, "batch length d_in"]) -> None:
+        self._kept[hook].append(hidden[:, -1].clone())
 
-        return keep
 
-    def _keep_input(self, module: nn.Module, inputs: Any, keywords: dict[str, Any]) -> None:
-        hidden = inputs[0] if inputs else keywords["hidden_states"]
-        self._kept["embed"].append(hidden[:, -1].clone())
+class TokenTap:
+    """Keeps what chosen positions of one forward pass carry, as float32.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model to listen to.
+    sites : mapping of str to sequence of int
+        Different layers by hook; the hooks ``embed`` and ``final_norm`` have the layer 0 alone.
+    rows : torch.Tensor of shape (tokens,)
+        Positions to keep, in the batch laid out flat.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        sites: Mapping[str, Sequence[int]],
+        rows: Int[Tensor, " tokens"],
+    ) -> None:
+        self._model, self._sites, self._rows = model, sites, rows
+        self._missing = sum(map(len, sites.values()))
+        width = int(model.config.hidden_size)
+        self.kept: dict[str, Float[Tensor, "layers tokens d_in"]] = {
+            hook: torch.empty(len(layers), len(rows), width, device=rows.device)
+            for hook, layers in sites.items()
+        }
+
+    @contextmanager
+    def until_enough(self) -> Iterator[None]:
+        """Listen to one forward pass, which ends as soon as every site has been seen."""
+        with suppress(_Enough), listening(self._model, self._sites, self._keep):
+            yield
+
+    def _keep(self, hook: str, layer: int, hidden: Float[Tensor, "batch length d_in"]) -> None:
+        # Each layer goes to its place at once: there is never a second copy of all of them.
+        place = list(self._sites[hook]).index(layer)
+        self.kept[hook][place] = hidden.flatten(0, 1)[self._rows]
+        self._missing -= 1
+        if not self._missing:
+            raise _Enough

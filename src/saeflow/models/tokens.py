@@ -1,0 +1,138 @@
+"""Activations of every token of plain texts, for studies that read texts instead of thoughts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saeflow.errors import SaeflowError
+from saeflow.models.capture import cut_batches
+from saeflow.models.codi import CodiModel
+from saeflow.models.hooks import HOOKS, TokenTap
+
+
+@dataclass(frozen=True)
+class TokenActivations:
+    """What a batch of texts left, a row per token; padding has none.
+
+    Attributes
+    ----------
+    text : Tensor of shape (tokens,)
+        Which text a token belongs to, as its index among the texts given.
+    position : Tensor of shape (tokens,)
+        Place of the token in its text, from 0.
+    token : Tensor of shape (tokens,)
+        Its id.
+    activations : dict of str to Tensor of shape (layers, tokens, d_in)
+        By hook, float32, layers in the order asked for; ``embed`` and ``final_norm`` have one.
+    """
+
+    text: Int[Tensor, " tokens"]
+    position: Int[Tensor, " tokens"]
+    token: Int[Tensor, " tokens"]
+    activations: dict[str, Float[Tensor, "layers tokens d_in"]]
+
+
+def read_tokens(
+    model: CodiModel,
+    texts: Sequence[str],
+    *,
+    hooks: Sequence[str] = ("resid_post",),
+    layers: Sequence[int] | None = None,
+    batch_size: int = 32,
+) -> Iterator[TokenActivations]:
+    """Read texts, without thoughts, and keep what every token carries.
+
+    Batches hold texts of similar length, so texts come in another order than they were given; what
+    a text gives does not depend on its batch. Blocks behind the last one asked for are not run, nor
+    is the output embedding.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model; its tokenizer decides whether a begin-of-text token comes first.
+    texts : sequence of str
+        Plain texts. A text without tokens is left out.
+    hooks : sequence of str
+        Some of `saeflow.models.hooks.HOOKS`.
+    layers : sequence of int, optional
+        Blocks whose ``resid_post`` is kept; all by default.
+    batch_size : int
+        Most texts per forward pass; fewer where they are long.
+
+    Yields
+    ------
+    TokenActivations
+        One per batch, on the model's device.
+
+    Raises
+    ------
+    SaeflowError
+        If a hook or a layer does not exist, or a text does not fit the model's positions.
+    """
+    sites = _sites(model, hooks, layers)
+    rows: list[list[int]] = [list(model.tokenizer(text)["input_ids"]) for text in texts]
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    limit = int(model.language_model.config.max_position_embeddings)
+    if len(rows) and lengths.max() > limit:
+        raise SaeflowError(
+            f"text {int(lengths.argmax())} takes {lengths.max()} positions; the model has {limit}. "
+            "Cut the text or leave it out."
+        )
+    some = lengths.nonzero()[0]
+    for batch in cut_batches(lengths[some], batch_size):
+        chosen = some[batch]
+        yield _read_batch(model, [rows[text] for text in chosen], torch.from_numpy(chosen), sites)
+
+
+@torch.no_grad()
+def _read_batch(
+    model: CodiModel,
+    rows: list[list[int]],
+    numbers: Int[Tensor, " batch"],
+    sites: dict[str, list[int]],
+) -> TokenActivations:
+    lengths = torch.tensor([len(row) for row in rows])
+    positions = torch.arange(int(lengths.max())).expand(len(rows), -1)
+    mask = positions < lengths[:, None]
+    ids = torch.full(mask.shape, model.tokens.pad)
+    ids[mask] = torch.tensor([token for row in rows for token in row])
+    kept = mask.flatten().nonzero()[:, 0].to(model.device)
+    tap = TokenTap(model.language_model, sites, kept)
+    with tap.until_enough():
+        model.language_model.base_model(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.long().to(model.device),
+            position_ids=positions.to(model.device),
+            use_cache=False,
+        )
+    text = numbers[:, None].expand_as(positions)
+    return TokenActivations(
+        text=text[mask].to(model.device),
+        position=positions[mask].to(model.device),
+        token=ids[mask].to(model.device),
+        activations=tap.kept,
+    )
+
+
+def _sites(
+    model: CodiModel, hooks: Sequence[str], layers: Sequence[int] | None
+) -> dict[str, list[int]]:
+    blocks = list(range(model.n_layers) if layers is None else layers)
+    if not set(hooks) <= set(HOOKS) or not hooks:
+        raise SaeflowError(f"the hooks {list(hooks)} were asked for; expected some of {HOOKS}.")
+    if (
+        len(set(blocks)) < len(blocks)
+        or not set(blocks) <= set(range(model.n_layers))
+        or not blocks
+    ):
+        raise SaeflowError(
+            f"the layers {blocks} were asked for; expected different ones of 0 to "
+            f"{model.n_layers - 1}."
+        )
+    return {hook: blocks if hook == "resid_post" else [0] for hook in hooks}

@@ -1,0 +1,33 @@
+"""Small fresh models whose attention is visible, for tests of what models give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from saeflow.config.models import FreshModel
+from saeflow.models.codi import CodiModel
+from saeflow.models.loading import load_model
+
+FAMILIES = ("llama", "gpt2")
+LATENTS, LAYERS = 3, 3
+QUESTIONS = ["How many?", "2", "A longer question, with ünïcode – and 12 words or so: 3+4?", "x y"]
+
+
+def settings_of(family: Any, **changes: Any) -> FreshModel:
+    """Four heads, of which two hold keys and values in a Llama."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "intermediate_size": 24, "projection_size": 12,
+             "max_position_embeddings": 160}  # fmt: skip
+    return FreshModel(weights="fresh", family=family, **(sizes | changes))
+
+
+def small_model(family: str) -> CodiModel:
+    """Fresh weights are so small that attention is nearly uniform; make a mistake in it visible."""
+    made = load_model(settings_of(family, seed=1))
+    with torch.no_grad():
+        for parameter in made.language_model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    return made
