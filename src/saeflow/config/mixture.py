@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from saeflow.config.base import Block, Name
 from saeflow.config.messages import first_sentence
@@ -14,7 +14,6 @@ from saeflow.config.models import ThoughtSettings
 from saeflow.errors import SaeflowError
 
 StepWeights = tuple[float, float, float, float]
-Rows = Annotated[int, Field(ge=0)]
 
 
 class WordProblems(Block):
@@ -28,7 +27,6 @@ class WordProblems(Block):
     direct_share: float = Field(
         ge=0, lt=1, description="Share whose teacher answers without written steps."
     )
-    rows: Rows = Field(description="Problems in one training step.")
 
 
 class SymbolicProblems(Block):
@@ -36,7 +34,6 @@ class SymbolicProblems(Block):
 
     n_train: int = Field(ge=1, description="Training problems.")
     step_weights: StepWeights = Field(description="Relative frequency of one to four steps.")
-    rows: Rows = Field(description="Problems in one training step.")
 
 
 class Drills(Block):
@@ -44,7 +41,6 @@ class Drills(Block):
 
     n_train: int = Field(ge=1, description="Training rows.")
     per_row: int = Field(ge=1, description="Calculations in a row.")
-    rows: Rows = Field(description="Rows in one training step.")
 
 
 class Categories(Block):
@@ -102,7 +98,6 @@ class Parts(Block):
     choices: Choices
     decimals: Decimals
     documents: Documents
-    text_rows: Rows = Field(description="Rows of the last six parts in one training step.")
 
 
 class Architecture(Block):
@@ -119,19 +114,40 @@ class Architecture(Block):
     projection_size: int = Field(ge=1, description="Width inside the thought projection.")
 
 
-class Training(Block):
-    """How a reference model is trained (methods/0, section 1.5; design, section 10)."""
+class Rows(Block):
+    """Examples of each part in one optimizer step."""
+
+    word: int = Field(ge=0, description="Word problems.")
+    symbolic: int = Field(ge=0, description="Symbolic problems.")
+    drills: int = Field(ge=0, description="Rows of calculations.")
+    texts: int = Field(ge=0, description="Texts of all other parts, shared out by weight.")
+
+
+class Stage(Block):
+    """Steps under one schedule: linear warm-up, then cosine decay to 0."""
 
     steps: int = Field(ge=1, description="Optimizer steps.")
     teacher_steps: int = Field(ge=0, description="First steps without latent thoughts.")
-    warmup_steps: int = Field(ge=1, description="Steps of linear warm-up; cosine decay follows.")
+    warmup_steps: int = Field(ge=1, description="Steps of linear warm-up.")
     muon_lr: float = Field(gt=0, description="Learning rate of the blocks' matrices (Muon).")
     adam_lr: float = Field(gt=0, description="Learning rate of all other parameters (AdamW).")
+    rows: Rows
+
+
+class Training(Block):
+    """How a reference model is trained (methods/0, section 1.5; design, section 10)."""
+
+    stages: list[Stage] = Field(min_length=1, description="One after the other, with new momenta.")
     weight_decay: float = Field(ge=0, description="Decoupled weight decay.")
     clip: float = Field(gt=0, description="Largest norm of the gradient.")
     distillation: float = Field(ge=0, description="Weight of the distillation loss.")
     evaluate_every: int = Field(ge=1, description="Steps between measurements of accuracy.")
     checkpoint_minutes: float = Field(gt=0, description="Minutes between checkpoints.")
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
 
 
 class ReferenceModel(Block):
@@ -149,13 +165,6 @@ class Mixture(Block):
     seed: int = Field(description="Seed of every part, of the split, and of the weights.")
     parts: Parts
     models: dict[Name, ReferenceModel]
-
-    @model_validator(mode="after")
-    def _something_to_read(self) -> Mixture:
-        texts = ("categories", "pairs", "cloze", "choices", "decimals", "documents")
-        if self.parts.text_rows and not any(getattr(self.parts, name).weight for name in texts):
-            raise ValueError("parts: text_rows is positive, but the weight of every text part is 0")
-        return self
 
 
 def parse_mixture(values: Any, name: str) -> Mixture:

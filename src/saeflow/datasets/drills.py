@@ -8,7 +8,7 @@ calculate from them and only to read from the stories. Combinations that word pr
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def drill_rows(
 
 
 def symbolic_problems(
-    *, seed: int, n: int, max_number: int, held_out_seed: int, step_weights: tuple[float, ...]
+    *, seed: int, n: int, max_number: int, held_out_seed: int, step_weights: Sequence[float | int]
 ) -> list[SymbolicProblem]:
     """Write chains of calculations as short questions.
 
@@ -92,7 +92,7 @@ def symbolic_problems(
         Largest operand or result.
     held_out_seed : int
         Seed of the word problems, whose held-out combinations are avoided.
-    step_weights : tuple of float
+    step_weights : sequence of float
         Relative frequencies of problems with 1, 2, … steps.
 
     Returns

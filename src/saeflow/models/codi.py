@@ -118,6 +118,12 @@ class CodiModel:
         """Number of blocks."""
         return int(self.language_model.config.num_hidden_layers)
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters, the projection's included; tied ones count once."""
+        modules = (self.language_model, self.projection)
+        return sum(each.numel() for module in modules for each in module.parameters())
+
     def to(self, device: torch.device) -> CodiModel:
         """Move the weights and return the model."""
         self.language_model.to(device)
@@ -158,7 +164,7 @@ class CodiModel:
         """
         rows = [self.question_ids(question) for question in questions]
         self._check_length(rows, latents + 1 + max_new_tokens)
-        ids, mask = self._pad(rows, left_pad)
+        ids, mask = self.pad(rows, left_pad=left_pad)
         reader = Reader(self.language_model, mask)
         steps: list[dict[str, Tensor]] = []
         with LastPositionTap(self.language_model) as tap:
@@ -173,8 +179,39 @@ class CodiModel:
         activations = {
             hook: torch.stack([step[hook] for step in steps], dim=1) for hook in steps[0]
         }
-        answers = self._answer(reader, len(rows), max_new_tokens) if max_new_tokens else []
+        answers: list[str] = []
+        if max_new_tokens:
+            end = torch.full((len(rows), 1), self.tokens.end, device=self.device)
+            embed = self.language_model.get_input_embeddings()
+            answers = self._write(reader, last_of(reader, embed(end)), max_new_tokens)
         return Thoughts(activations, answers)
+
+    @torch.no_grad()
+    def continue_rows(self, rows: list[list[int]], *, max_new_tokens: int) -> list[str]:
+        """Write on greedily behind rows of token ids, without latent thoughts.
+
+        Parameters
+        ----------
+        rows : list of list of int
+            Token ids as the tokenizer gives them, none empty.
+        max_new_tokens : int
+            Longest continuation.
+
+        Returns
+        -------
+        list of str
+            The continuations alone.
+
+        Raises
+        ------
+        SaeflowError
+            If a row and its continuation do not fit the model's positions.
+        """
+        self._check_length(rows, max_new_tokens)
+        ids, mask = self.pad(rows, left_pad=True)
+        reader = Reader(self.language_model, mask)
+        hidden = last_of(reader, self.language_model.get_input_embeddings()(ids))
+        return self._write(reader, hidden, max_new_tokens)
 
     def _read_right_padded(
         self,
@@ -192,31 +229,34 @@ class CodiModel:
         begin = torch.full((len(ids), 1), self.tokens.begin, device=ids.device)
         return last_of(reader, embed(begin))
 
-    def _answer(self, reader: Reader, batch: int, max_new_tokens: int) -> list[str]:
+    def _write(
+        self, reader: Reader, hidden: Float[Tensor, "batch d_in"], max_new_tokens: int
+    ) -> list[str]:
+        """Write greedily, from the hidden state that the first new token is read from."""
         embed = self.language_model.get_input_embeddings()
         head = self.language_model.get_output_embeddings()
         stop = self.tokenizer.eos_token_id
-        token = torch.full((batch,), self.tokens.end, device=self.device)
-        done = torch.zeros(batch, dtype=torch.bool, device=self.device)
+        done = torch.zeros(len(hidden), dtype=torch.bool, device=self.device)
         written: list[Tensor] = []
-        for _ in range(max_new_tokens):
-            hidden = last_of(reader, embed(token[:, None]))
+        while True:
             # The original cuts the last column, which is the end-of-thought token.
             token = head(hidden)[:, : self.tokens.end].argmax(-1)
             token = torch.where(done, torch.full_like(token, stop), token)
             written.append(token)
             done = done | (token == stop)
-            if bool(done.all()):
+            if len(written) == max_new_tokens or bool(done.all()):
                 break
+            hidden = last_of(reader, embed(token[:, None]))
         rows = torch.stack(written, dim=1).tolist()
         ours = {self.tokens.pad, self.tokens.begin, self.tokens.end}
         return [
             self.tokenizer.decode(_until(row, stop, ours), skip_special_tokens=True) for row in rows
         ]
 
-    def _pad(
-        self, rows: list[list[int]], left_pad: bool
+    def pad(
+        self, rows: list[list[int]], *, left_pad: bool
     ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+        """Token ids of rows of different lengths as one tensor, and its mask."""
         longest = max(map(len, rows))
         ids = torch.full((len(rows), longest), self.tokens.pad, device=self.device)
         mask = torch.zeros_like(ids)

@@ -7,6 +7,7 @@ the thought tokens and the width of the projection, and `codi_projection.safeten
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,12 @@ def save_directory(model: CodiModel, folder: Path) -> None:
         "projection_size": size,
     }
     write_text(folder / CODI_FILE, json.dumps(codi, indent=2, sort_keys=True) + "\n")
+
+
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy a CODI directory with everything in it into an existing folder."""
+    for path in sorted(source.iterdir()):
+        shutil.copyfile(path, target / path.name)
 
 
 def snapshot(settings: HubModel) -> Path:

@@ -73,37 +73,38 @@ def save_checkpoint(state: TrainingState, path: Path, fingerprint: str) -> None:
         save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, metadata)
 
 
-def load_checkpoint(state: TrainingState, path: Path, fingerprint: str) -> bool:
-    """Fill a state from a checkpoint.
+def checkpoint_step(path: Path, fingerprint: str) -> int:
+    """Steps that a checkpoint has done; 0 where there is none, or one of another run."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            # Read once: a damaged checkpoint costs time, not the run.
+            for key in file.keys():  # noqa: SIM118
+                file.get_tensor(key)
+    except (SafetensorError, OSError):
+        return 0
+    return int(metadata["step"]) if metadata.get("fingerprint") == fingerprint else 0
+
+
+def load_checkpoint(state: TrainingState, path: Path, *, with_optimizers: bool) -> None:
+    """Fill a state from a checkpoint that `checkpoint_step` has found.
 
     Parameters
     ----------
     state : TrainingState
-        Freshly made; left as it is where there is nothing to load.
+        Freshly made.
     path : Path
-        Where the checkpoint may be.
-    fingerprint : str
-        What the run is; a checkpoint of another run is not loaded.
-
-    Returns
-    -------
-    bool
-        Whether the run goes on from a checkpoint.
+        The checkpoint.
+    with_optimizers : bool
+        Whether the optimizers go on, too, or start anew.
     """
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if metadata.get("fingerprint") != fingerprint:
-                return False
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError:
-        return False  # a damaged checkpoint costs time, not the run
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     with torch.no_grad():
         for name, parameter in state.parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])
-    for name, key, owner in _slots(state):
+    for name, key, owner in _slots(state) if with_optimizers else ():
         parameter, start = state.parameters[name], f"{key}/{name}/"
         owner.state[parameter] = {
             entry.removeprefix(start): value.to(parameter.device)
@@ -112,7 +113,6 @@ def load_checkpoint(state: TrainingState, path: Path, fingerprint: str) -> bool:
         }
     state.step = int(metadata["step"])
     state.curves[:] = [CurvePoint(**point) for point in json.loads(metadata["curves"])]
-    return True
 
 
 def _slots(state: TrainingState) -> Iterator[tuple[str, str, Optimizer]]:

@@ -91,10 +91,11 @@ class Encoder:
 
     def text(self, text: Text) -> TextExample:
         """Encode a text; where it has a prompt, only what follows is to be predicted."""
-        prompt = self.tokenizer(text.prompt)["input_ids"]
-        target = [*self._ids(text.target), self._end]
-        hidden = len(prompt) if text.prompt else min(1, len(prompt))
-        return TextExample([*prompt, *target], [IGNORED] * hidden + (prompt + target)[hidden:])
+        return self._continued(text.prompt, [*self._ids(text.target), self._end])
+
+    def continuation(self, prompt: str, target: str) -> TextExample:
+        """Encode a prompt and a continuation that the text need not end with."""
+        return self._continued(prompt, self._ids(target))
 
     def drill(self, row: str) -> TextExample:
         """Encode a row of calculations, of which only results are to be predicted."""
@@ -105,6 +106,10 @@ class Encoder:
             ids += tokens
             labels += tokens if piece.isdigit() else [IGNORED] * len(tokens)
         return TextExample(ids, labels)
+
+    def _continued(self, prompt: str, target: list[int]) -> TextExample:
+        given: list[int] = self.tokenizer(prompt)["input_ids"]
+        return TextExample([*given, *target], [IGNORED] * len(given) + target)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -62,13 +62,13 @@ def thought_losses(
     ThoughtLosses
         With gradients; none flows from the distillation into the teacher.
     """
-    ids, mask = _padded([example.question for example in batch], model.tokens.pad, "left", model)
+    ids, mask = model.pad([example.question for example in batch], left_pad=True)
     embed = model.language_model.get_input_embeddings()
     asked = Reader(model.language_model, mask)
     question = last_of(asked, embed(ids))
     taught = asked.fork() if with_student else asked
     rows = [example.rationale + example.answer for example in batch]
-    ids, mask = _padded(rows, model.tokens.pad, "right", model)
+    ids, mask = model.pad(rows, left_pad=False)
     output = taught.read(embed(ids), mask, hidden_states=with_student)
     hidden = torch.cat([question[:, None], output.last_hidden_state[:, :-1]], dim=1)
     teacher = _loss(model, hidden, ids.masked_fill(mask == 0, IGNORED))
@@ -79,7 +79,7 @@ def thought_losses(
     for _ in range(latents):
         thought = last_of(asked, model.projection(thought)[:, None])
     rows = [[model.tokens.end, *example.answer] for example in batch]
-    ids, mask = _padded(rows, model.tokens.pad, "right", model)
+    ids, mask = model.pad(rows, left_pad=False)
     answered = asked.read(embed(ids), mask, hidden_states=True)
     labels = ids.masked_fill(mask == 0, IGNORED)[:, 1:]
     student = _loss(model, answered.last_hidden_state[:, :-1], labels)
@@ -89,8 +89,9 @@ def thought_losses(
 
 def text_loss(model: CodiModel, batch: Sequence[TextExample]) -> Float[Tensor, ""]:
     """Mean cross-entropy of the labelled tokens of plain texts, in nats."""
-    ids, mask = _padded([example.ids for example in batch], model.tokens.pad, "right", model)
-    labels, _ = _padded([example.labels for example in batch], IGNORED, "right", model)
+    ids, mask = model.pad([example.ids for example in batch], left_pad=False)
+    labels, _ = model.pad([example.labels for example in batch], left_pad=False)
+    labels = labels.masked_fill(mask == 0, IGNORED)
     embed = model.language_model.get_input_embeddings()
     output = Reader(model.language_model, mask).read(embed(ids))
     return _loss(model, output.last_hidden_state[:, :-1], labels[:, 1:])
@@ -125,16 +126,3 @@ def _distillation(
         spread = target.std().clamp(min=_SMALLEST_SPREAD)
         distances.append(smooth_l1_loss(student[rows, ours], target) / spread)
     return torch.stack(distances).mean()
-
-
-def _padded(
-    rows: Sequence[list[int]], fill: int, side: str, model: CodiModel
-) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), fill)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        where = slice(longest - len(row), None) if side == "left" else slice(0, len(row))
-        ids[index, where] = torch.tensor(row, dtype=torch.long)
-        mask[index, where] = 1
-    return ids.to(model.device), mask.to(model.device)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from saeflow.config.mixture import Mixture, ReferenceModel
+from saeflow.config.mixture import Mixture, ReferenceModel, Rows
 from saeflow.datasets.generated import GeneratedProblem
 from saeflow.datasets.mixture import TEXT_PARTS, Problems, training_texts
 from saeflow.datasets.texts.text import Text
@@ -75,8 +75,8 @@ def prepare_streams(
     tokenizer: PreTrainedTokenizerBase,
     problems: Problems,
     texts: Sequence[Text],
-) -> Streams:
-    """Encode everything and say what each step reads."""
+) -> Callable[[Rows], Streams]:
+    """Encode everything once and return what says, given a stage's rows, what its steps read."""
     parts, seed, encoder = mixture.parts, mixture.seed, Encoder(tokenizer)
     told = with_direct(
         encoder,
@@ -95,18 +95,22 @@ def prepare_streams(
         (getattr(parts, part).weight, [encoder.text(text) for text in training_texts(texts, part)])
         for part in TEXT_PARTS
     ]
-    return Streams(
-        thoughts={
-            "word": Stream([(1.0, told)], parts.problems.rows, _thought_length, seed, "word"),
-            "symbolic": Stream(
-                [(1.0, asked)], parts.symbolic.rows, _thought_length, seed, "symbolic"
-            ),
-        },
-        texts={
-            "drills": Stream([(1.0, drills)], parts.drills.rows, _text_length, seed, "drills"),
-            "texts": Stream(read, parts.text_rows, _text_length, seed, "texts"),
-        },
-    )
+
+    def streams(rows: Rows) -> Streams:
+        return Streams(
+            thoughts={
+                "word": Stream([(1.0, told)], rows.word, _thought_length, seed, "word"),
+                "symbolic": Stream(
+                    [(1.0, asked)], rows.symbolic, _thought_length, seed, "symbolic"
+                ),
+            },
+            texts={
+                "drills": Stream([(1.0, drills)], rows.drills, _text_length, seed, "drills"),
+                "texts": Stream(read, rows.texts, _text_length, seed, "texts"),
+            },
+        )
+
+    return streams
 
 
 def curve_accuracy(

@@ -22,7 +22,7 @@ from saeflow.models.reference.prepare import (
     prepare_tokenizer,
     start_numbers,
 )
-from saeflow.models.reference.train import train_reference
+from saeflow.models.reference.train import Run, train_reference
 
 TRAINING_FILE = "training.parquet"
 
@@ -54,14 +54,14 @@ def run_training(
     start_numbers(model)
     state = folder.with_name(f"{folder.name}.training")
     state.mkdir(parents=True, exist_ok=True)
-    curves = train_reference(
-        model,
-        prepare_streams(mixture, tokenizer, problems, texts),
-        recipe,
+    run = Run(
+        model=model,
+        recipe=recipe,
         evaluate=curve_accuracy(recipe, problems),
         checkpoint=state / "checkpoint.safetensors",
         fingerprint=hashlib.sha256(fingerprint.encode()).hexdigest(),
     )
+    curves = train_reference(run, prepare_streams(mixture, tokenizer, problems, texts))
     with atomic_folder(folder) as partial:
         save_directory(model.to(torch.device("cpu")), partial)
         _write_curves(curves, partial / TRAINING_FILE, mixture, name)

@@ -6,21 +6,23 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from saeflow.config.mixture import ReferenceModel, Training
+from saeflow.config.mixture import ReferenceModel, Rows, Stage, Training
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.batches import Stream
 from saeflow.models.reference.checkpoint import (
     CurvePoint,
     TrainingState,
+    checkpoint_step,
     load_checkpoint,
     save_checkpoint,
 )
@@ -35,7 +37,7 @@ _EMBEDDINGS = ("embed_tokens", "wte", "wpe")
 
 @dataclass(frozen=True)
 class Streams:
-    """What the steps read.
+    """What the steps of a stage read.
 
     Attributes
     ----------
@@ -49,85 +51,105 @@ class Streams:
     texts: Mapping[str, Stream[TextExample]]
 
 
-def train_reference(
-    model: CodiModel,
-    streams: Streams,
-    recipe: ReferenceModel,
-    *,
-    evaluate: Callable[[CodiModel], Mapping[str, float]],
-    checkpoint: Path,
-    fingerprint: str,
-) -> list[CurvePoint]:
-    """Train a model in place.
+class Run(NamedTuple):
+    """What all stages of a run share.
 
-    Matrices of the blocks are trained with Muon, everything else with AdamW; both follow a linear
-    warm-up and a cosine decay to 0. A run that was stopped goes on from its last checkpoint and
-    gives what it would have given.
-
-    Parameters
+    Attributes
     ----------
     model : CodiModel
-        Fresh weights, on the device of the training.
-    streams : Streams
-        Examples of every step.
+        Trained in place.
     recipe : ReferenceModel
-        Number of latents, steps, rates and weights.
+        Number of latents, stages and weights.
     evaluate : callable
         Accuracies of the model by name, measured now and then.
     checkpoint : Path
         Where the run keeps its state.
     fingerprint : str
         What the run is; a checkpoint of another run is not continued.
+    """
+
+    model: CodiModel
+    recipe: ReferenceModel
+    evaluate: Callable[[CodiModel], Mapping[str, float]]
+    checkpoint: Path
+    fingerprint: str
+
+
+def train_reference(run: Run, streams: Callable[[Rows], Streams]) -> list[CurvePoint]:
+    """Train a model in place, stage by stage.
+
+    Matrices of the blocks are trained with Muon, everything else with AdamW. A run that was
+    stopped goes on from its last checkpoint and gives what it would have given.
+
+    Parameters
+    ----------
+    run : Run
+        The model, on the device of the training, and how to train it.
+    streams : callable
+        Gives what the steps of a stage read; steps are counted over all stages.
 
     Returns
     -------
     list of CurvePoint
         Losses every 50 steps (means over them), and accuracies.
     """
-    settings = recipe.training
-    parameters = _parameters(model)
-    optimizers = _optimizers(parameters, settings)
-    state = TrainingState(parameters, optimizers, 0, [])
-    log = logging.getLogger("saeflow")
-    if load_checkpoint(state, checkpoint, fingerprint):
-        log.info("going on from step %d of %d", state.step, settings.steps)
-    schedules = _schedules(optimizers, settings, state.step)
+    parameters = _parameters(run.model)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    sums: defaultdict[str, list[float]] = defaultdict(list)
-    saved = time.monotonic()
-    steps = range(state.step, settings.steps)
-    for step in progress(steps, description="training", total=len(steps), unit="steps"):
-        for name, value in _backward(model, streams, recipe, step).items():
-            sums[name].append(value)
-        clip_grad_norm_(parameters.values(), settings.clip)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-        state.step = step + 1
-        at_end = state.step == settings.steps
-        if state.step % _CURVE_EVERY == 0 or at_end:
-            _note(state, {name: sum(each) / len(each) for name, each in sums.items()}, log)
-            sums.clear()
-        if state.step % settings.evaluate_every == 0 or at_end:
-            _note(state, evaluate(model), log)
-        # Between notes the sums are not in the checkpoint, so it waits for the next one.
-        due = time.monotonic() - saved > settings.checkpoint_minutes * 60
-        if due and not sums and not at_end:
-            save_checkpoint(state, checkpoint, fingerprint)
-            saved = time.monotonic()
+    state = TrainingState(parameters, [], 0, [])
+    done = checkpoint_step(run.checkpoint, run.fingerprint)
+    start = 0
+    for stage in run.recipe.training.stages:
+        end = start + stage.steps
+        if done < end:
+            state.optimizers = _optimizers(parameters, run.recipe.training, stage)
+            if done >= start and done:
+                # At the very start of a stage there is no momentum to take over.
+                load_checkpoint(state, run.checkpoint, with_optimizers=done > start)
+            _train_stage(run, streams(stage.rows), stage, state, start)
+        start = end
     for parameter in parameters.values():
         parameter.requires_grad_(False)
     return state.curves
 
 
-def _backward(
-    model: CodiModel, streams: Streams, recipe: ReferenceModel, step: int
-) -> dict[str, float]:
+def _train_stage(
+    run: Run, streams: Streams, stage: Stage, state: TrainingState, start: int
+) -> None:
+    log = logging.getLogger("saeflow")
+    settings, end = run.recipe.training, start + stage.steps
+    schedules = _schedules(state.optimizers, stage, state.step - start)
+    sums: defaultdict[str, list[float]] = defaultdict(list)
+    saved = time.monotonic()
+    steps = range(state.step, end)
+    log.info("training: steps %d to %d", state.step, end)
+    for step in progress(steps, description="training", total=len(steps), unit="steps"):
+        with_student = step - start >= stage.teacher_steps
+        for name, value in _backward(run, streams, step, with_student).items():
+            sums[name].append(value)
+        clip_grad_norm_(state.parameters.values(), settings.clip)
+        for optimizer, schedule in zip(state.optimizers, schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        state.step = step + 1
+        at_end = state.step == end
+        if state.step % _CURVE_EVERY == 0 or at_end:
+            _note(state, {name: sum(each) / len(each) for name, each in sums.items()}, log)
+            sums.clear()
+        if state.step % settings.evaluate_every == 0 or at_end:
+            _note(state, run.evaluate(run.model), log)
+        # Between notes the sums are not in the checkpoint, so it waits for the next one.
+        due = time.monotonic() - saved > settings.checkpoint_minutes * 60
+        if at_end or (due and not sums):
+            save_checkpoint(state, run.checkpoint, run.fingerprint)
+            saved = time.monotonic()
+
+
+def _backward(run: Run, streams: Streams, step: int, with_student: bool) -> dict[str, float]:
     """Add the gradients of one step and return its losses."""
     losses: dict[str, Tensor] = {}
-    with_student = step >= recipe.training.teacher_steps
+    model, recipe = run.model, run.recipe
     for name, stream in streams.thoughts.items():
         if examples := stream.batch(step):
             each = thought_losses(
@@ -159,7 +181,9 @@ def _parameters(model: CodiModel) -> dict[str, nn.Parameter]:
     return parameters
 
 
-def _optimizers(parameters: Mapping[str, nn.Parameter], settings: Training) -> list[Optimizer]:
+def _optimizers(
+    parameters: Mapping[str, nn.Parameter], settings: Training, stage: Stage
+) -> list[Optimizer]:
     def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
         return (
             parameter.ndim == 2
@@ -172,13 +196,13 @@ def _optimizers(parameters: Mapping[str, nn.Parameter], settings: Training) -> l
     return [
         Muon(
             matrices,
-            lr=settings.muon_lr,
+            lr=stage.muon_lr,
             weight_decay=settings.weight_decay,
             adjust_lr_fn="match_rms_adamw",
         ),
         AdamW(
             others,
-            lr=settings.adam_lr,
+            lr=stage.adam_lr,
             betas=_BETAS,
             weight_decay=settings.weight_decay,
             fused=True,
@@ -186,10 +210,10 @@ def _optimizers(parameters: Mapping[str, nn.Parameter], settings: Training) -> l
     ]
 
 
-def _schedules(optimizers: list[Optimizer], settings: Training, done: int) -> list[LambdaLR]:
+def _schedules(optimizers: Sequence[Optimizer], stage: Stage, done: int) -> list[LambdaLR]:
     def share(step: int) -> float:
-        warm = min(1.0, (step + 1) / settings.warmup_steps)
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
+        warm = min(1.0, (step + 1) / stage.warmup_steps)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / stage.steps)))
 
     for optimizer in optimizers:
         for group in optimizer.param_groups:
