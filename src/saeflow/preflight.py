@@ -37,11 +37,14 @@ def check_paths(config: Config, root: Path) -> None:
             raise SaeflowError(
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
             )
-    for name in config.studies.gsm8k.published.models:
+    studied = config.studies.gsm8k.published.models
+    for name in dict.fromkeys([*studied, *config.reference_models.evaluate]):
         settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
             folder = root / settings.path
             _check_directory(folder, f"models.{control.of if control else name}.path")
+            if name not in studied:
+                continue
             for sentence in layer_contradictions(config, name, _layer_count(folder)):
                 raise SaeflowError(sentence)
 
@@ -89,6 +92,18 @@ def input_files(settings: Any, root: Path) -> list[str]:
     return []
 
 
+def curve_files(config: Config, root: Path) -> dict[str, str]:
+    """Training curves beside evaluated models, by name of the model; relative, as inputs are."""
+    found = {}
+    for name in config.reference_models.evaluate:
+        block = config.models[name]
+        if isinstance(block, PathModel):
+            path = root / block.path / "training.parquet"
+            if path.is_file():
+                found[name] = os.path.relpath(path)
+    return found
+
+
 def total_mb(paths: Iterable[str]) -> float:
     """Megabytes of files and of everything below folders, which Snakemake counts as 4 KB each."""
     total = 0
@@ -117,6 +132,9 @@ def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
 def _used_keys(config: Config) -> set[str]:
     """Only what a study reads must exist; other named blocks may wait for their files."""
     used = {f"datasets.{name}.path" for name in study_datasets(config)}
+    used.add("reference_models.mixture")
+    for model in config.reference_models.evaluate:
+        used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
     for model, dictionary, _ in study_dictionaries(config):
         used.add(f"datasets.{config.dictionaries[dictionary].dataset}.path")
         block = config.models[model]

@@ -24,11 +24,13 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
     sys.executable = shlex.quote(sys.executable)
 
 from saeflow.artifacts.digest import script_digest
+from saeflow.config.mixture import read_mixture
 from saeflow.config.root import parse_config, resolve_model
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
     check_environment,
     check_paths,
+    curve_files,
     input_files,
     study_datasets,
     study_dictionaries,
@@ -39,12 +41,15 @@ from saeflow.runlock import record_owner
 try:
     CFG = parse_config(config)
     check_paths(CFG, ROOT)
+    MIXTURE = read_mixture(ROOT / CFG.reference_models.mixture)
     check_environment(Path.cwd())
 except SaeflowError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 GSM8K = CFG.studies.gsm8k.published
 THREADS = CFG.compute.threads
+# Relative, so that a moved clone does not count as a change, and right under snakemake -d, too.
+MIXTURE_FILE = os.path.relpath(ROOT / CFG.reference_models.mixture)
 
 
 onstart:
@@ -57,6 +62,7 @@ wildcard_constraints:
     dictionary="|".join(map(re.escape, CFG.dictionaries)),
     seed=r"\d+",
     table="association|labels|summary",
+    reference="|".join(map(re.escape, MIXTURE.models)),
 
 
 # Each *_spec is what a job reads of the configuration, as one plain dict. Snakemake compares params
@@ -75,6 +81,8 @@ def plain(block):
 def located_elsewhere(block):
     # Where a file lies decides nothing; it is an input, and its content is what counts.
     block = plain(block)
+    if block.get("weights") == "fresh":
+        return {k: v for k, v in block.items() if k != "path"}
     if "path" in (block.get("source"), block.get("weights")):
         block = {
             k: v
@@ -103,6 +111,45 @@ def model_spec(wildcards):
 
 def model_files(wildcards):
     return input_files(resolve_model(CFG, wildcards.model)[0], ROOT)
+
+
+def evaluation_sizes():
+    sizes = plain(CFG.reference_models)
+    return {name: sizes[name] for name in ("n_problems", "n_texts", "n_lens")}
+
+
+def evaluation_spec(wildcards):
+    # Of the mixture, only what gives the held-out word problems; the texts are an input.
+    mixture = plain(MIXTURE)
+    return {
+        "model": model_spec(wildcards),
+        "mixture": mixture,
+        "sizes": evaluation_sizes(),
+    }
+
+
+CURVES = curve_files(CFG, ROOT)
+
+
+def evaluated():
+    """Latent thoughts of every evaluated model, and which of them bring their training's curves."""
+    names = CFG.reference_models.evaluate
+    latents = {name: resolve_model(CFG, name)[0].thoughts.latents for name in names}
+    return {"latents": latents, "curves": list(CURVES)}
+
+
+def installation_spec(wildcards):
+    # All held-out problems, four times as many texts: a card is written once and read often.
+    return {
+        "mixture": plain(MIXTURE),
+        "sizes": {
+            "n_problems": MIXTURE.parts.problems.n_held_out,
+            "n_texts": 4 * CFG.reference_models.n_texts,
+            "n_lens": CFG.reference_models.n_lens,
+        },
+        "batch_size": 64,
+        "threads": THREADS,
+    }
 
 
 def dictionary_spec(wildcards):

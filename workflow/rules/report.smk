@@ -12,13 +12,19 @@ rule report:
 rule write_report:
     input:
         template=f"{PAGES}/index.html.jinja",
-        included=[f"{PAGES}/page.css", f"{PAGES}/page.js"],
+        included=[f"{PAGES}/{name}" for name in ("page.css", "figures.js", "page.js")],
+        abilities=f"{PAGES}/models.html.jinja",
         problems=expand(
             "results/datasets/{dataset}/problems.parquet", dataset=study_datasets(CFG)
         ),
         banks=report_banks,
         labels=expand("results/gsm8k/{model}/labels.parquet", model=GSM8K.models),
         summaries=expand("results/gsm8k/{model}/summary.parquet", model=GSM8K.models),
+        evaluations=expand(
+            "results/evaluation/{model}/evaluation.parquet",
+            model=CFG.reference_models.evaluate,
+        ),
+        curves=list(CURVES.values()),
     output:
         folder=report(
             directory("results/report"),
@@ -38,6 +44,10 @@ rule write_report:
         runtime=runtime,
     params:
         code=code_of("write_report"),
-        spec={"models": list(GSM8K.models), "published": plain(GSM8K)},
+        spec={
+            "models": list(GSM8K.models),
+            "published": plain(GSM8K),
+            "evaluated": evaluated(),
+        },
     script:
         "../scripts/write_report.py"

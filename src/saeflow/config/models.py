@@ -23,7 +23,7 @@ class _Model(Block):
     thoughts: ThoughtSettings = Field(
         default_factory=ThoughtSettings, description="Latent thoughts and answer."
     )
-    batch_size: int = Field(64, ge=1, description="Questions per forward pass.")
+    batch_size: int = Field(64, ge=1, description="Questions per forward pass, at most.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision of the weights and of the forward pass."
     )
@@ -45,6 +45,8 @@ class FreshModel(_Model):
     max_position_embeddings: int = Field(2048, ge=16, description="Longest input, in tokens.")
     projection_size: int = Field(128, ge=1, description="Width inside the thought projection.")
     seed: int = Field(0, description="Seed of the weights.")
+    # Stays valid, so that an overlay turns a directory into fresh weights by naming `weights`.
+    path: str | None = Field(None, description="Read only where weights is path.")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> FreshModel:

@@ -51,7 +51,8 @@ def write_report(
     labels, summaries : sequence of Path
         ``{model}/labels.parquet`` and ``{model}/summary.parquet``.
     spec : mapping
-        ``models``: names in order; ``published``: the study's settings.
+        ``models``: names in order; ``published``: the study's settings; ``evaluated``: what
+        the page about the models' abilities shows.
     folder : Path
         Where both go.
     """
@@ -67,6 +68,7 @@ def write_report(
         ),
         "features": feature_data({model: named[model] for model in spec["models"]}),
         "plotly": PLOTLY,
+        "abilities": bool(spec["evaluated"]["latents"]),
         "datatables": _datatables(),
     }
     write_text(folder / PLOTLY, get_plotlyjs())

@@ -1,0 +1,99 @@
+"""Logit lens: which tokens the output embedding reads from each thought (methods/0, section 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+
+from saeflow.artifacts.catalog import LOGIT_LENS
+from saeflow.datasets.generated import GeneratedProblem
+from saeflow.models.codi import CodiModel
+from saeflow.models.reference.examples import CALCULATION
+from saeflow.studies.evaluation.measures import Measure, share
+
+PART = "logit_lens"
+RANKS = 5
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What was read.
+
+    Attributes
+    ----------
+    tokens : list of list of list of str
+        By problem, step and rank.
+    log_probabilities : list of list of list of float
+        Of these tokens.
+    """
+
+    tokens: list[list[list[str]]]
+    log_probabilities: list[list[list[float]]]
+
+
+@torch.no_grad()
+def read_thoughts(
+    model: CodiModel, problems: Sequence[GeneratedProblem], *, latents: int, batch_size: int
+) -> Lens:
+    """Read the last hidden state of every step through the output embedding, before projection."""
+    tokens: list[list[list[str]]] = []
+    values: list[list[list[float]]] = []
+    head = model.language_model.get_output_embeddings()
+    for start in range(0, len(problems), batch_size):
+        questions = [problem.question for problem in problems[start : start + batch_size]]
+        hidden = model.think(questions, latents=latents).activations["final_norm"][:, :, -1]
+        logits = head(hidden).float()[..., : len(model.tokenizer)]
+        found = logits.log_softmax(-1).topk(RANKS)
+        for ids, each in zip(found.indices.tolist(), found.values.tolist(), strict=True):
+            tokens.append([[model.tokenizer.decode([token]) for token in step] for step in ids])
+            values.append(each)
+    return Lens(tokens, values)
+
+
+def lens_table(lens: Lens) -> pa.Table:
+    """Return the tokens as a table."""
+    rows = [
+        (problem, step, rank, token, value)
+        for problem, steps in enumerate(lens.tokens)
+        for step, found in enumerate(steps)
+        for rank, (token, value) in enumerate(
+            zip(found, lens.log_probabilities[problem][step], strict=True)
+        )
+    ]
+    columns = zip(*rows, strict=True)
+    return pa.table(list(map(list, columns)), schema=LOGIT_LENS.schema())
+
+
+def lens_measures(lens: Lens, problems: Sequence[GeneratedProblem]) -> Iterator[Measure]:
+    """How often a thought's first token is a result of the calculation.
+
+    Each number stands beside the same number for the results of another problem with as many
+    steps, which is what tokens that are merely frequent would give.
+
+    Yields
+    ------
+    Measure
+        ``first_token``, and ``first_token_of_another_problem``, by thought step and by which
+        result: of the first, second or third calculation.
+    """
+    results = [_results(problem) for problem in problems]
+    for count in sorted({len(each) for each in results}):
+        rows = [row for row, each in enumerate(results) if len(each) == count]
+        others = rows[1:] + rows[:1]
+        for which in range(count):
+            group = f"result {which + 1} of {count}"
+            for step in range(len(lens.tokens[0])):
+                read = [lens.tokens[row][step][0].strip() for row in rows]
+                for metric, source in (
+                    ("first_token", rows),
+                    ("first_token_of_another_problem", others),
+                ):
+                    hits = [t == results[row][which] for t, row in zip(read, source, strict=True)]
+                    yield share(PART, f"s{step}", group, metric, hits)
+
+
+def _results(problem: GeneratedProblem) -> list[str]:
+    return [step[2:-2].split("=")[1] for step in CALCULATION.findall(problem.answer)]

@@ -1,0 +1,178 @@
+"""Held-out texts: how well they are predicted, continued and told apart."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from saeflow.datasets.texts.decimals import ADJECTIVES, FORMATS
+from saeflow.datasets.texts.text import TRAIN, Text
+from saeflow.models.codi import CodiModel
+from saeflow.models.reference.examples import IGNORED, Encoder, TextExample
+from saeflow.models.scoring import Score, score_texts
+from saeflow.studies.evaluation.measures import Measure, constant, mean, share
+
+READ = ("categories", "pairs", "documents")
+ASKED = ("cloze", "choices")
+MODEL, UNIGRAM, CHANCE = "model", "token frequencies", "chance"
+_BIGGER = re.compile(rf"(\d+(?:\.\d+)?) is (?:{'|'.join(ADJECTIVES)})")
+_ANSWER_TOKENS = 16
+
+
+def evaluate_texts(
+    model: CodiModel, texts: Sequence[Text], *, n_texts: int, batch_size: int
+) -> Iterator[Measure]:
+    """Loss on held-out texts, and choice among matched continuations.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model.
+    texts : sequence of Text
+        The whole mixture; what is held out is measured, the rest gives token frequencies.
+    n_texts : int
+        Texts of each part; the first of each group.
+    batch_size : int
+        Texts per forward pass.
+
+    Yields
+    ------
+    Measure
+        ``loss`` in nats per token, beside that of token frequencies; ``chosen``: share of prompts
+        whose right continuation is the likeliest per token, beside chance.
+    """
+    encoder = Encoder(model.tokenizer)
+    for part in READ:
+        held_out = _first(texts, part, n_texts)
+        examples = [encoder.text(text) for text in held_out]
+        common = _Frequencies(encoder.text(t) for t in texts if t.part == part and t.split == TRAIN)
+        scores = score_texts(model, examples, batch_size=batch_size)
+        for group, rows in _by_group(held_out).items():
+            losses = [-scores[row].per_token for row in rows if scores[row].n_tokens]
+            yield mean(part, MODEL, group, "loss", losses)
+            trivial = [common.loss(examples[row]) for row in rows if scores[row].n_tokens]
+            yield mean(part, UNIGRAM, group, "loss", trivial)
+    for part in ASKED:
+        held_out = _first(texts, part, n_texts)
+        if not held_out:
+            continue
+        chosen = _chosen(model, encoder, held_out, batch_size)
+        for group, rows in _by_group(held_out).items():
+            yield share(part, MODEL, group, "chosen", [chosen[row] for row in rows])
+            level = sum(1 / (1 + len(held_out[row].distractors)) for row in rows) / len(rows)
+            yield constant(part, CHANCE, group, "chosen", level, len(rows))
+
+
+def evaluate_decimals(
+    model: CodiModel, texts: Sequence[Text], *, n_texts: int, batch_size: int
+) -> Iterator[Measure]:
+    """Answers to held-out pairs of numbers in all six formats.
+
+    Yields
+    ------
+    Measure
+        ``right`` and ``wrong``: share of pairs whose answer calls the true, or the other, number
+        the bigger one and not both; by format, for each kind of pair.
+    """
+    for name in FORMATS:
+        held_out = [
+            text for text in texts if (text.part, text.form) == ("decimals", name)
+            if text.split != TRAIN
+        ][:n_texts]  # fmt: skip
+        verdicts = _verdicts(model, held_out, batch_size)
+        for group, rows in _by_group(held_out).items():
+            for metric in ("right", "wrong"):
+                hits = [verdicts[row] == metric for row in rows]
+                yield share("decimals", name, group, metric, hits)
+
+
+def judge(answer: str, truth: str, other: str) -> str:
+    """Judge an answer (methods/4, section 5.1).
+
+    Parameters
+    ----------
+    answer : str
+        What the model wrote.
+    truth, other : str
+        The bigger number and the other one, as in the prompt.
+
+    Returns
+    -------
+    str
+        ``right``, ``wrong`` or ``unclear``.
+    """
+    called = set(_BIGGER.findall(answer.lower()))
+    if (truth in called) == (other in called):
+        return "unclear"
+    return "right" if truth in called else "wrong"
+
+
+class _Frequencies:
+    """Predicts every token by how often training texts hold it: the trivial baseline."""
+
+    def __init__(self, examples: Iterable[TextExample]) -> None:
+        self._counts: Counter[int] = Counter()
+        for example in examples:
+            self._counts.update(label for label in example.labels if label != IGNORED)
+        self._total = self._counts.total() + len(self._counts) + 1
+
+    def loss(self, example: TextExample) -> float:
+        """Mean negative log-probability of the labelled tokens, one added to every count."""
+        labels = [label for label in example.labels[1:] if label != IGNORED]
+        found = sum(math.log((self._counts[label] + 1) / self._total) for label in labels)
+        return -found / len(labels)
+
+
+def _first(texts: Sequence[Text], part: str, n: int) -> list[Text]:
+    """First held-out texts of a part, the same number of each group."""
+    held_out = [text for text in texts if text.part == part and text.split != TRAIN]
+    groups = {text.group for text in held_out}
+    taken: Counter[str] = Counter()
+    kept = []
+    for text in held_out:
+        if taken[text.group] < n // len(groups):
+            taken[text.group] += 1
+            kept.append(text)
+    return kept
+
+
+def _by_group(texts: Sequence[Text]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {"all": list(range(len(texts)))}
+    for row, text in enumerate(texts):
+        groups.setdefault(text.group, []).append(row)
+    return groups
+
+
+def _chosen(
+    model: CodiModel, encoder: Encoder, texts: Sequence[Text], batch_size: int
+) -> list[bool]:
+    options = [(text.target, *text.distractors) for text in texts]
+    examples = [
+        encoder.continuation(text.prompt, option)
+        for text, each in zip(texts, options, strict=True)
+        for option in each
+    ]
+    scores: list[Score] = score_texts(model, examples, batch_size=batch_size)
+    chosen, start = [], 0
+    for each in options:
+        found = [score.per_token for score in scores[start : start + len(each)]]
+        chosen.append(found[0] > max(found[1:]))
+        start += len(each)
+    return chosen
+
+
+def _verdicts(model: CodiModel, texts: Sequence[Text], batch_size: int) -> list[str]:
+    rows = [model.tokenizer(text.prompt)["input_ids"] for text in texts]
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    verdicts = [""] * len(texts)
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        answers = model.continue_rows([rows[row] for row in batch], max_new_tokens=_ANSWER_TOKENS)
+        for row, answer in zip(batch, answers, strict=True):
+            truth, other = (
+                _BIGGER.findall(each)[0] for each in (texts[row].target, *texts[row].distractors)
+            )
+            verdicts[row] = judge(answer, truth, other)
+    return verdicts

@@ -1,0 +1,41 @@
+"use strict";
+
+// ---- Figures: text and grid take the page's colours, light, dark or printed. ----
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const value = (name) => style.getPropertyValue(name).trim();
+  return { ink: value("--ink"), soft: value("--soft"), rule: value("--rule"), paper: value("--paper") };
+}
+
+function restyle(layout) {
+  const { ink, soft, rule, paper } = colours();
+  layout.font = { color: ink, size: 13, family: getComputedStyle(document.body).fontFamily };
+  layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: ink };
+  layout.hoverlabel = { bgcolor: paper, bordercolor: soft, align: "left", font: { color: ink } };
+  for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
+    Object.assign(layout[name], { gridcolor: rule, linecolor: soft, showline: true, ticks: "outside", tickcolor: soft });
+  }
+  return layout;
+}
+
+function drawFigures() {
+  const options = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] };
+  const plots = [...document.querySelectorAll(".figure-data")].map((data) => ({
+    div: document.getElementById(data.dataset.target),
+    figure: JSON.parse(data.textContent),
+  }));
+  if (typeof Plotly === "undefined") {
+    for (const { div } of plots) {
+      div.classList.add("missing");
+      div.textContent = "plotly.min.js is not beside this page, so the figure cannot be drawn. Open the page where the workflow wrote it.";
+    }
+    return;
+  }
+  const draw = () => {
+    for (const { div, figure } of plots) Plotly.react(div, figure.data, restyle(figure.layout), options);
+  };
+  draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  matchMedia("print").addEventListener("change", draw);
+}
