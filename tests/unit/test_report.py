@@ -40,6 +40,7 @@ SPEC = {
             "permutations": {"count": PERMUTATIONS},
         }
     ).model_dump(mode="json"),
+    "evaluated": {"latents": {}, "curves": []},
 }
 
 

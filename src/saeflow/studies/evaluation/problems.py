@@ -48,7 +48,7 @@ def evaluate_problems(
     """
     guess = Counter(_gold(problem) for problem in seen).most_common(1)[0][0]
     right = {
-        condition: _answers(model, problems, condition, latents, batch_size)
+        condition: answer_problems(model, problems, condition, latents, batch_size)
         for condition in (THOUGHTS, STEPS, NEITHER)
     }
     for name, belongs in _groups().items():
@@ -61,6 +61,55 @@ def evaluate_problems(
         guessed = sum(_gold(problems[row]) == guess for row in rows)
         if rows:
             yield constant(PART, CONSTANT, name, "exact", guessed / len(rows), len(rows))
+
+
+def answer_problems(
+    model: CodiModel,
+    problems: Sequence[GeneratedProblem],
+    condition: str,
+    latents: int,
+    batch_size: int,
+) -> list[bool]:
+    """Answer problems, in batches of questions of similar length.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model.
+    problems : sequence of GeneratedProblem
+        What to answer.
+    condition : str
+        ``THOUGHTS``, ``STEPS`` or ``NEITHER``.
+    latents, batch_size : int
+        Latent thoughts, and problems per forward pass.
+
+    Returns
+    -------
+    list of bool
+        Whether each is answered exactly.
+    """
+    rows = [model.question_ids(problem.question)[:-1] for problem in problems]
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    starts = range(0, len(order), batch_size)
+    right = [False] * len(problems)
+    forced = model.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
+    for start in progress(starts, description=condition, total=len(starts), unit="batches"):
+        batch = order[start : start + batch_size]
+        if condition == THOUGHTS:
+            texts = model.think(
+                [problems[row].question for row in batch],
+                latents=latents,
+                max_new_tokens=_ANSWER_TOKENS,
+            ).answers
+        elif condition == STEPS:
+            texts = model.continue_rows([rows[row] for row in batch], max_new_tokens=_STEP_TOKENS)
+        else:
+            texts = model.continue_rows(
+                [rows[row] + forced for row in batch], max_new_tokens=_ANSWER_TOKENS
+            )
+        for row, text in zip(batch, texts, strict=True):
+            right[row] = answer_number(text) == _gold(problems[row])
+    return right
 
 
 def is_whole(problem: GeneratedProblem) -> bool:
@@ -84,38 +133,6 @@ def _groups() -> dict[str, Callable[[GeneratedProblem], bool]]:
         "operands seen": lambda p: is_whole(p) and p.n_steps < 4 and not p.held_out_pair,
         "decimals": lambda problem: not is_whole(problem),
     }
-
-
-def _answers(
-    model: CodiModel,
-    problems: Sequence[GeneratedProblem],
-    condition: str,
-    latents: int,
-    batch_size: int,
-) -> list[bool]:
-    """Whether each problem is answered rightly; batches hold questions of similar length."""
-    rows = [model.question_ids(problem.question)[:-1] for problem in problems]
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    starts = range(0, len(order), batch_size)
-    right = [False] * len(problems)
-    forced = model.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
-    for start in progress(starts, description=condition, total=len(starts), unit="batches"):
-        batch = order[start : start + batch_size]
-        if condition == THOUGHTS:
-            texts = model.think(
-                [problems[row].question for row in batch],
-                latents=latents,
-                max_new_tokens=_ANSWER_TOKENS,
-            ).answers
-        elif condition == STEPS:
-            texts = model.continue_rows([rows[row] for row in batch], max_new_tokens=_STEP_TOKENS)
-        else:
-            texts = model.continue_rows(
-                [rows[row] + forced for row in batch], max_new_tokens=_ANSWER_TOKENS
-            )
-        for row, text in zip(batch, texts, strict=True):
-            right[row] = answer_number(text) == _gold(problems[row])
-    return right
 
 
 def _gold(problem: GeneratedProblem) -> float:

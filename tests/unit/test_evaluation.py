@@ -1,0 +1,241 @@
+"""What models can do: judged, counted and written down, against slow and obvious references."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from saeflow.artifacts.catalog import EVALUATION, LOGIT_LENS, TRAINING
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.tables import read_table, write_table
+from saeflow.config.mixture import Mixture, read_mixture
+from saeflow.config.reference import ReferenceSettings
+from saeflow.datasets.generated import GeneratedProblem
+from saeflow.datasets.mixture import held_out_problems, mixture_problems, mixture_texts
+from saeflow.models.codi import CodiModel, answer_number
+from saeflow.models.loading import fresh_model, load_directory
+from saeflow.models.reference.examples import ANSWER, IGNORED, Encoder
+from saeflow.models.reference.prepare import prepare_tokenizer
+from saeflow.models.scoring import score_texts
+from saeflow.report.card import write_card
+from saeflow.report.models import write_models_page
+from saeflow.studies.evaluation.lens import Lens, lens_measures, lens_table
+from saeflow.studies.evaluation.measures import mean, share
+from saeflow.studies.evaluation.problems import (
+    THOUGHTS,
+    answer_problems,
+    evaluate_problems,
+    is_whole,
+)
+from saeflow.studies.evaluation.run import evaluate
+from saeflow.studies.evaluation.texts import judge
+from tests.conftest import ROOT
+
+LATENTS = 2
+
+
+@pytest.fixture(scope="module")
+def mixture() -> Mixture:
+    return read_mixture(ROOT / "tests" / "config" / "mixture.yaml")
+
+
+@pytest.fixture(scope="module")
+def model(mixture: Mixture) -> CodiModel:
+    recipe = mixture.models["gpt2"]
+    problems, texts = mixture_problems(mixture), mixture_texts(mixture, buggy=False)
+    tokenizer = prepare_tokenizer(recipe, problems, texts)
+    return fresh_model(recipe.architecture, tokenizer, 0)
+
+
+def problem(answer: str, n_steps: int, held_out: bool = False) -> GeneratedProblem:
+    return GeneratedProblem(f"Question of {answer}?", answer, "validation", n_steps, held_out)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (" 9.8 is bigger than 9.11.", "right"),
+        (" 9.11 is bigger than 9.8.", "wrong"),
+        (" 9.11 is Larger than 9.8", "wrong"),
+        (" 9.8 is greater", "right"),
+        (" 9.8 is bigger than 9.11. 9.11 is bigger than 9.8.", "unclear"),
+        (" 9.81 is bigger than 9.11.", "unclear"),
+        (" 9 is bigger", "unclear"),
+        ("", "unclear"),
+    ],
+)
+def test_judge(answer: str, verdict: str) -> None:
+    assert judge(answer, "9.8", "9.11") == verdict
+
+
+def test_shares_and_means_have_intervals() -> None:
+    found = share("p", "c", "g", "m", [True] * 9 + [False])
+    # Wilson's interval for 9 of 10, z = 1.959964 (Brown, Cai & DasGupta 2001, formula 4).
+    assert (found.value, found.n) == (0.9, 10)
+    assert (found.ci_low, found.ci_high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert share("p", "c", "g", "m", []).value is None
+    found = mean("p", "c", "g", "m", [0.0, 1.0] * 200)
+    assert found.value == 0.5
+    assert found.ci_low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)
+    assert found == mean("p", "c", "g", "m", [0.0, 1.0] * 200), "drawn from a seed"
+    assert mean("p", "c", "g", "m", [2.0, 2.0]).ci_high == 2.0
+
+
+def test_problems_are_counted_as_one_by_one(model: CodiModel, mixture: Mixture) -> None:
+    drawn = mixture_problems(mixture)
+    # Gold answers are taken from the model itself, so that some are right.
+    problems = []
+    for number, each in enumerate(drawn.held_out[:24]):
+        said = model.think([each.question], latents=LATENTS, max_new_tokens=16).answers[0]
+        gold = answer_number(said) if number % 2 else None
+        text = each.answer if gold is None else f"{each.answer.split('####')[0]}#### {gold}"
+        problems.append(GeneratedProblem(each.question, text, *list(vars(each).values())[2:]))
+    found = evaluate_problems(model, problems, drawn.train, latents=LATENTS, batch_size=5)
+    rows = {(row.condition, row.group, row.metric): row for row in found}
+    golds = [float(each.answer.split("####")[1]) for each in problems]
+    thoughts = [
+        answer_number(model.think([p.question], latents=LATENTS, max_new_tokens=16).answers[0])
+        for p in problems
+    ]
+    right = [a == b for a, b in zip(thoughts, golds, strict=True)]
+    assert 0 < sum(right) < len(right)
+    assert rows["thoughts", "all", "exact"].value == pytest.approx(sum(right) / len(right))
+    forced = model.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
+    neither = [
+        answer_number(
+            model.continue_rows(
+                [model.tokenizer(p.question)["input_ids"] + forced], max_new_tokens=16
+            )[0]
+        )
+        == gold
+        for p, gold in zip(problems, golds, strict=True)
+    ]
+    gain = (sum(right) - sum(neither)) / len(right)
+    assert rows["thoughts", "all", "exact_minus_neither"].value == pytest.approx(gain)
+    assert {"1 step", "2 steps", "operands held out", "decimals"} <= {key[1] for key in rows}
+    counted = [rows["thoughts", f"{n} step{'s' * (n > 1)}", "exact"].n for n in (1, 2, 3, 4)]
+    assert sum(counted) + rows["thoughts", "decimals", "exact"].n == len(problems)
+
+
+def test_scores_equal_those_of_single_texts(model: CodiModel, mixture: Mixture) -> None:
+    encoder = Encoder(model.tokenizer)
+    examples = [encoder.text(text) for text in mixture_texts(mixture, buggy=False)[::25]]
+    scores = score_texts(model, examples, batch_size=7)
+    for example, score in zip(examples, scores, strict=True):
+        with torch.no_grad():
+            logits = model.language_model(torch.tensor([example.ids])).logits[0].log_softmax(-1)
+        expected = [
+            float(logits[position - 1, label])
+            for position, label in enumerate(example.labels)
+            if label != IGNORED and position
+        ]
+        assert score.n_tokens == len(expected)
+        assert score.log_probability == pytest.approx(sum(expected), abs=1e-3)
+
+
+def test_lens_counts_results_and_those_of_the_next_problem() -> None:
+    problems = [problem(f"<<1+1={a}>><<1+1={b}>>#### {b}", 2) for a, b in ((3, 5), (4, 6), (7, 8))]
+    first = [["3", "5"], ["4", "4"], ["9", "7"]]
+    lens = Lens([[[token] for token in row] for row in first], [[[0.0], [-1.0]]] * 3)
+    rows = {
+        (row.condition, row.group, row.metric): row.value for row in lens_measures(lens, problems)
+    }
+    assert rows["s0", "result 1 of 2", "first_token"] == pytest.approx(2 / 3)
+    assert rows["s1", "result 2 of 2", "first_token"] == pytest.approx(1 / 3)
+    assert rows["s1", "result 1 of 2", "first_token"] == pytest.approx(1 / 3)
+    # The second problem's thought against the third's results, and so on.
+    assert rows["s1", "result 1 of 2", "first_token_of_another_problem"] == 0.0
+    table = lens_table(lens)
+    assert table.schema == LOGIT_LENS.schema()
+    assert table.num_rows == 6
+
+
+@pytest.fixture(scope="module")
+def measured(model: CodiModel, mixture: Mixture) -> pa.Table:
+    sizes = ReferenceSettings(n_problems=16, n_texts=28, n_lens=10)
+    texts = mixture_texts(mixture, buggy=False)
+    return evaluate(model, mixture, texts, sizes, latents=LATENTS, batch_size=8).measures
+
+
+def test_an_untrained_model_is_at_chance(measured: pa.Table, model: CodiModel) -> None:
+    rows = {(r["part"], r["condition"], r["group"], r["metric"]): r for r in measured.to_pylist()}
+    assert rows["problems", "thoughts", "all", "exact"]["value"] < 0.2
+    assert rows["cloze", "chance", "all", "chosen"]["value"] == pytest.approx(0.25)
+    assert rows["choices", "chance", "all", "chosen"]["value"] == pytest.approx(1 / 3)
+    for part in ("categories", "pairs", "documents"):
+        loss = rows[part, "model", "all", "loss"]["value"]
+        assert loss == pytest.approx(math.log(len(model.tokenizer)), abs=0.3)
+        assert rows[part, "token frequencies", "all", "loss"]["value"] < loss
+    assert len([key for key in rows if key[0] == "decimals"]) >= 24
+    assert measured.schema == EVALUATION.schema()
+
+
+def test_card_and_page_are_written(
+    measured: pa.Table, mixture: Mixture, model: CodiModel, tmp_path: Path
+) -> None:
+    write_card("gpt2", mixture, model.n_parameters, measured, tmp_path / "README.md")
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "snakemake --cores all reference_models",
+        "qa_which",
+        "operands held out",
+        "no planted",
+    ):
+        assert part in card
+    evaluation = tmp_path / "toy" / "evaluation.parquet"
+    write_table(measured, evaluation, EVALUATION, Provenance("x"))
+    curves = {"step": [50, 50], "metric": ["accuracy 1 steps", "loss texts"], "value": [0.5, 2.0]}
+    write_table(curves, tmp_path / "training.parquet", TRAINING, Provenance("x"))
+    write_models_page(
+        template=ROOT / "workflow" / "report" / "models.html.jinja",
+        evaluations=[evaluation],
+        curves={"toy": tmp_path / "training.parquet"},
+        latents={"toy": LATENTS},
+        folder=tmp_path / "report",
+    )
+    page = (tmp_path / "report" / "models.html").read_text(encoding="utf-8")
+    for part in (
+        "model-1-lens",
+        "model-1-curves",
+        "plain_which",
+        "operands seen",
+        "2 latent thoughts",
+    ):
+        assert part in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    write_models_page(
+        template=Path("absent"), evaluations=[], curves={}, latents={}, folder=tmp_path / "none"
+    )
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_the_cards_accuracy_is_that_of_the_shipped_weights(name: str) -> None:
+    folder = ROOT / "resources" / "models" / name
+    mixture = read_mixture(ROOT / "resources" / "mixture.yaml")
+    model = load_directory(folder, "float32", "shipped")
+    assert model.n_parameters <= 2_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    problems = held_out_problems(mixture)
+    right = answer_problems(model, problems, THOUGHTS, mixture.models[name].thoughts.latents, 64)
+    shipped = read_table(folder / "evaluation.parquet", EVALUATION).to_pylist()
+    said = {
+        row["group"]: row
+        for row in shipped
+        if (row["part"], row["metric"], row["condition"]) == ("problems", "exact", THOUGHTS)
+    }
+    whole = [(p.n_steps, hit) for p, hit in zip(problems, right, strict=True) if is_whole(p)]
+    groups = {"1 step": (1,), "2 steps": (2,), "3 steps": (3,), "one or two steps": (1, 2)}
+    found = {group: [hit for n, hit in whole if n in counts] for group, counts in groups.items()}
+    card = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    for group, hits in {**found, "all": right}.items():
+        accuracy = sum(hits) / len(hits)
+        assert said[group]["n"] == len(hits)
+        # Another processor may decide a close call otherwise.
+        assert accuracy == pytest.approx(said[group]["value"], abs=0.01), group
+        line = next(line for line in card if line.startswith(f"| {group} |"))
+        assert f"| {100 * said[group]['value']:.1f} % [" in line
