@@ -146,7 +146,7 @@ def test_lens_counts_results_and_those_of_the_next_problem() -> None:
     }
     assert rows["s0", "result 1 of 2", "first_token"] == pytest.approx(2 / 3)
     assert rows["s1", "result 2 of 2", "first_token"] == pytest.approx(1 / 3)
-    assert rows["s1", "result 1 of 2", "first_token"] == pytest.approx(1 / 3)
+    assert rows["s1", "result 1 of 2", "first_token"] == pytest.approx(2 / 3)
     # The second problem's thought against the third's results, and so on.
     assert rows["s1", "result 1 of 2", "first_token_of_another_problem"] == 0.0
     table = lens_table(lens)
