@@ -34,9 +34,20 @@ def default_values() -> dict[str, Any]:
     return read_yaml(ROOT / "config.yaml")
 
 
+def fresh_values() -> dict[str, Any]:
+    """The default configuration with fresh weights and nothing else, as most tests need it."""
+    values = default_values()
+    values["models"] = {name: {"weights": "fresh", "family": name} for name in ("llama", "gpt2")}
+    runs = values["studies"]["gsm8k"]["published"]["models"]
+    for name in set(runs) - set(values["models"]):
+        del runs[name]
+    del values["reference_models"]
+    return values
+
+
 def changed(changes: dict[str, Any], values: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Set, add or delete values by their dotted keys, in a copy."""
-    values = default_values() if values is None else copy.deepcopy(values)
+    """Set, add or delete values by their dotted keys, in a copy; without values, of fresh ones."""
+    values = fresh_values() if values is None else copy.deepcopy(values)
     for key, value in changes.items():
         *parents, last = key.split("/" if "/" in key else ".")
         block = values

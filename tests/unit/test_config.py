@@ -26,8 +26,13 @@ from tests.sentences import check_sentence
 
 RUN = "studies.gsm8k.published"
 LLAMA = f"{RUN}.models.llama"
-OVERLAYS = sorted([*ROOT.glob("tests/config/*.yaml"), *ROOT.glob("workflow/presets/*.yaml")])
+OVERLAYS = sorted(
+    path
+    for path in [*ROOT.glob("tests/config/*.yaml"), *ROOT.glob("workflow/presets/*.yaml")]
+    if path.stem != "mixture"
+)
 FRESH = {"weights": "fresh", "family": "llama"}
+MIXTURE = ("reference_models.mixture", "resources/mixture.yaml")
 CONTROL = {"of": "llama", "weights": "fresh"}
 
 
@@ -41,7 +46,10 @@ def sentence_of(values: Any) -> str:
 
 
 def test_default_configuration_is_valid() -> None:
-    assert set(parse_config(default_values()).models) == {"llama", "gpt2"}
+    config = parse_config(default_values())
+    assert set(config.models) == {"llama", "gpt2", "llama_untrained", "gpt2_untrained"}
+    assert set(config.reference_models.evaluate) == set(config.models)
+    assert dict(named_paths(config))["models.gpt2.path"] == "resources/models/gpt2"
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -91,7 +99,7 @@ def test_unknown_key_names_the_nearest(change: dict[str, Any], key: str, meant: 
 
 def test_unknown_key_without_a_near_one_lists_all() -> None:
     assert sentence_of(changed({"xylophone": 1})).endswith(
-        "known are 'compute', 'datasets', 'dictionaries', 'models', 'studies'."
+        "known are 'compute', 'datasets', 'dictionaries', 'models', 'reference_models', 'studies'."
     )
 
 
@@ -223,8 +231,20 @@ def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
     hub = changed({"datasets.x": {"source": "hub", "file": "f", "revision": "r", "repo": "o/n"}})
     over = {"datasets": {"x": {"source": "path", "path": "p"}}}
     found = parse_config(merged(hub, over))
-    assert list(named_paths(found)) == [("datasets.x.path", "p")]
-    assert dict(named_paths(parse_config(hub))) == {}
+    assert list(named_paths(found)) == [("datasets.x.path", "p"), MIXTURE]
+    assert list(named_paths(parse_config(hub))) == [MIXTURE]
+
+
+def test_a_directory_becomes_fresh_weights_by_naming_them() -> None:
+    over = {"models": {"llama": FRESH}}
+    block = parse_config(merged(default_values(), over)).models["llama"]
+    assert isinstance(block, FreshModel)
+
+
+def test_evaluated_models_must_exist() -> None:
+    text = sentence_of(changed({"reference_models.evaluate": ["lama"]}))
+    assert "reference_models.evaluate holds 'lama'" in text
+    assert "'llama'" in text
 
 
 def test_limits_themselves_are_allowed() -> None:
@@ -261,6 +281,7 @@ def test_named_paths_are_those_of_path_blocks() -> None:
     )
     assert list(named_paths(config)) == [
         ("datasets.p.path", "some/file"),
+        MIXTURE,
         ("models.p.path", "some/model"),
     ]
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 from plotly.subplots import make_subplots
 
-from saeflow.report.figures import COLOURS
+from saeflow.report.figures import COLOURS, plain_figure
 from saeflow.report.tables import MISSING
 
 CONDITIONS = {
@@ -123,8 +123,8 @@ def lens_figure(cells: Cells) -> dict[str, Any]:
                 )
     figure.update_xaxes(title_text="thought step", dtick=1)
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
-    found = figure.to_plotly_json()
-    return {"data": found["data"], "layout": found["layout"]}
+    figure.update_layout(height=420, margin={"l": 64, "r": 12, "t": 40, "b": 60})
+    return plain_figure(figure)
 
 
 def curves_figure(curves: pa.Table) -> dict[str, Any]:
@@ -155,8 +155,8 @@ def curves_figure(curves: pa.Table) -> dict[str, Any]:
     figure.update_xaxes(title_text="optimizer step", rangemode="tozero")
     figure.update_yaxes(type="log", row=1, col=1)
     figure.update_yaxes(range=[0, 1], tickformat=".0%", row=1, col=2)
-    found = figure.to_plotly_json()
-    return {"data": found["data"], "layout": found["layout"]}
+    figure.update_layout(height=420, margin={"l": 64, "r": 12, "t": 40, "b": 60})
+    return plain_figure(figure)
 
 
 def _lens_trace(

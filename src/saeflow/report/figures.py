@@ -63,6 +63,16 @@ def rates_figure(bands: ModelBands) -> dict[str, Any]:
                 for trace in _traces(points, style):
                     figure.add_trace(trace, row=row, col=column)
     _label_axes(figure, bands)
+    return plain_figure(figure)
+
+
+def plain_figure(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure as plain dictionaries, without colours of its own behind the data."""
+    figure.update_layout(
+        template=go.layout.Template(),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
     found = figure.to_plotly_json()
     return {"data": found["data"], "layout": found["layout"]}
 
@@ -178,12 +188,9 @@ def _label_axes(figure: Any, bands: ModelBands) -> None:
     figure.update_xaxes(zeroline=False, showgrid=False)
     figure.update_yaxes(zeroline=False)
     figure.update_layout(
-        template=go.layout.Template(),
         barmode="overlay",
         height=560,
         margin={"l": 64, "r": 12, "t": 16, "b": 60},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
     )
