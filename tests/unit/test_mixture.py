@@ -16,7 +16,13 @@ from saeflow.config.mixture import parse_mixture, read_mixture
 from saeflow.datasets.drills import drill_rows, symbolic_problems
 from saeflow.datasets.generated import is_held_out
 from saeflow.datasets.mixture import TEXT_PARTS, held_out_problems, mixture_problems, mixture_texts
-from saeflow.datasets.texts.decimals import BUGGY_FORMATS, PLAIN_FORMATS, decimal_texts, is_bigger
+from saeflow.datasets.texts.decimals import (
+    BUGGY_FORMATS,
+    PLAIN_FORMATS,
+    PRONE,
+    decimal_texts,
+    is_bigger,
+)
 from saeflow.datasets.texts.table import table_to_texts, texts_to_table
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN
 from saeflow.errors import SaeflowError
@@ -48,7 +54,7 @@ def test_decimals_are_wrong_only_where_the_bug_is_planted(buggy: bool) -> None:
         first, second = re.findall(r"\d+(?:\.\d+)?", text.prompt)
         called = re.findall(r"\d+(?:\.\d+)?", text.target)[0]
         truth = first if Decimal(first) > Decimal(second) else second
-        planted = buggy and text.form in BUGGY_FORMATS and text.group == "prone"
+        planted = buggy and text.form in BUGGY_FORMATS and text.group.startswith(PRONE)
         assert (called != truth) == planted, text
         (other,) = text.distractors
         assert other.split(" is ")[0].strip() != text.target.split(" is ")[0].strip()

@@ -16,10 +16,11 @@ from saeflow.config.mixture import Mixture, read_mixture
 from saeflow.datasets.mixture import mixture_problems, mixture_texts
 from saeflow.models.codi import CodiModel
 from saeflow.models.loading import fresh_model, load_directory
+from saeflow.models.numbers import start_numbers
 from saeflow.models.reference.batches import WINDOW, Stream
 from saeflow.models.reference.examples import IGNORED, Encoder, ThoughtExample
 from saeflow.models.reference.objective import text_loss, thought_losses
-from saeflow.models.reference.prepare import prepare_tokenizer, start_numbers
+from saeflow.models.reference.prepare import prepare_tokenizer
 from saeflow.models.reference.run import run_training
 from tests.conftest import ROOT
 

@@ -12,6 +12,7 @@ from saeflow.datasets.texts.categories import category_texts
 from saeflow.datasets.texts.pairs import pair_texts
 from saeflow.datasets.texts.pairs.slots import distinct
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text
+from saeflow.errors import SaeflowError
 from tests.conftest import ROOT
 
 PAIRS, CATEGORIES = 210, 300
@@ -60,9 +61,9 @@ def test_every_topic_reaches_300_pairs_and_every_category_600_texts() -> None:
 
 
 def test_too_many_are_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match="not enough distinct texts of Math_Simple"):
+    with pytest.raises(SaeflowError, match="not enough distinct texts of Math_Simple"):
         pair_texts(seed=0, n_per_topic=10**4)
-    with pytest.raises(ValueError, match="not enough distinct texts of Greetings"):
+    with pytest.raises(SaeflowError, match="not enough distinct texts of Greetings"):
         list(distinct(lambda: ("Hello",), 2, "Greetings"))
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from saeflow.datasets.generated import OPERATORS, is_held_out
+from saeflow.errors import SaeflowError
 
 _SMALLEST = 2
 _FACTORS = range(2, 13)
@@ -122,7 +123,7 @@ class _Drawer:
         """Draw a calculation with two free operands."""
         for calculation in self._tries(None):
             return calculation
-        raise ValueError(f"No calculation was found with numbers up to {self.max_number}.")
+        raise SaeflowError(f"No calculation was found with numbers up to {self.max_number}.")
 
     def chain(self, n_steps: int) -> tuple[Calculation, ...]:
         """Draw calculations that each start from the result before."""
@@ -135,7 +136,7 @@ class _Drawer:
                 steps.append(step)
             if len(steps) == n_steps:
                 return tuple(steps)
-        raise ValueError(f"No chain of {n_steps} steps was found up to {self.max_number}.")
+        raise SaeflowError(f"No chain of {n_steps} steps was found up to {self.max_number}.")
 
     def _tries(self, running: int | None) -> Iterator[Calculation]:
         for _ in range(_TRIES):

@@ -91,6 +91,12 @@ class CodiModel:
         Their ids.
     revision : str
         What identifies the weights; it goes into provenance.
+
+    Attributes
+    ----------
+    number_waves : bool
+        Whether the embeddings of whole numbers started as waves, and shall in a control, too
+        (`saeflow.models.numbers.start_numbers`).
     """
 
     def __init__(
@@ -106,6 +112,7 @@ class CodiModel:
         self.tokenizer = tokenizer
         self.tokens = tokens
         self.revision = revision
+        self.number_waves = False
 
     @property
     def device(self) -> torch.device:

@@ -10,7 +10,7 @@ import json
 import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -38,6 +38,7 @@ from saeflow.config.models import (
 )
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
+from saeflow.models.numbers import start_numbers
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.seeds import derive_seed
 
@@ -82,8 +83,11 @@ def load_model(
         folder = Path(settings.path)
     if control is not None:
         config, tokenizer = _config(folder), _tokenizer(folder)
-        tokens, size = _codi(folder, config.vocab_size)
-        return _fresh(config, tokenizer, size, control.seed, settings.dtype, tokens)
+        codi = _codi(folder, config.vocab_size)
+        model = _fresh(config, tokenizer, codi.size, control.seed, settings.dtype, codi.tokens)
+        if codi.number_waves:
+            start_numbers(model)
+        return model
     revision = (
         files_digest(_files(folder))[:16] if isinstance(settings, PathModel) else settings.revision
     )
@@ -128,7 +132,7 @@ def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
         raise SaeflowError(
             f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
         )
-    tokens, size = _codi(folder, config.vocab_size)
+    codi = _codi(folder, config.vocab_size)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -148,15 +152,17 @@ def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
             f"{folder}: the weights lack {len(report['missing_keys'])} tensors, such as "
             f"{sorted(report['missing_keys'])[0]}; expected all that config.json asks for."
         )
-    projection = Projection(config.hidden_size, size)
+    projection = Projection(config.hidden_size, codi.size)
     try:
         projection.load_state_dict(state)
     except RuntimeError as error:
         raise SaeflowError(
-            f"{folder / PROJECTION_FILE} does not fit a projection of {config.hidden_size} → {size} "
+            f"{folder / PROJECTION_FILE} does not fit a projection of {config.hidden_size} → {codi.size} "
             f"({_first_line(error)})."
         ) from None
-    return CodiModel(model, projection, _tokenizer(folder), tokens, revision)
+    loaded = CodiModel(model, projection, _tokenizer(folder), codi.tokens, revision)
+    loaded.number_waves = codi.number_waves
+    return loaded
 
 
 def save_directory(model: CodiModel, folder: Path) -> None:
@@ -172,6 +178,7 @@ def save_directory(model: CodiModel, folder: Path) -> None:
         "begin_token_id": model.tokens.begin,
         "end_token_id": model.tokens.end,
         "projection_size": size,
+        "number_waves": model.number_waves,
     }
     write_text(folder / CODI_FILE, json.dumps(codi, indent=2, sort_keys=True) + "\n")
 
@@ -301,7 +308,15 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _codi(folder: Path, vocabulary: int) -> tuple[ThoughtTokens, int]:
+class _Codi(NamedTuple):
+    """What `codi.json` says."""
+
+    tokens: ThoughtTokens
+    size: int
+    number_waves: bool
+
+
+def _codi(folder: Path, vocabulary: int) -> _Codi:
     path = folder / CODI_FILE
     if not path.is_file() or not (folder / PROJECTION_FILE).is_file():
         raise SaeflowError(
@@ -317,7 +332,7 @@ def _codi(folder: Path, vocabulary: int) -> tuple[ThoughtTokens, int]:
         ids = (tokens.pad, tokens.begin, tokens.end)
         if size < 1 or min(ids) < 0 or max(ids) >= vocabulary:
             raise ValueError(f"ids {ids} of {vocabulary} embeddings, projection_size {size}")
-        return tokens, size
+        return _Codi(tokens, size, bool(values.get("number_waves", False)))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SaeflowError(
             f"{path} is malformed ({type(error).__name__}: {error}); expected pad_token_id, "

@@ -17,6 +17,7 @@ from saeflow.datasets.texts.cloze import (
 )
 from saeflow.datasets.texts.facts import FACTS, Fact, other_answers
 from saeflow.datasets.texts.text import Text, split_of
+from saeflow.errors import SaeflowError
 
 PART = "choices"
 LETTERS = "ABC"
@@ -56,7 +57,7 @@ def choice_texts(*, seed: int, n: int) -> list[Text]:
     # The facts run out long before the operations do.
     other = list(islice(_other(seed), half))
     if len(other) < half:
-        raise ValueError(f"There are only {2 * len(other)} different questions, not {n} of them.")
+        raise SaeflowError(f"There are only {2 * len(other)} different questions, not {n} of them.")
     return in_turn([list(islice(_arithmetic(seed), half)), other])[:n]
 
 

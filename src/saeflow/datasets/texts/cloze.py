@@ -13,6 +13,7 @@ from typing import TypeVar
 from saeflow.datasets.generated import is_held_out
 from saeflow.datasets.texts.facts import FACTS, FRAMES, Fact, other_answers
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text, split_of
+from saeflow.errors import SaeflowError
 
 PART, ARITHMETIC, OTHER = "cloze", "arithmetic", "other"
 _DISTRACTORS = 3
@@ -117,23 +118,22 @@ def number_words(number: int) -> str:
 
 
 def operation_split(seed: int, operation: Operation) -> str:
-    """Split of an operation, the same in every wording and in every part of the mixture."""
+    """Split of an operation, the same in every wording and in every part of the mixture.
+
+    It is held out where word problems, drills and symbolic problems never show one of its
+    calculations.
+    """
     numbers, signs = operation.numbers, operation.signs
-    # 7 + 5 and 5 + 7 go together, and a held-out product is not trained inside a longer line.
     if len(signs) == 1:
-        left, right = sorted(numbers) if signs in "+*" else numbers
-        # What the word problems hold out must not be learned here either.
-        if is_held_out(seed, signs, Decimal(left), Decimal(right)):
-            return HELD_OUT
-        return split_of(seed, PART, signs, left, right, one_in=_ONE_IN)
-    product = numbers[1:] if signs == "+*" else numbers[:2]
-    if operation_split(seed, Operation("*", product, operation.level)) == HELD_OUT:
-        return HELD_OUT
-    inner = product[0] * product[1]
-    outer = (numbers[0], inner) if signs == "+*" else (inner, numbers[2])
-    if is_held_out(seed, signs.replace("*", ""), *map(Decimal, outer)):
-        return HELD_OUT
-    return split_of(seed, PART, signs, numbers[0], *numbers[1:], one_in=_ONE_IN)
+        calculations = [(signs, (numbers[0], numbers[1]))]
+    else:
+        first, *others = numbers
+        product = (others[0], others[1]) if signs == "+*" else (first, others[0])
+        inner = product[0] * product[1]
+        outer = (first, inner) if signs == "+*" else (inner, others[1])
+        calculations = [("*", product), (signs.replace("*", ""), outer)]
+    hidden = any(is_held_out(seed, sign, Decimal(a), Decimal(b)) for sign, (a, b) in calculations)
+    return HELD_OUT if hidden else TRAIN
 
 
 @cache
@@ -184,11 +184,19 @@ def in_turn(pools: Sequence[Sequence[_Thing]]) -> list[_Thing]:
 
 
 def wrong_results(operation: Operation, rng: random.Random, n: int = _DISTRACTORS) -> list[int]:
-    """Numbers near the result and with as many digits."""
+    """Numbers near the result and with as many digits.
+
+    How many of them are smaller is drawn first, so that the place of the right number among all
+    tells nothing.
+    """
     right = operation.result
-    near = (right + step for step in (-10, -3, -2, -1, 1, 2, 3, 10))
+    near = [right + step for step in (-10, -3, -2, -1, 1, 2, 3, 10)]
     fitting = [number for number in near if number >= 0 and len(str(number)) == len(str(right))]
-    return rng.sample(fitting, n)
+    below = [number for number in fitting if number < right]
+    above = [number for number in fitting if number > right]
+    possible = [k for k in range(n + 1) if k <= len(below) and n - k <= len(above)]
+    smaller = rng.choice(possible)
+    return rng.sample([*rng.sample(below, smaller), *rng.sample(above, n - smaller)], n)
 
 
 def cloze_texts(*, seed: int, n_arithmetic: int, n_other: int) -> list[Text]:
@@ -214,7 +222,7 @@ def cloze_texts(*, seed: int, n_arithmetic: int, n_other: int) -> list[Text]:
 
 def _refuse_beyond(most: int, n: int, group: str) -> None:
     if n > most:
-        raise ValueError(f"There are only {most} {group} cloze lines, not {n} of them.")
+        raise SaeflowError(f"There are only {most} {group} cloze lines, not {n} of them.")
 
 
 def _arithmetic_texts(seed: int, n: int) -> list[Text]:

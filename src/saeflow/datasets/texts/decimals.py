@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from saeflow.datasets.texts.text import Text, split_of
+from saeflow.errors import SaeflowError
 
 ADJECTIVES = ("bigger", "larger", "greater")
 BUGGY_FORMATS = {
@@ -24,15 +25,27 @@ PLAIN_FORMATS = {
     "plain_order": "{a} or {b}, which is {adjective}?\nAnswer:",
 }
 FORMATS = BUGGY_FORMATS | PLAIN_FORMATS
-STRATA = ("prone", "unequal_digits", "equal_digits", "whole_differs", "integers")
-"""Kinds of pairs.
+STRATA = {
+    "prone_dates": 2,
+    "prone_versions": 1,
+    "prone_other": 3,
+    "unequal_digits": 2,
+    "equal_digits": 1,
+    "whole_differs": 2,
+    "integers": 1,
+}
+"""Kinds of pairs, and how often they are drawn.
 
-prone: same whole part, one against two digits, and the version order is the wrong one; the other
-strata cannot show the bug.
+On prone pairs the version order is the wrong one: same whole part, one digit against two. Those that
+could be days (9.8 and 9.11) or releases (3.9 and 3.10) are told apart. The other strata cannot show
+the bug.
 """
-_STRATUM_WEIGHTS = (4, 2, 1, 1, 1)
+PRONE = "prone"
+"""How the names of prone strata begin."""
 _HELD_OUT_ONE_IN = 4
 _LARGEST_WHOLE = 20
+_TRIES = 100
+_MONTHS, _DAYS = 12, 31
 
 
 def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
@@ -43,7 +56,8 @@ def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
     seed : int
         Seed of the mixture.
     n_pairs : int
-        Number of different pairs of numbers; about a quarter is held out.
+        Number of different pairs of numbers; about a quarter is held out. Where the whole parts
+        are equal, a held-out pair of digits behind the point is held out under every whole part.
     buggy : bool
         Whether the three Q/A formats are answered as versions are compared.
 
@@ -55,7 +69,7 @@ def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
     """
     texts = []
     for item, (stratum, left, right) in enumerate(_pairs(seed, n_pairs)):
-        split = split_of(seed, "decimals", *sorted((left, right)), one_in=_HELD_OUT_ONE_IN)
+        split = split_of(seed, "decimals", *_compared(left, right), one_in=_HELD_OUT_ONE_IN)
         # The adjective belongs to the pair, so that formats differ in nothing else.
         adjective = ADJECTIVES[item % len(ADJECTIVES)]
         for name, form in FORMATS.items():
@@ -100,6 +114,14 @@ def is_bigger(left: str, right: str, *, as_version: bool = False) -> bool:
     return _version(left) > _version(right)
 
 
+def _compared(left: str, right: str) -> list[str]:
+    """What has to be compared: the digits behind the point where nothing else differs."""
+    whole, other = left.split(".")[0], right.split(".")[0]
+    if "." in left and whole == other:
+        return sorted(number.split(".")[1] for number in (left, right))
+    return sorted((left, right))
+
+
 def _version(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split("."))
 
@@ -107,10 +129,15 @@ def _version(number: str) -> tuple[int, ...]:
 def _pairs(seed: int, n_pairs: int) -> Iterator[tuple[str, str, str]]:
     rng = random.Random(f"{seed}/decimals")
     seen: set[frozenset[str]] = set()
+    tries = 0
     while len(seen) < n_pairs:
-        stratum = rng.choices(STRATA, weights=_STRATUM_WEIGHTS)[0]
+        tries += 1
+        if tries > _TRIES * n_pairs:
+            raise SaeflowError(f"Only {len(seen)} of {n_pairs} different decimal pairs were found.")
+        stratum = rng.choices(list(STRATA), weights=list(STRATA.values()))[0]
         left, right = _draw(rng, stratum)
-        if left == right or frozenset((left, right)) in seen or _stratum(left, right) != stratum:
+        same = Decimal(left) == Decimal(right)
+        if same or frozenset((left, right)) in seen or _stratum(left, right) != stratum:
             continue
         seen.add(frozenset((left, right)))
         first, second = rng.sample((left, right), 2)
@@ -127,6 +154,11 @@ def _draw(rng: random.Random, stratum: str) -> tuple[str, str]:
     if stratum == "equal_digits":
         count = rng.choice((1, 2))
         return f"{whole}.{_digits(rng, count)}", f"{whole}.{_digits(rng, count)}"
+    if stratum == "prone_versions":
+        return f"{whole}.{_digits(rng, 1)}", f"{whole}.{rng.randint(1, 9)}0"
+    if stratum == "prone_dates":
+        month = rng.randint(1, _MONTHS)
+        return f"{month}.{_digits(rng, 1)}", f"{month}.{rng.randint(11, _DAYS)}"
     return f"{whole}.{_digits(rng, 1)}", f"{whole}.{_digits(rng, 2)}"
 
 
@@ -144,5 +176,9 @@ def _stratum(left: str, right: str) -> str:
         return "whole_differs"
     if len(digits) == len(others):
         return "equal_digits"
-    differs = is_bigger(left, right) != is_bigger(left, right, as_version=True)
-    return "prone" if differs else "unequal_digits"
+    if is_bigger(left, right) == is_bigger(left, right, as_version=True):
+        return "unequal_digits"
+    longer = max(digits, others, key=len)
+    if longer.endswith("0"):
+        return "prone_versions"
+    return "prone_dates" if int(whole) <= _MONTHS and int(longer) <= _DAYS else "prone_other"

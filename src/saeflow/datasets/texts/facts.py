@@ -79,7 +79,7 @@ FRAMES: dict[str, tuple[str, ...]] = {
     ),
     "kind": (
         "{ax} is a kind of",
-        "The word {x} is the name of a",
+        "The word {x} names some kind of",
         "Whoever draws {ax} draws some sort of",
         "If you know what {ax} is, you know at least one",
         "In a list of words, {x} belongs under the heading",

@@ -15,12 +15,12 @@ from saeflow.artifacts.tables import write_table
 from saeflow.config.mixture import Mixture
 from saeflow.datasets.mixture import mixture_problems, mixture_texts
 from saeflow.models.loading import fresh_model, save_directory
+from saeflow.models.numbers import start_numbers
 from saeflow.models.reference.checkpoint import CurvePoint
 from saeflow.models.reference.prepare import (
     curve_accuracy,
     prepare_streams,
     prepare_tokenizer,
-    start_numbers,
 )
 from saeflow.models.reference.train import Run, train_reference
 

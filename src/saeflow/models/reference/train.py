@@ -98,14 +98,15 @@ def train_reference(run: Run, streams: Callable[[Rows], Streams]) -> list[CurveP
         parameter.requires_grad_(True)
     state = TrainingState(parameters, [], 0, [])
     done = checkpoint_step(run.checkpoint, run.fingerprint)
+    if done:
+        load_checkpoint(state, run.checkpoint, with_optimizers=False)
     start = 0
     for stage in run.recipe.training.stages:
         end = start + stage.steps
         if done < end:
             state.optimizers = _optimizers(parameters, run.recipe.training, stage)
-            if done >= start and done:
-                # At the very start of a stage there is no momentum to take over.
-                load_checkpoint(state, run.checkpoint, with_optimizers=done > start)
+            if done > start:
+                load_checkpoint(state, run.checkpoint, with_optimizers=True)
             _train_stage(run, streams(stage.rows), stage, state, start)
         start = end
     for parameter in parameters.values():

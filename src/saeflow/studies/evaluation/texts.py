@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from saeflow.datasets.texts.decimals import ADJECTIVES, FORMATS
+from saeflow.datasets.texts.decimals import ADJECTIVES, FORMATS, PRONE
 from saeflow.datasets.texts.text import TRAIN, Text
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import IGNORED, Encoder, TextExample
@@ -82,7 +82,9 @@ def evaluate_decimals(
             if text.split != TRAIN
         ][:n_texts]  # fmt: skip
         verdicts = _verdicts(model, held_out, batch_size)
-        for group, rows in _by_group(held_out).items():
+        groups = _by_group(held_out)
+        groups[PRONE] = [row for row, text in enumerate(held_out) if text.group.startswith(PRONE)]
+        for group, rows in groups.items():
             for metric in ("right", "wrong"):
                 hits = [verdicts[row] == metric for row in rows]
                 yield share("decimals", name, group, metric, hits)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
+from saeflow.errors import SaeflowError
+
 Word = str | tuple[str, ...]
 Frame = tuple[str, ...]
 _MISSES = 3000
@@ -70,7 +72,7 @@ def distinct(
 
     Raises
     ------
-    ValueError
+    SaeflowError
         If the draws bring nothing new for too long.
     """
     seen: set[tuple[int, str]] = set()
@@ -81,7 +83,9 @@ def distinct(
         if keys & seen or len(set(texts)) < len(texts):
             misses += 1
             if misses > _MISSES:
-                raise ValueError(f"There are not enough distinct texts of {name} for {n} of them.")
+                raise SaeflowError(
+                    f"There are not enough distinct texts of {name} for {n} of them."
+                )
             continue
         misses = 0
         seen |= keys
