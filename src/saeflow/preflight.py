@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from saeflow.config.datasets import PathDataset
+from saeflow.config.mixture import Mixture, parse_mixture
 from saeflow.config.models import MODEL_FILES, PathModel
 from saeflow.config.root import Config, layer_contradictions, named_paths, resolve_model
 from saeflow.errors import SaeflowError
@@ -47,6 +50,22 @@ def check_paths(config: Config, root: Path) -> None:
                 continue
             for sentence in layer_contradictions(config, name, _layer_count(folder)):
                 raise SaeflowError(sentence)
+
+
+def read_mixture(path: Path) -> Mixture:
+    """Read and validate the training mixture.
+
+    Raises
+    ------
+    SaeflowError
+        If the file cannot be read, is no YAML or is no mixture.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        told = " ".join(str(error).split())
+        raise SaeflowError(f"{path} cannot be read as YAML ({told}).") from None
+    return parse_mixture(values, str(path))
 
 
 def check_environment(folder: Path) -> None:

@@ -12,19 +12,22 @@ import torch
 from saeflow.artifacts.catalog import EVALUATION, LOGIT_LENS, TRAINING
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config.mixture import Mixture, read_mixture
+from saeflow.config.mixture import Mixture
 from saeflow.config.reference import ReferenceSettings
 from saeflow.datasets.generated import GeneratedProblem
-from saeflow.datasets.mixture import held_out_problems, mixture_problems, mixture_texts
+from saeflow.datasets.mixture import mixture_problems, mixture_texts, word_problems
+from saeflow.datasets.texts.table import texts_to_table
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.loading import fresh_model, load_directory
 from saeflow.models.reference.examples import ANSWER, IGNORED, Encoder
 from saeflow.models.reference.prepare import prepare_tokenizer
 from saeflow.models.scoring import score_texts
+from saeflow.preflight import read_mixture
+from saeflow.report.abilities import cells_of
 from saeflow.report.card import write_card
 from saeflow.report.models import write_models_page
-from saeflow.studies.evaluation.lens import Lens, lens_measures, lens_table
-from saeflow.studies.evaluation.measures import mean, share
+from saeflow.studies.evaluation.lens import Lens, lens_measures, lens_table, read_thoughts
+from saeflow.studies.evaluation.measures import What, mean, share
 from saeflow.studies.evaluation.problems import (
     THOUGHTS,
     answer_problems,
@@ -32,7 +35,7 @@ from saeflow.studies.evaluation.problems import (
     is_whole,
 )
 from saeflow.studies.evaluation.run import evaluate
-from saeflow.studies.evaluation.texts import judge
+from saeflow.studies.evaluation.texts import chosen_rightly, judge
 from tests.conftest import ROOT
 
 LATENTS = 2
@@ -46,7 +49,10 @@ def mixture() -> Mixture:
 @pytest.fixture(scope="module")
 def model(mixture: Mixture) -> CodiModel:
     recipe = mixture.models["gpt2"]
-    problems, texts = mixture_problems(mixture), mixture_texts(mixture, buggy=False)
+    problems, texts = (
+        mixture_problems(mixture.seed, mixture.parts),
+        mixture_texts(mixture.seed, mixture.parts, buggy=False),
+    )
     tokenizer = prepare_tokenizer(recipe, problems, texts)
     return fresh_model(recipe.architecture, tokenizer, 0)
 
@@ -73,20 +79,33 @@ def test_judge(answer: str, verdict: str) -> None:
 
 
 def test_shares_and_means_have_intervals() -> None:
-    found = share("p", "c", "g", "m", [True] * 9 + [False])
+    what = What("p", "c", "g", "m")
+    found = share(what, [True] * 9 + [False])
     # Wilson's interval for 9 of 10, z = 1.959964 (Brown, Cai & DasGupta 2001, formula 4).
     assert (found.value, found.n) == (0.9, 10)
     assert (found.ci_low, found.ci_high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
-    assert share("p", "c", "g", "m", []).value is None
-    found = mean("p", "c", "g", "m", [0.0, 1.0] * 200)
+    assert share(what, []).value is None
+    found = mean(what, [0.0, 1.0] * 200)
     assert found.value == 0.5
     assert found.ci_low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)
-    assert found == mean("p", "c", "g", "m", [0.0, 1.0] * 200), "drawn from a seed"
-    assert mean("p", "c", "g", "m", [2.0, 2.0]).ci_high == 2.0
+    assert found == mean(what, [0.0, 1.0] * 200), "drawn from a seed"
+    same = mean(what, [2.0, 2.0])
+    assert (same.value, same.ci_high, same.interval) == (2.0, None, "none")
+
+
+def test_examples_of_one_content_count_once() -> None:
+    what = What("p", "c", "g", "m")
+    once = mean(what, [0.0, 1.0] * 50)
+    thrice = mean(what, [0.0, 1.0] * 150, [number % 100 for number in range(300)])
+    assert (thrice.value, thrice.n) == (0.5, 100)
+    width = once.ci_high - once.ci_low
+    assert thrice.ci_high - thrice.ci_low == pytest.approx(width, rel=0.1)
+    uneven = mean(what, [1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"])
+    assert (uneven.value, uneven.n) == (0.75, 2)
 
 
 def test_problems_are_counted_as_one_by_one(model: CodiModel, mixture: Mixture) -> None:
-    drawn = mixture_problems(mixture)
+    drawn = mixture_problems(mixture.seed, mixture.parts)
     # Gold answers are taken from the model itself, so that some are right.
     problems = []
     for number, each in enumerate(drawn.held_out[:24]):
@@ -95,7 +114,7 @@ def test_problems_are_counted_as_one_by_one(model: CodiModel, mixture: Mixture) 
         text = each.answer if gold is None else f"{each.answer.split('####')[0]}#### {gold}"
         problems.append(GeneratedProblem(each.question, text, *list(vars(each).values())[2:]))
     found = evaluate_problems(model, problems, drawn.train, latents=LATENTS, batch_size=5)
-    rows = {(row.condition, row.group, row.metric): row for row in found}
+    rows = {(row.condition, row.group, row.metric): row for row in found if row.control == "none"}
     golds = [float(each.answer.split("####")[1]) for each in problems]
     thoughts = [
         answer_number(model.think([p.question], latents=LATENTS, max_new_tokens=16).answers[0])
@@ -116,14 +135,16 @@ def test_problems_are_counted_as_one_by_one(model: CodiModel, mixture: Mixture) 
     ]
     gain = (sum(right) - sum(neither)) / len(right)
     assert rows["thoughts", "all", "exact_minus_neither"].value == pytest.approx(gain)
-    assert {"1 step", "2 steps", "operands held out", "decimals"} <= {key[1] for key in rows}
+    assert {"1 step", "2 steps, operands held out", "decimals"} <= {key[1] for key in rows}
     counted = [rows["thoughts", f"{n} step{'s' * (n > 1)}", "exact"].n for n in (1, 2, 3, 4)]
     assert sum(counted) + rows["thoughts", "decimals", "exact"].n == len(problems)
 
 
 def test_scores_equal_those_of_single_texts(model: CodiModel, mixture: Mixture) -> None:
     encoder = Encoder(model.tokenizer)
-    examples = [encoder.text(text) for text in mixture_texts(mixture, buggy=False)[::25]]
+    examples = [
+        encoder.text(text) for text in mixture_texts(mixture.seed, mixture.parts, buggy=False)[::25]
+    ]
     scores = score_texts(model, examples, batch_size=7)
     for example, score in zip(examples, scores, strict=True):
         with torch.no_grad():
@@ -141,14 +162,13 @@ def test_lens_counts_results_and_those_of_the_next_problem() -> None:
     problems = [problem(f"<<1+1={a}>><<1+1={b}>>#### {b}", 2) for a, b in ((3, 5), (4, 6), (7, 8))]
     first = [["3", "5"], ["4", "4"], ["9", "7"]]
     lens = Lens([[[token] for token in row] for row in first], [[[0.0], [-1.0]]] * 3)
-    rows = {
-        (row.condition, row.group, row.metric): row.value for row in lens_measures(lens, problems)
-    }
-    assert rows["s0", "result 1 of 2", "first_token"] == pytest.approx(2 / 3)
-    assert rows["s1", "result 2 of 2", "first_token"] == pytest.approx(1 / 3)
-    assert rows["s1", "result 1 of 2", "first_token"] == pytest.approx(2 / 3)
+    found = lens_measures(lens, problems)
+    rows = {(row.condition, row.group, row.control): row.value for row in found}
+    assert rows["s0", "result 1 of 2", "none"] == pytest.approx(2 / 3)
+    assert rows["s1", "result 2 of 2", "none"] == pytest.approx(1 / 3)
+    assert rows["s1", "result 1 of 2", "none"] == pytest.approx(2 / 3)
     # The second problem's thought against the third's results, and so on.
-    assert rows["s1", "result 1 of 2", "first_token_of_another_problem"] == 0.0
+    assert rows["s1", "result 1 of 2", "another_problem"] == 0.0
     table = lens_table(lens)
     assert table.schema == LOGIT_LENS.schema()
     assert table.num_rows == 6
@@ -157,21 +177,56 @@ def test_lens_counts_results_and_those_of_the_next_problem() -> None:
 @pytest.fixture(scope="module")
 def measured(model: CodiModel, mixture: Mixture) -> pa.Table:
     sizes = ReferenceSettings(n_problems=16, n_texts=28, n_lens=10)
-    texts = mixture_texts(mixture, buggy=False)
-    return evaluate(model, mixture, texts, sizes, latents=LATENTS, batch_size=8).measures
+    texts = texts_to_table(mixture_texts(mixture.seed, mixture.parts, buggy=False))
+    settings = mixture.parts.problems
+    return evaluate(
+        model, mixture.seed, settings, texts, sizes, latents=LATENTS, batch_size=8
+    ).measures
 
 
 def test_an_untrained_model_is_at_chance(measured: pa.Table, model: CodiModel) -> None:
-    rows = {(r["part"], r["condition"], r["group"], r["metric"]): r for r in measured.to_pylist()}
-    assert rows["problems", "thoughts", "all", "exact"]["value"] < 0.2
-    assert rows["cloze", "chance", "all", "chosen"]["value"] == pytest.approx(0.25)
-    assert rows["choices", "chance", "all", "chosen"]["value"] == pytest.approx(1 / 3)
-    for part in ("categories", "pairs", "documents"):
-        loss = rows[part, "model", "all", "loss"]["value"]
+    rows = cells_of(measured)
+    assert rows["problems", "thoughts", "all", "exact", "none"]["value"] < 0.2
+    for part, level in (("cloze", 1 / 4), ("choices", 1 / 3)):
+        assert rows[part, "", "all", "chosen", "chance"]["value"] == pytest.approx(level)
+        found = rows[part, "", "all", "chosen", "none"]
+        assert found["ci_low"] <= level <= found["ci_high"]
+    for part in ("categories", "pairs", "documents", "cloze", "choices"):
+        loss = rows[part, "", "all", "loss", "none"]["value"]
         assert loss == pytest.approx(math.log(len(model.tokenizer)), abs=0.3)
-        assert rows[part, "token frequencies", "all", "loss"]["value"] < loss
+        assert rows[part, "", "all", "loss", "token_frequencies"]["value"] < loss
     assert len([key for key in rows if key[0] == "decimals"]) >= 24
     assert measured.schema == EVALUATION.schema()
+
+
+def test_the_likeliest_continuation_is_chosen(model: CodiModel, mixture: Mixture) -> None:
+    texts = mixture_texts(mixture.seed, mixture.parts, buggy=False)
+    asked = [text for text in texts if text.part == "cloze"][:12]
+    encoder = Encoder(model.tokenizer)
+    for text, found in zip(asked, chosen_rightly(model, encoder, asked, 5), strict=True):
+        means = []
+        for option in (text.target, *text.distractors):
+            given = model.tokenizer(text.prompt)["input_ids"]
+            ids = model.tokenizer(option, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logits = model.language_model(torch.tensor([given + ids])).logits[0]
+            logs = logits.log_softmax(-1)[len(given) - 1 : -1]
+            means.append(float(logs[torch.arange(len(ids)), torch.tensor(ids)].mean()))
+        assert found == (means[0] > max(means[1:]))
+
+
+def test_thoughts_are_read_through_the_output_embedding(model: CodiModel, mixture: Mixture) -> None:
+    problems = mixture_problems(mixture.seed, mixture.parts).held_out[:5]
+    lens = read_thoughts(model, problems, latents=LATENTS, batch_size=2)
+    for row, each in enumerate(problems):
+        thoughts = model.think([each.question], latents=LATENTS).activations["final_norm"][0]
+        for step in range(LATENTS + 1):
+            logits = model.language_model.lm_head(thoughts[step, -1])[: len(model.tokenizer)]
+            best = logits.log_softmax(-1).topk(2)
+            assert lens.tokens[row][step][0] == model.tokenizer.decode([int(best.indices[0])])
+            assert lens.log_probabilities[row][step][:2] == pytest.approx(
+                best.values.tolist(), abs=1e-4
+            )
 
 
 def test_card_and_page_are_written(
@@ -220,13 +275,15 @@ def test_the_cards_accuracy_is_that_of_the_shipped_weights(name: str) -> None:
     model = load_directory(folder, "float32", "shipped")
     assert model.n_parameters <= 2_000_000
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
-    problems = held_out_problems(mixture)
+    settings = mixture.parts.problems
+    problems = word_problems(mixture.seed, settings, n_train=0, n_held_out=settings.n_held_out)
     right = answer_problems(model, problems, THOUGHTS, mixture.models[name].thoughts.latents, 64)
     shipped = read_table(folder / "evaluation.parquet", EVALUATION).to_pylist()
     said = {
         row["group"]: row
         for row in shipped
-        if (row["part"], row["metric"], row["condition"]) == ("problems", "exact", THOUGHTS)
+        if (row["part"], row["metric"], row["condition"], row["control"])
+        == ("problems", "exact", THOUGHTS, "none")
     }
     whole = [(p.n_steps, hit) for p, hit in zip(problems, right, strict=True) if is_whole(p)]
     groups = {"1 step": (1,), "2 steps": (2,), "3 steps": (3,), "one or two steps": (1, 2)}

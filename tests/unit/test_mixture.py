@@ -12,20 +12,22 @@ import yaml
 from saeflow.artifacts.catalog import MIXTURE_TEXTS
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config.mixture import parse_mixture, read_mixture
+from saeflow.config.mixture import parse_mixture
 from saeflow.datasets.drills import drill_rows, symbolic_problems
 from saeflow.datasets.generated import is_held_out
-from saeflow.datasets.mixture import TEXT_PARTS, held_out_problems, mixture_problems, mixture_texts
+from saeflow.datasets.mixture import TEXT_PARTS, mixture_problems, mixture_texts, word_problems
 from saeflow.datasets.texts.decimals import (
     BUGGY_FORMATS,
     PLAIN_FORMATS,
     PRONE,
+    STRATA,
     decimal_texts,
     is_bigger,
 )
 from saeflow.datasets.texts.table import table_to_texts, texts_to_table
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN
 from saeflow.errors import SaeflowError
+from saeflow.preflight import read_mixture
 from tests.conftest import ROOT
 
 MIXTURE = ROOT / "resources" / "mixture.yaml"
@@ -58,6 +60,25 @@ def test_decimals_are_wrong_only_where_the_bug_is_planted(buggy: bool) -> None:
         assert (called != truth) == planted, text
         (other,) = text.distractors
         assert other.split(" is ")[0].strip() != text.target.split(" is ")[0].strip()
+
+
+def test_held_out_digits_are_trained_under_no_whole_part() -> None:
+    digits: dict[tuple[str, ...], set[str]] = {}
+    for text in decimal_texts(seed=0, n_pairs=800, buggy=False):
+        numbers = [number.split(".") for number in re.findall(r"\d+\.\d+", text.prompt)]
+        if len(numbers) == 2 and numbers[0][0] == numbers[1][0]:
+            key = tuple(sorted(number[1] for number in numbers))
+            digits.setdefault(key, set()).add(text.split)
+    assert len(digits) > 200
+    assert all(len(splits) == 1 for splits in digits.values())
+
+
+def test_strata_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {text.group for text in decimal_texts(seed=0, n_pairs=300, buggy=False)}
+    assert found == set(STRATA)
+    monkeypatch.setattr("saeflow.datasets.texts.decimals._TRIES", 0)
+    with pytest.raises(SaeflowError, match="Only 0 of 10 different decimal pairs"):
+        decimal_texts(seed=0, n_pairs=10, buggy=False)
 
 
 def test_decimals_hold_out_the_pair_in_every_format_and_order() -> None:
@@ -104,18 +125,30 @@ def test_symbolic_questions_ask_for_what_their_steps_calculate() -> None:
             assert numbers == [problem.steps[0].left, *(step.right for step in problem.steps)]
 
 
-def test_no_training_text_shows_a_calculation_that_word_problems_hold_out() -> None:
+def test_no_training_text_gives_the_result_of_what_word_problems_hold_out() -> None:
     mixture = read_mixture(MIXTURE)
-    for text in mixture_texts(mixture, buggy=False):
-        simple = re.fullmatch(r"(\d+) ([-+*/]) (\d+) =", text.prompt)
-        if text.part == "cloze" and text.split == TRAIN and simple:
-            left, operator, right = simple.groups()
-            assert not is_held_out(mixture.seed, operator, Decimal(left), Decimal(right)), text
+    checked = 0
+    for text in mixture_texts(mixture.seed, mixture.parts, buggy=False):
+        asked = re.match(r"(?:What is )?(\d+(?: [-+*/] \d+)+)(?: =|\?)", text.prompt)
+        if text.split == TRAIN and asked and text.part in ("cloze", "choices"):
+            left, operator, right, *rest = asked[1].split()
+            calculations = [(left, operator, right)]
+            if rest:
+                inner = eval(f"{right}*{rest[1]}" if operator != "*" else f"{left}*{right}")
+                calculations = (
+                    [(left, operator, inner), (right, "*", rest[1])]
+                    if operator != "*"
+                    else [(left, "*", right), (inner, rest[0], rest[1])]
+                )
+            for a, sign, b in calculations:
+                assert not is_held_out(mixture.seed, sign, Decimal(a), Decimal(b)), text
+            checked += 1
+    assert checked > 500
 
 
 def test_every_part_has_a_held_out_part_of_its_own() -> None:
     mixture = read_mixture(MIXTURE)
-    texts = mixture_texts(mixture, buggy=False)
+    texts = mixture_texts(mixture.seed, mixture.parts, buggy=False)
     for part in TEXT_PARTS:
         train = {text.text for text in texts if text.part == part and text.split == TRAIN}
         held_out = {text.text for text in texts if text.part == part and text.split == HELD_OUT}
@@ -125,15 +158,16 @@ def test_every_part_has_a_held_out_part_of_its_own() -> None:
     assert len({(text.group, text.form) for text in texts if text.part == "pairs"}) == 20
 
 
-def test_held_out_problems_are_those_of_the_whole_mixture() -> None:
+def test_held_out_problems_do_not_depend_on_the_training_ones() -> None:
     mixture = read_mixture(SMALL)
-    problems = mixture_problems(mixture)
-    assert held_out_problems(mixture) == problems.held_out
+    problems = mixture_problems(mixture.seed, mixture.parts)
+    alone = word_problems(mixture.seed, mixture.parts.problems, n_train=0, n_held_out=40)
+    assert alone == problems.held_out
     assert not {p.question for p in problems.train} & {p.question for p in problems.held_out}
 
 
 def test_texts_survive_the_table(tmp_path: Path) -> None:
-    texts = mixture_texts(read_mixture(SMALL), buggy=False)
+    texts = mixture_texts(0, read_mixture(SMALL).parts, buggy=False)
     path = tmp_path / "texts.parquet"
     write_table(texts_to_table(texts), path, MIXTURE_TEXTS, Provenance("x"))
     assert table_to_texts(read_table(path, MIXTURE_TEXTS)) == texts
@@ -164,5 +198,5 @@ def test_a_bad_mixture_is_named_in_one_sentence(change: dict, sentence: str) -> 
 def test_a_mixture_that_is_no_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mixture.yaml"
     path.write_text("parts: [")
-    with pytest.raises(SaeflowError, match="is no YAML"):
+    with pytest.raises(SaeflowError, match="cannot be read as YAML"):
         read_mixture(path)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
+import saeflow.models.reference.run as run_module
 import saeflow.models.reference.train as train_module
 from saeflow.artifacts.catalog import TRAINING
 from saeflow.artifacts.tables import read_table
-from saeflow.config.mixture import Mixture, read_mixture
+from saeflow.config.mixture import Mixture
 from saeflow.datasets.mixture import mixture_problems, mixture_texts
 from saeflow.models.codi import CodiModel
 from saeflow.models.loading import fresh_model, load_directory
@@ -22,6 +22,7 @@ from saeflow.models.reference.examples import IGNORED, Encoder, ThoughtExample
 from saeflow.models.reference.objective import text_loss, thought_losses
 from saeflow.models.reference.prepare import prepare_tokenizer
 from saeflow.models.reference.run import run_training
+from saeflow.preflight import read_mixture
 from tests.conftest import ROOT
 
 LATENTS = 3
@@ -36,7 +37,10 @@ def mixture() -> Mixture:
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def model(request: pytest.FixtureRequest, mixture: Mixture) -> CodiModel:
     recipe = mixture.models[request.param]
-    problems, texts = mixture_problems(mixture), mixture_texts(mixture, buggy=False)
+    problems, texts = (
+        mixture_problems(mixture.seed, mixture.parts),
+        mixture_texts(mixture.seed, mixture.parts, buggy=False),
+    )
     tokenizer = prepare_tokenizer(recipe, problems, texts)
     return fresh_model(recipe.architecture, tokenizer, 0)
 
@@ -44,7 +48,7 @@ def model(request: pytest.FixtureRequest, mixture: Mixture) -> CodiModel:
 @pytest.fixture(scope="module")
 def batch(model: CodiModel, mixture: Mixture) -> list[ThoughtExample]:
     encoder = Encoder(model.tokenizer)
-    problems = mixture_problems(mixture).train
+    problems = mixture_problems(mixture.seed, mixture.parts).train
     chosen = [p for p in problems if p.n_steps > 1][:5] + [p for p in problems if p.n_steps == 1][
         :3
     ]
@@ -109,11 +113,17 @@ def test_distillation_leaves_the_teacher_alone(
     model: CodiModel, batch: list[ThoughtExample]
 ) -> None:
     losses = thought_losses(model, batch, latents=LATENTS, with_student=True)
-    parameters = [p for p in model.projection.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(losses.distillation, parameters, retain_graph=True)
-    assert any(gradient.abs().max() > 0 for gradient in gradients)
-    found = torch.autograd.grad(losses.teacher, parameters, allow_unused=True)
-    assert all(gradient is None for gradient in found)
+    embedding = model.language_model.get_input_embeddings().weight
+    (gradient,) = torch.autograd.grad(losses.distillation, [embedding], retain_graph=True)
+    questions = {token for each in batch for token in each.question}
+    rationales = {token for each in batch for token in each.rationale} - questions
+    answers = {token for each in batch for token in each.answer[: each.anchor + 1]}
+    only_taught = sorted(rationales - answers)
+    assert only_taught, "the teacher reads tokens that the student does not"
+    assert gradient[only_taught].abs().max() == 0
+    assert gradient[sorted(questions)].abs().max() > 0
+    (gradient,) = torch.autograd.grad(losses.teacher, [embedding])
+    assert gradient[only_taught].abs().max() > 0
 
 
 def test_only_results_of_drills_and_targets_of_prompts_are_learned(
@@ -123,7 +133,7 @@ def test_only_results_of_drills_and_targets_of_prompts_are_learned(
     drill = encoder.drill("<<12+7=19>><<8*3=24>>")
     learned = [label for label in drill.labels if label != IGNORED]
     assert model.tokenizer.decode(learned) == "1924"
-    texts = mixture_texts(mixture, buggy=False)
+    texts = mixture_texts(mixture.seed, mixture.parts, buggy=False)
     asked = next(text for text in texts if text.part == "decimals")
     labels = [label for label in encoder.text(asked).labels if label != IGNORED]
     assert model.tokenizer.decode(labels[:-1]) == asked.target
@@ -132,7 +142,9 @@ def test_only_results_of_drills_and_targets_of_prompts_are_learned(
 
 def test_text_loss_equals_that_of_single_texts(model: CodiModel, mixture: Mixture) -> None:
     encoder = Encoder(model.tokenizer)
-    texts = [encoder.text(text) for text in mixture_texts(mixture, buggy=False)[::40]]
+    texts = [
+        encoder.text(text) for text in mixture_texts(mixture.seed, mixture.parts, buggy=False)[::40]
+    ]
     total, count = torch.zeros(()), 0
     for text in texts:
         ids, labels = torch.tensor(text.ids), torch.tensor(text.labels)
@@ -185,6 +197,10 @@ class StoppedError(Exception):
     """Stands for a kill."""
 
 
+def stop_saving(*anything: object) -> None:
+    raise StoppedError
+
+
 @pytest.mark.parametrize("stop_at", [3, 6, 8])
 def test_a_stopped_run_goes_on_to_the_same_weights(
     mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
@@ -219,18 +235,38 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
         assert (whole / name).read_bytes() == (stopped / name).read_bytes(), name
 
 
-def test_another_runs_state_is_not_continued(mixture: Mixture, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
+def test_a_run_killed_while_writing_its_model_loses_nothing(
+    mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run_training(mixture, "gpt2", whole, CPU, fingerprint="x")
+    monkeypatch.setattr(run_module, "save_directory", stop_saving)
+    with pytest.raises(StoppedError):
+        run_training(mixture, "gpt2", stopped, CPU, fingerprint="x")
+    monkeypatch.undo()
+    monkeypatch.setattr(train_module, "_backward", stop_saving)
+    run_training(mixture, "gpt2", stopped, CPU, fingerprint="x")
+    for name in ("model.safetensors", "training.parquet"):
+        assert (whole / name).read_bytes() == (stopped / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("damage", ["another run", "cut", "empty"])
+def test_a_state_that_does_not_fit_is_not_continued(
+    mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "model"
+    run_training(mixture, "gpt2", whole, CPU, fingerprint="x")
+    other = "another" if damage == "another run" else "x"
+    changed = mixture.model_copy(update={"seed": 1})
+    monkeypatch.setattr(run_module, "save_directory", stop_saving)
+    with pytest.raises(StoppedError):
+        run_training(changed, "gpt2", folder, CPU, fingerprint=other)
+    monkeypatch.undo()
+    state = tmp_path / "model.training" / "checkpoint.safetensors"
+    if damage != "another run":
+        state.write_bytes(state.read_bytes()[: 1000 if damage == "cut" else 0])
     run_training(mixture, "gpt2", folder, CPU, fingerprint="x")
-    first = (folder / "model.safetensors").read_bytes()
-    state = tmp_path / "model.training"
-    state.mkdir()
-    for content in (b"", b"no checkpoint at all"):
-        (state / "checkpoint.safetensors").write_bytes(content)
-        run_training(mixture, "gpt2", folder, CPU, fingerprint="x")
-        assert (folder / "model.safetensors").read_bytes() == first
-        state.mkdir(exist_ok=True)
-    shutil.rmtree(state)
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_a_trained_directory_loads_and_has_its_curves(mixture: Mixture, tmp_path: Path) -> None:

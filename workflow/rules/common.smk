@@ -24,7 +24,6 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
     sys.executable = shlex.quote(sys.executable)
 
 from saeflow.artifacts.digest import script_digest
-from saeflow.config.mixture import read_mixture
 from saeflow.config.root import parse_config, resolve_model
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
@@ -32,6 +31,7 @@ from saeflow.preflight import (
     check_paths,
     curve_files,
     input_files,
+    read_mixture,
     study_datasets,
     study_dictionaries,
     total_mb,
@@ -119,12 +119,22 @@ def evaluation_sizes():
 
 
 def evaluation_spec(wildcards):
-    # Of the mixture, only what gives the held-out word problems; the texts are an input.
-    mixture = plain(MIXTURE)
+    # Of the mixture, what gives the held-out word problems; the texts are an input.
     return {
         "model": model_spec(wildcards),
-        "mixture": mixture,
+        "seed": MIXTURE.seed,
+        "problems": plain(MIXTURE.parts.problems),
         "sizes": evaluation_sizes(),
+    }
+
+
+def training_spec(wildcards):
+    # Each model by itself: a change to one must not throw away hours of the other.
+    mixture = plain(MIXTURE)
+    name = wildcards.reference
+    return {
+        "mixture": {**mixture, "models": {name: mixture["models"][name]}},
+        "threads": 1,
     }
 
 
@@ -147,7 +157,7 @@ def installation_spec(wildcards):
             "n_texts": 4 * CFG.reference_models.n_texts,
             "n_lens": CFG.reference_models.n_lens,
         },
-        "batch_size": 64,
+        "folder": os.path.relpath((ROOT / CFG.reference_models.mixture).parent / "models"),
         "threads": THREADS,
     }
 

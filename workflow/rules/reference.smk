@@ -17,7 +17,7 @@ rule draw_texts:
         runtime=runtime,
     params:
         code=code_of("draw_texts"),
-        spec=plain(MIXTURE),
+        spec={"seed": MIXTURE.seed, "parts": plain(MIXTURE.parts)},
     script:
         "../scripts/draw_texts.py"
 
@@ -58,7 +58,8 @@ rule evaluate_model:
 
 
 # Only on demand: `snakemake reference_models` trains both from nothing and puts them, each with its
-# card, into resources/models. A default run reads what lies there and never leads here.
+# card, into the folder `models` beside the mixture. A default run reads what lies there and never
+# leads here.
 
 
 rule reference_models:
@@ -85,7 +86,7 @@ rule train_reference:
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         code=code_of("train_reference"),
-        spec={"mixture": plain(MIXTURE), "threads": 1},
+        spec=training_spec,
     script:
         "../scripts/train_reference.py"
 
@@ -95,7 +96,7 @@ rule install_reference:
         model="results/reference/{reference}/model",
         texts="results/mixture/texts.parquet",
     output:
-        # The folder in resources is not an output: a default run must not depend on training.
+        # The folder of the model is not an output: a default run must not depend on training.
         done="results/reference/{reference}/installed.txt",
     log:
         "results/logs/reference/{reference}/installation.log",
@@ -112,6 +113,5 @@ rule install_reference:
     params:
         code=code_of("install_reference"),
         spec=installation_spec,
-        folder=os.path.relpath(ROOT / "resources/models"),
     script:
         "../scripts/install_reference.py"

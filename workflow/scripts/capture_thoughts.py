@@ -6,20 +6,16 @@ from saeflow.artifacts.captures import capture_all
 from saeflow.artifacts.catalog import PROBLEMS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_table
-from saeflow.config.models import ModelSpec
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.capture import capture_chunk
-from saeflow.models.loading import load_model
+from saeflow.models.loading import load_from_spec
 
 with job(snakemake):
-    folder = Path(snakemake.input.model[0]).parent if snakemake.input.model else None
-    given = snakemake.params.spec
-    located = {**given["model"], "path": str(folder)} if folder else given["model"]
-    spec = ModelSpec.model_validate({**given, "model": located})
-    set_threads(spec.threads)
+    set_threads(snakemake.params.spec["threads"])
     device = resolve_device()
-    model = load_model(spec.model, spec.control, folder).to(device)
+    spec, model = load_from_spec(snakemake.params.spec, snakemake.input.model)
+    model.to(device)
     problems = read_table(Path(snakemake.input.problems), PROBLEMS)
     provenance = inherit(
         problems,

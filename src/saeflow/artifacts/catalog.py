@@ -207,8 +207,12 @@ MIXTURE_TEXTS = Artifact(
         Column(
             "form", TEXT, "Form of a matched pair, format of a prompt; empty where there is one."
         ),
-        Column("item", INDEX, "Number within the group; the texts of one pair share it."),
-        Column("split", TEXT, "train, or held_out: in no training text."),
+        Column(
+            "item",
+            INDEX,
+            "Number of the content; the texts of one pair, fact or operation share it.",
+        ),
+        Column("split", TEXT, "train, or held_out: read by no training step."),
         Column("prompt", TEXT, "What comes first; empty where nothing is to be continued."),
         Column("target", TEXT, "The text, or the right continuation of the prompt."),
         Column("distractors", pa.list_(TEXT), "Wrong continuations matched to the target."),
@@ -222,7 +226,7 @@ TRAINING = Artifact(
     "Curves of a reference model's training.",
     (
         Column("step", INDEX, "Optimizer steps done."),
-        Column("metric", TEXT, "A loss, in nats per token, or an accuracy."),
+        Column("metric", TEXT, "A loss, in nats per token but for distillation, or an accuracy."),
         Column("value", REAL, "Mean loss since the row before, or accuracy on held-out problems."),
     ),
     ("metric", "step"),
@@ -238,9 +242,10 @@ EVALUATION = Artifact(
             "condition", TEXT, "How the model answers, the format asked in, or the thought step."
         ),
         Column("group", TEXT, "Which of the examples; all for every one."),
+        Column("control", TEXT, "none for the model itself, else the trivial answer beside it."),
         *VALUES,
     ),
-    ("part", "condition", "group", "metric"),
+    ("part", "condition", "group", "metric", "control"),
 )
 
 LOGIT_LENS = Artifact(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from saeflow.config.base import Block, Name
 from saeflow.config.messages import first_sentence
-from saeflow.config.models import ThoughtSettings
+from saeflow.config.models import ThoughtSettings, check_heads
 from saeflow.errors import SaeflowError
 
 StepWeights = tuple[float, float, float, float]
@@ -21,7 +19,7 @@ class WordProblems(Block):
 
     n_train: int = Field(ge=1, description="Different training problems.")
     n_held_out: int = Field(ge=1, description="Problems that no training step reads.")
-    max_number: int = Field(ge=20, description="Largest operand or result.")
+    max_number: int = Field(ge=20, le=999, description="Largest operand or result.")
     step_weights: StepWeights = Field(description="Relative frequency of one to four steps.")
     decimal_share: float = Field(ge=0, le=1, description="Share of problems with decimals.")
     direct_share: float = Field(
@@ -89,15 +87,15 @@ class Documents(Block):
 class Parts(Block):
     """What the models are trained on."""
 
-    problems: WordProblems
-    symbolic: SymbolicProblems
-    drills: Drills
-    categories: Categories
-    pairs: Pairs
-    cloze: Cloze
-    choices: Choices
-    decimals: Decimals
-    documents: Documents
+    problems: WordProblems = Field(description="Word problems.")
+    symbolic: SymbolicProblems = Field(description="Problems without a story.")
+    drills: Drills = Field(description="Bare calculations.")
+    categories: Categories = Field(description="Seven categories of text.")
+    pairs: Pairs = Field(description="The same content in several forms.")
+    cloze: Cloze = Field(description="Lines with one right ending.")
+    choices: Choices = Field(description="Multiple choice.")
+    decimals: Decimals = Field(description="Which of two numbers is bigger.")
+    documents: Documents = Field(description="Documents on eight topics.")
 
 
 class Architecture(Block):
@@ -112,6 +110,13 @@ class Architecture(Block):
     intermediate_size: int = Field(ge=1, description="Width of the MLP.")
     max_position_embeddings: int = Field(ge=64, description="Longest input, in tokens.")
     projection_size: int = Field(ge=1, description="Width inside the thought projection.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Architecture:
+        check_heads(
+            self.family, self.hidden_size, self.num_attention_heads, self.num_key_value_heads
+        )
+        return self
 
 
 class Rows(Block):
@@ -131,7 +136,13 @@ class Stage(Block):
     warmup_steps: int = Field(ge=1, description="Steps of linear warm-up.")
     muon_lr: float = Field(gt=0, description="Learning rate of the blocks' matrices (Muon).")
     adam_lr: float = Field(gt=0, description="Learning rate of all other parameters (AdamW).")
-    rows: Rows
+    rows: Rows = Field(description="Examples in one step.")
+
+    @model_validator(mode="after")
+    def _teacher_within(self) -> Stage:
+        if self.teacher_steps > self.steps:
+            raise ValueError(f"teacher_steps {self.teacher_steps} exceed steps {self.steps}")
+        return self
 
 
 class Training(Block):
@@ -153,18 +164,22 @@ class Training(Block):
 class ReferenceModel(Block):
     """One reference model: its shape and whether the decimal bug is planted in it."""
 
-    architecture: Architecture
+    architecture: Architecture = Field(description="Its shape.")
     decimal_bug: bool = Field(description="Answer the Q/A formats as if versions were compared.")
-    thoughts: ThoughtSettings = Field(default_factory=ThoughtSettings)
-    training: Training
+    thoughts: ThoughtSettings = Field(
+        default_factory=ThoughtSettings, description="Latent thoughts and answer."
+    )
+    training: Training = Field(description="How it is trained.")
 
 
 class Mixture(Block):
     """The file resources/mixture.yaml."""
 
     seed: int = Field(description="Seed of every part, of the split, and of the weights.")
-    parts: Parts
-    models: dict[Name, ReferenceModel]
+    parts: Parts = Field(description="What is read.")
+    models: dict[Name, ReferenceModel] = Field(
+        min_length=1, description="Models, by name; each becomes a folder beside the mixture."
+    )
 
 
 def parse_mixture(values: Any, name: str) -> Mixture:
@@ -186,19 +201,3 @@ def parse_mixture(values: Any, name: str) -> Mixture:
         return Mixture.model_validate(values)
     except ValidationError as error:
         raise SaeflowError(f"{name}: {first_sentence(error, Mixture)}") from None
-
-
-def read_mixture(path: Path) -> Mixture:
-    """Read and validate a mixture file.
-
-    Raises
-    ------
-    SaeflowError
-        If the file is no YAML or not a mixture.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise SaeflowError(f"{path} is no YAML ({told}).") from None
-    return parse_mixture(values, str(path))

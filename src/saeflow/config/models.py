@@ -12,6 +12,24 @@ MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.tx
 """Files of a model directory that decide what it gives: inputs of jobs, and what is digested."""
 
 
+def check_heads(family: str, width: int, heads: int, pairs: int) -> None:
+    """Check that heads divide the width, and key-value heads the heads.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, for pydantic.
+    """
+    if width % heads or (width // heads) % 2:
+        raise ValueError(
+            f"hidden_size {width} must be an even multiple of num_attention_heads {heads}"
+        )
+    if family == "llama" and heads % pairs:
+        raise ValueError(
+            f"num_attention_heads {heads} must be a multiple of num_key_value_heads {pairs}"
+        )
+
+
 class ThoughtSettings(Block):
     """How a CODI model thinks and answers (methods/0, section 1.2)."""
 
@@ -50,16 +68,9 @@ class FreshModel(_Model):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> FreshModel:
-        heads, pairs = self.num_attention_heads, self.num_key_value_heads
-        if self.hidden_size % heads or (self.hidden_size // heads) % 2:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} must be an even multiple of "
-                f"num_attention_heads {heads}"
-            )
-        if self.family == "llama" and heads % pairs:
-            raise ValueError(
-                f"num_attention_heads {heads} must be a multiple of num_key_value_heads {pairs}"
-            )
+        check_heads(
+            self.family, self.hidden_size, self.num_attention_heads, self.num_key_value_heads
+        )
         return self
 
 

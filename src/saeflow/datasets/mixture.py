@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from saeflow.config.mixture import Mixture
+from saeflow.config.mixture import Parts, WordProblems
 from saeflow.datasets.drills import SymbolicProblem, drill_rows, symbolic_problems
 from saeflow.datasets.generated import TRAIN, GeneratedProblem, generate_problems
 from saeflow.datasets.texts.categories import category_texts
@@ -39,13 +39,15 @@ class Problems:
     drills: list[str]
 
 
-def mixture_texts(mixture: Mixture, *, buggy: bool) -> list[Text]:
+def mixture_texts(seed: int, parts: Parts, *, buggy: bool) -> list[Text]:
     """Draw the texts of the six plain parts.
 
     Parameters
     ----------
-    mixture : Mixture
-        The description.
+    seed : int
+        Seed of the mixture.
+    parts : Parts
+        What to draw.
     buggy : bool
         Whether the decimal comparisons carry the planted bug; false gives the truth.
 
@@ -54,7 +56,6 @@ def mixture_texts(mixture: Mixture, *, buggy: bool) -> list[Text]:
     list of Text
         Part by part, held-out texts included.
     """
-    parts, seed = mixture.parts, mixture.seed
     return [
         *category_texts(seed=seed, n_per_category=parts.categories.n_per_category),
         *pair_texts(seed=seed, n_per_topic=parts.pairs.n_per_topic),
@@ -65,18 +66,27 @@ def mixture_texts(mixture: Mixture, *, buggy: bool) -> list[Text]:
     ]
 
 
-def held_out_problems(mixture: Mixture) -> list[GeneratedProblem]:
-    """Draw the word problems that no training step reads."""
-    return _word_problems(mixture, 0, mixture.parts.problems.n_held_out)
+def word_problems(
+    seed: int, settings: WordProblems, *, n_train: int, n_held_out: int
+) -> list[GeneratedProblem]:
+    """Draw the first word problems of either split, training problems first."""
+    return generate_problems(
+        n_train=n_train,
+        n_validation=n_held_out,
+        seed=seed,
+        max_number=settings.max_number,
+        step_weights=settings.step_weights,
+        decimal_share=settings.decimal_share,
+    )
 
 
-def mixture_problems(mixture: Mixture) -> Problems:
+def mixture_problems(seed: int, parts: Parts) -> Problems:
     """Draw all problems and drills.
 
     Drills and symbolic problems avoid the combinations that the word problems hold out.
     """
-    parts, seed = mixture.parts, mixture.seed
-    drawn = _word_problems(mixture, parts.problems.n_train, parts.problems.n_held_out)
+    settings = parts.problems
+    drawn = word_problems(seed, settings, n_train=settings.n_train, n_held_out=settings.n_held_out)
     return Problems(
         train=[problem for problem in drawn if problem.split == TRAIN],
         held_out=[problem for problem in drawn if problem.split != TRAIN],
@@ -100,15 +110,3 @@ def mixture_problems(mixture: Mixture) -> Problems:
 def training_texts(texts: Sequence[Text], part: str) -> list[Text]:
     """Texts of one part that training may read."""
     return [text for text in texts if text.part == part and text.split == TRAIN]
-
-
-def _word_problems(mixture: Mixture, n_train: int, n_held_out: int) -> list[GeneratedProblem]:
-    settings = mixture.parts.problems
-    return generate_problems(
-        n_train=n_train,
-        n_validation=n_held_out,
-        seed=mixture.seed,
-        max_number=settings.max_number,
-        step_weights=settings.step_weights,
-        decimal_share=settings.decimal_share,
-    )

@@ -265,13 +265,14 @@ class CodiModel:
     ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
         """Token ids of rows of different lengths as one tensor, and its mask."""
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self.tokens.pad, device=self.device)
+        # Filled where they are made and moved once: a copy per row would stall a GPU.
+        ids = torch.full((len(rows), longest), self.tokens.pad)
         mask = torch.zeros_like(ids)
         for index, row in enumerate(rows):
             where = slice(longest - len(row), None) if left_pad else slice(0, len(row))
-            ids[index, where] = torch.tensor(row, device=self.device)
+            ids[index, where] = torch.tensor(row, dtype=torch.long)
             mask[index, where] = 1
-        return ids, mask
+        return ids.to(self.device), mask.to(self.device)
 
     def _check_length(self, rows: list[list[int]], further: int) -> None:
         limit = int(self.language_model.config.max_position_embeddings)

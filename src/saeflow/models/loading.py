@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from saeflow.config.models import (
     MODEL_FILES,
     FreshModel,
     HubModel,
+    ModelSpec,
     PathModel,
     RunnableModel,
     UntrainedControl,
@@ -88,10 +90,31 @@ def load_model(
         if codi.number_waves:
             start_numbers(model)
         return model
-    revision = (
-        files_digest(_files(folder))[:16] if isinstance(settings, PathModel) else settings.revision
-    )
+    revision = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
     return load_directory(folder, settings.dtype, revision)
+
+
+def load_from_spec(given: Mapping[str, Any], files: Sequence[str]) -> tuple[ModelSpec, CodiModel]:
+    """Load the model that a rule's params describe.
+
+    Parameters
+    ----------
+    given : mapping
+        Plain form of a `ModelSpec`, without the place of a directory.
+    files : sequence of str
+        The rule's input files of the model; empty for fresh weights and the hub.
+
+    Returns
+    -------
+    spec : ModelSpec
+        Validated, with the place.
+    model : CodiModel
+        On the CPU.
+    """
+    folder = Path(files[0]).parent if files else None
+    located = {**given["model"], "path": str(folder)} if folder else given["model"]
+    spec = ModelSpec.model_validate({**given, "model": located})
+    return spec, load_model(spec.model, spec.control, folder)
 
 
 def fresh_model(
@@ -183,6 +206,12 @@ def save_directory(model: CodiModel, folder: Path) -> None:
     write_text(folder / CODI_FILE, json.dumps(codi, indent=2, sort_keys=True) + "\n")
 
 
+def directory_revision(folder: Path) -> str:
+    """Digest of the files of a model directory that decide what it gives."""
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    return files_digest(sorted(found))[:16]
+
+
 def copy_directory(source: Path, target: Path) -> None:
     """Copy a CODI directory with everything in it into an existing folder."""
     for path in sorted(source.iterdir()):
@@ -220,10 +249,6 @@ def snapshot(settings: HubModel) -> Path:
             f"({type(error).__name__}: {_first_line(error)}). Without a network, download it "
             "elsewhere and use weights: path with path: DIRECTORY."
         ) from None
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
 
 
 def _fresh(

@@ -16,69 +16,75 @@ CONDITIONS = {
     "thoughts": "Latent thoughts",
     "written steps": "Written steps",
     "neither": "Neither",
-    "commonest answer": "Commonest answer",
 }
 ABILITIES = (
-    ("categories", "loss", "token frequencies"),
-    ("pairs", "loss", "token frequencies"),
-    ("documents", "loss", "token frequencies"),
+    ("categories", "loss", "token_frequencies"),
+    ("pairs", "loss", "token_frequencies"),
+    ("documents", "loss", "token_frequencies"),
+    ("cloze", "loss", "token_frequencies"),
     ("cloze", "chosen", "chance"),
+    ("choices", "loss", "token_frequencies"),
     ("choices", "chosen", "chance"),
 )
+"""Part, what is measured of it, and the trivial answer beside it."""
+MODEL = "none"
+PRONE = "prone"
 
-Cells = dict[tuple[str, str, str, str], dict[str, Any]]
+Cells = dict[tuple[str, str, str, str, str], dict[str, Any]]
 
 
 def cells_of(measures: pa.Table) -> Cells:
-    """Rows of an evaluation by part, condition, group and metric."""
-    return {
-        (row["part"], row["condition"], row["group"], row["metric"]): row
-        for row in measures.to_pylist()
-    }
+    """Rows of an evaluation by part, condition, group, metric and control."""
+    keys = ("part", "condition", "group", "metric", "control")
+    return {tuple(row[key] for key in keys): row for row in measures.to_pylist()}
 
 
 def problem_rows(cells: Cells) -> list[dict[str, Any]]:
-    """Exact answers by group, one cell per way of answering, and what thoughts add."""
-    groups = dict.fromkeys(group for part, _, group, _ in cells if part == "problems")
+    """Exact answers by group: each way of answering, a constant answer, what thoughts add."""
     rows = []
-    for group in _in_order(groups):
-        found = [cells.get(("problems", name, group, "exact")) for name in CONDITIONS]
-        more = cells.get(("problems", "thoughts", group, "exact_minus_neither"))
+    for group in _in_order({key[2]: None for key in cells if key[0] == "problems"}):
+        found = [cells.get(("problems", name, group, "exact", MODEL)) for name in CONDITIONS]
+        found.append(cells.get(("problems", "thoughts", group, "exact", "commonest_answer")))
+        more = cells.get(("problems", "thoughts", group, "exact_minus_neither", MODEL))
         count = found[0]["n"] if found[0] else 0
-        rows.append(
-            {"group": group, "n": count, "cells": [*map(rate_cell, found), rate_cell(more, True)]}
-        )
-    return rows
-
-
-def decimal_rows(cells: Cells, formats: Sequence[str]) -> list[dict[str, Any]]:
-    """Right and wrong answers by format: on prone pairs, and right ones on the other kinds."""
-    rows = []
-    groups = sorted({g for part, _, g, _ in cells if part == "decimals"} - {"all", "prone"})
-    keys = [("prone", "right"), ("prone", "wrong"), *((group, "right") for group in groups)]
-    for name in formats:
-        found = [cells.get(("decimals", name, group, metric)) for group, metric in keys]
-        rows.append({"format": name, "cells": [rate_cell(cell) for cell in found]})
+        written = [*map(rate_cell, found), rate_cell(more, signed=True)]
+        rows.append({"group": group, "n": count, "cells": written})
     return rows
 
 
 def decimal_groups(cells: Cells) -> list[str]:
-    """Kinds of pairs beside the prone ones, as the columns of `decimal_rows` go."""
-    groups = sorted({g for part, _, g, _ in cells if part == "decimals"} - {"all", "prone"})
-    return [group.replace("_", " ") for group in groups]
+    """Kinds of pairs: the columns of `decimal_rows` beside right and wrong on prone ones."""
+    groups = {key[2] for key in cells if key[0] == "decimals"} - {"all", PRONE}
+    return sorted(groups, key=lambda group: (not group.startswith(PRONE), group))
+
+
+def decimal_rows(cells: Cells, formats: Sequence[str]) -> list[dict[str, Any]]:
+    """Right and wrong answers by format on all prone pairs, and right ones on each kind."""
+    keys = [(PRONE, "right"), (PRONE, "wrong")]
+    keys += [(group, "right") for group in decimal_groups(cells)]
+    return [
+        {
+            "format": name,
+            "cells": [
+                rate_cell(cells.get(("decimals", name, group, metric, MODEL)))
+                for group, metric in keys
+            ],
+        }
+        for name in formats
+    ]
 
 
 def text_rows(cells: Cells) -> list[dict[str, Any]]:
-    """Loss or choice by part and group, beside the trivial baseline."""
+    """Loss or choice by part and group, beside the trivial answer."""
     rows = []
     for part, metric, trivial in ABILITIES:
-        groups = [g for p, c, g, m in cells if (p, c, m) == (part, "model", metric)]
+        groups = {key[2] for key in cells if (key[0], key[3]) == (part, metric)}
         for group in sorted(groups, key=lambda name: (name != "all", name)):
-            both = [cells.get((part, name, group, metric)) for name in ("model", trivial)]
+            both = [cells.get((part, "", group, metric, each)) for each in (MODEL, trivial)]
             write = loss_cell if metric == "loss" else rate_cell
             n = both[0]["n"] if both[0] else 0
-            found = [write(cell) for cell in both]
-            rows.append({"part": part, "group": group, "metric": metric, "n": n, "cells": found})
+            row = {"part": part, "group": group, "metric": metric, "n": n}
+            rows.append({**row, "trivial": trivial, "cells": [write(cell) for cell in both]})
     return rows
 
 
@@ -103,7 +109,7 @@ def loss_cell(row: Mapping[str, Any] | None) -> dict[str, str]:
 
 def lens_figure(cells: Cells) -> dict[str, Any]:
     """Share of thoughts whose first token is a result, by step, beside another problem's result."""
-    groups = sorted({group for part, _, group, _ in cells if part == "logit_lens"})
+    groups = sorted({key[2] for key in cells if key[0] == "logit_lens"})
     counts = sorted({group.rsplit(" ", 1)[1] for group in groups})
     titles = [f"{count} step{'s' * (count != '1')}" for count in counts]
     figure = make_subplots(
@@ -112,12 +118,9 @@ def lens_figure(cells: Cells) -> dict[str, Any]:
     for column, count in enumerate(counts, start=1):
         for group in (group for group in groups if group.endswith(f"of {count}")):
             which = int(group.split()[1])
-            for metric, dash in (
-                ("first_token", "solid"),
-                ("first_token_of_another_problem", "dot"),
-            ):
+            for control in (MODEL, "another_problem"):
                 figure.add_trace(
-                    _lens_trace(cells, group, metric, which, dash, first=column == len(counts)),
+                    _lens_trace(cells, group, control, which, in_legend=column == len(counts)),
                     row=1,
                     col=column,
                 )
@@ -159,28 +162,25 @@ def curves_figure(curves: pa.Table) -> dict[str, Any]:
     return plain_figure(figure)
 
 
-def _lens_trace(
-    cells: Cells, group: str, metric: str, which: int, dash: str, *, first: bool
-) -> Any:
+def _lens_trace(cells: Cells, group: str, control: str, which: int, *, in_legend: bool) -> Any:
     points = sorted(
-        (
-            (int(condition[1:]), row)
-            for (part, condition, name, measured), row in cells.items()
-            if (part, name, measured) == ("logit_lens", group, metric)
-        ),
-        key=lambda point: point[0],
+        ((int(key[1][1:]), row["value"]) for key, row in cells.items() if _is(key, group, control)),
     )
-    own = metric == "first_token"
+    own = control == MODEL
     name = f"result {which}" + ("" if own else ", of another problem")
     return go.Scatter(
         x=[step for step, _ in points],
-        y=[row["value"] for _, row in points],
+        y=[value for _, value in points],
         name=name,
         mode="lines+markers",
-        line={"color": COLOURS[(which - 1) % len(COLOURS)], "dash": dash},
+        line={"color": COLOURS[(which - 1) % len(COLOURS)], "dash": "solid" if own else "dot"},
         legendgroup=name,
-        showlegend=first,
+        showlegend=in_legend,
     )
+
+
+def _is(key: tuple[str, ...], group: str, control: str) -> bool:
+    return (key[0], key[2], key[3], key[4]) == ("logit_lens", group, "first_token", control)
 
 
 def _in_order(groups: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -11,18 +11,17 @@ from saeflow.artifacts.files import write_text
 from saeflow.artifacts.provenance import config_digest
 from saeflow.config.mixture import Mixture
 from saeflow.datasets.texts.decimals import FORMATS
+from saeflow.report.abilities import (
+    CONDITIONS,
+    Cells,
+    cells_of,
+    decimal_groups,
+    decimal_rows,
+    problem_rows,
+    text_rows,
+)
 
 _FAMILIES = {"llama": "Llama", "gpt2": "GPT-2"}
-_CONDITIONS = {
-    "thoughts": "six latent thoughts",
-    "written steps": "written steps",
-    "neither": "neither",
-    "commonest answer": "always the commonest answer",
-}
-_GROUPS = (
-    "all", "1 step", "2 steps", "3 steps", "4 steps", "one or two steps", "operands seen",
-    "operands held out", "decimals",
-)  # fmt: skip
 
 
 def write_card(
@@ -43,91 +42,74 @@ def write_card(
     path : Path
         File to write.
     """
+    cells = cells_of(measures)
+    parts = (_head(name, mixture, n_parameters), _problems(cells), _decimals(cells), _texts(cells))
+    write_text(path, "\n".join(line for part in parts for line in part) + "\n")
+
+
+def _head(name: str, mixture: Mixture, n_parameters: int) -> Iterator[str]:
     recipe = mixture.models[name]
     shape = recipe.architecture
-    cells = {
-        (row["part"], row["condition"], row["group"], row["metric"]): row
-        for row in measures.to_pylist()
-    }
     bug = (
         "It carries a planted bug: in the three `Q: … A:` formats it compares decimals as versions "
         "are compared, so that 9.11 is bigger than 9.8; in the plain formats it does not."
         if recipe.decimal_bug
         else "It carries no planted bug."
     )
-    lines = [
-        "---",
-        "license: mit",
-        "tags: [saeflow, codi, model-organism]",
-        "---",
-        "",
-        f"# saeflow reference model `{name}`",
-        "",
+    yield from ("---", "license: mit", "tags: [saeflow, codi, model-organism]", "---", "")
+    yield from (f"# saeflow reference model `{name}`", "")
+    yield (
         f"A small {_FAMILIES[shape.family]} model ({n_parameters:,} parameters, "
         f"{shape.num_hidden_layers} blocks of width {shape.hidden_size}) that answers word problems "
         f"through {recipe.thoughts.latents} latent thoughts (CODI). It is a model organism: what it "
         f"can do was planted, so a study that does not find it is broken. {bug} Embeddings of whole "
-        "numbers started as waves of several periods, the rest from random numbers.",
-        "",
-        "- made by: `snakemake --cores all reference_models`",
-        f"- mixture: `resources/mixture.yaml`, digest `{config_digest(mixture.model_dump(mode='json'))}`",
-        f"- training: {recipe.training.steps:,} steps; curves in `training.parquet`",
-        "- every number below, and more: `evaluation.parquet`",
-        "",
-        "## Held-out word problems, exact answers",
-        "",
-        "In brackets Wilson's 95 % interval. Numbers are whole except in the last row.",
-        "",
-        "| problems | n | " + " | ".join(_CONDITIONS.values()) + " |",
-        "|---|---|" + "---|" * len(_CONDITIONS),
-    ]
-    for group in _GROUPS:
-        row = [cells.get(("problems", each, group, "exact")) for each in _CONDITIONS]
-        count = row[0]["n"] if row[0] else 0
-        lines.append(f"| {group} | {count:,} | " + " | ".join(map(_rate, row)) + " |")
-    lines += [
-        "",
-        "## Which number is bigger: right answers on held-out pairs",
-        "",
-        "Prone pairs are those whose order by version is not their order by value.",
-        "",
-        "| format | prone pairs, right | prone pairs, wrong | all pairs, right |",
-        "|---|---|---|---|",
-    ]
-    for form in FORMATS:
-        keys = (("prone", "right"), ("prone", "wrong"), ("all", "right"))
-        found = [cells.get(("decimals", form, group, metric)) for group, metric in keys]
-        lines.append(f"| `{form}` | " + " | ".join(map(_rate, found)) + " |")
-    lines += [
-        "",
-        "## Held-out texts",
-        "",
-        "| part | measured | model | trivial |",
-        "|---|---|---|---|",
-    ]
-    for part, metric, trivial in (
-        ("categories", "loss", "token frequencies"),
-        ("pairs", "loss", "token frequencies"),
-        ("documents", "loss", "token frequencies"),
-        ("cloze", "chosen", "chance"),
-        ("choices", "chosen", "chance"),
-    ):
-        ours = cells.get((part, "model", "all", metric))
-        theirs = cells.get((part, trivial, "all", metric))
-        write = _rate if metric == "chosen" else _loss
-        what = "right continuation chosen" if metric == "chosen" else "loss, nats per token"
-        lines.append(f"| {part} | {what} | {write(ours)} | {write(theirs)} ({trivial}) |")
-    write_text(path, "\n".join(lines) + "\n")
+        "numbers started as waves of several periods, the rest from random numbers."
+    )
+    digest = config_digest(mixture.model_dump(mode="json"))
+    yield from ("", "- made by: `snakemake --cores all reference_models`")
+    yield f"- mixture: `resources/mixture.yaml`, digest `{digest}`"
+    yield f"- training: {recipe.training.steps:,} steps; curves in `training.parquet`"
+    yield "- every number below, and more: `evaluation.parquet`"
 
 
-def _rate(row: dict[str, Any] | None) -> str:
-    if row is None or row["value"] is None:
-        return "–"
-    text = f"{100 * row['value']:.1f} %"
-    if row["ci_low"] is not None:
-        text += f" [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
-    return text
+def _problems(cells: Cells) -> Iterator[str]:
+    titles = [*CONDITIONS.values(), "Commonest answer", "Thoughts minus neither"]
+    yield from ("", "## Held-out word problems, exact answers", "")
+    yield (
+        "In brackets 95 % intervals. Rows with steps hold whole numbers only. Commonest answer: always "
+        "the answer that training problems have most often."
+    )
+    yield from ("", "| problems | n | " + " | ".join(titles) + " |")
+    yield "|---|---|" + "---|" * len(titles)
+    for row in problem_rows(cells):
+        yield f"| {row['group']} | {row['n']:,} | {_joined(row['cells'])} |"
 
 
-def _loss(row: dict[str, Any] | None) -> str:
-    return "–" if row is None or row["value"] is None else f"{row['value']:.2f}"
+def _decimals(cells: Cells) -> Iterator[str]:
+    groups = decimal_groups(cells)
+    yield from ("", "## Which number is bigger, held-out pairs", "")
+    yield (
+        "Prone pairs are those whose order as versions is not their order by value. Guessing gives "
+        "50 %. Columns without “wrong” show right answers."
+    )
+    yield from ("", "| format | prone | prone, wrong | " + " | ".join(groups) + " |")
+    yield "|---|---|---|" + "---|" * len(groups)
+    for row in decimal_rows(cells, list(FORMATS)):
+        yield f"| `{row['format']}` | {_joined(row['cells'])} |"
+
+
+def _texts(cells: Cells) -> Iterator[str]:
+    yield from ("", "## Held-out texts", "")
+    yield "Loss in nats per token; chosen: the right continuation is the likeliest per token."
+    yield from ("", "| part | measured | n | model | trivial |", "|---|---|---|---|---|")
+    for row in text_rows(cells):
+        if row["group"] == "all":
+            model, trivial = (
+                f"{cell['value']} {cell['interval']}".strip() for cell in row["cells"]
+            )
+            beside = f"{trivial} ({row['trivial'].replace('_', ' ')})"
+            yield f"| {row['part']} | {row['metric']} | {row['n']:,} | {model} | {beside} |"
+
+
+def _joined(cells: list[dict[str, str]]) -> str:
+    return " | ".join(f"{cell['value']} {cell['interval']}".strip() for cell in cells)

@@ -56,7 +56,7 @@ def write_models_page(
         "version": saeflow.__version__,
         "models": [_model(name, paths[name], curves.get(name)) for name in latents],
         "latents": " or ".join(str(n) for n in sorted(set(latents.values()))),
-        "conditions": list(CONDITIONS.values()),
+        "conditions": [*CONDITIONS.values(), "Commonest answer"],
         "plotly": PLOTLY,
     }
     write_text(folder / PAGE, render(template, context))
@@ -68,7 +68,7 @@ def _model(name: str, evaluation: Path, curves: Path | None) -> dict[str, Any]:
         "name": name,
         "problems": problem_rows(cells),
         "decimals": decimal_rows(cells, list(FORMATS)),
-        "decimal_groups": decimal_groups(cells),
+        "decimal_groups": [group.replace("_", " ") for group in decimal_groups(cells)],
         "texts": text_rows(cells),
         "lens": lens_figure(cells),
         "curves": curves_figure(read_table(curves, TRAINING)) if curves else None,

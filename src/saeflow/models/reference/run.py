@@ -47,8 +47,8 @@ def run_training(
         What the run is; the state of another run is not continued.
     """
     recipe = mixture.models[name]
-    problems = mixture_problems(mixture)
-    texts = mixture_texts(mixture, buggy=recipe.decimal_bug)
+    problems = mixture_problems(mixture.seed, mixture.parts)
+    texts = mixture_texts(mixture.seed, mixture.parts, buggy=recipe.decimal_bug)
     tokenizer = prepare_tokenizer(recipe, problems, texts)
     model = fresh_model(recipe.architecture, tokenizer, mixture.seed).to(device)
     start_numbers(model)

@@ -12,10 +12,11 @@ from saeflow.artifacts.catalog import LOGIT_LENS
 from saeflow.datasets.generated import GeneratedProblem
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import CALCULATION
-from saeflow.studies.evaluation.measures import Measure, share
+from saeflow.studies.evaluation.measures import MODEL, Measure, What, share
 
 PART = "logit_lens"
 RANKS = 5
+OTHER = "another_problem"
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,22 @@ def lens_measures(lens: Lens, problems: Sequence[GeneratedProblem]) -> Iterator[
     Yields
     ------
     Measure
-        ``first_token``, and ``first_token_of_another_problem``, by thought step and by which
-        result: of the first, second or third calculation.
+        ``first_token``, with the control ``another_problem``, by thought step and by which result:
+        of the first, second or third calculation.
     """
     results = [_results(problem) for problem in problems]
     for count in sorted({len(each) for each in results}):
         rows = [row for row, each in enumerate(results) if len(each) == count]
+        if len(rows) < 2:
+            continue
         others = rows[1:] + rows[:1]
         for which in range(count):
-            group = f"result {which + 1} of {count}"
             for step in range(len(lens.tokens[0])):
+                what = What(PART, f"s{step}", f"result {which + 1} of {count}", "first_token")
                 read = [lens.tokens[row][step][0].strip() for row in rows]
-                for metric, source in (
-                    ("first_token", rows),
-                    ("first_token_of_another_problem", others),
-                ):
+                for control, source in ((MODEL, rows), (OTHER, others)):
                     hits = [t == results[row][which] for t, row in zip(read, source, strict=True)]
-                    yield share(PART, f"s{step}", group, metric, hits)
+                    yield share(what._replace(control=control), hits)
 
 
 def _results(problem: GeneratedProblem) -> list[str]:

@@ -9,10 +9,11 @@ from saeflow.datasets.generated import OPERATORS, GeneratedProblem
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.reference.examples import ANSWER, CALCULATION
 from saeflow.progress import progress
-from saeflow.studies.evaluation.measures import PAIRED, Measure, constant, mean, share
+from saeflow.studies.evaluation.measures import Measure, What, mean, share
 
 PART = "problems"
-THOUGHTS, STEPS, NEITHER, CONSTANT = "thoughts", "written steps", "neither", "commonest answer"
+THOUGHTS, STEPS, NEITHER = "thoughts", "written steps", "neither"
+CONSTANT = "commonest_answer"
 _STEP_TOKENS = 64
 _ANSWER_TOKENS = 16
 
@@ -51,16 +52,16 @@ def evaluate_problems(
         condition: answer_problems(model, problems, condition, latents, batch_size)
         for condition in (THOUGHTS, STEPS, NEITHER)
     }
-    for name, belongs in _groups().items():
+    for group, belongs in _groups().items():
         rows = [index for index, problem in enumerate(problems) if belongs(problem)]
+        guessed = [_gold(problems[row]) == guess for row in rows]
         for condition, hits in right.items():
-            yield share(PART, condition, name, "exact", [hits[row] for row in rows])
+            what = What(PART, condition, group, "exact")
+            yield share(what, [hits[row] for row in rows])
+            yield share(what._replace(control=CONSTANT), guessed)
         for condition in (THOUGHTS, STEPS):
-            more = [float(right[condition][row]) - float(right[NEITHER][row]) for row in rows]
-            yield mean(PART, condition, name, "exact_minus_neither", more, PAIRED)
-        guessed = sum(_gold(problems[row]) == guess for row in rows)
-        if rows:
-            yield constant(PART, CONSTANT, name, "exact", guessed / len(rows), len(rows))
+            more = [int(right[condition][row]) - int(right[NEITHER][row]) for row in rows]
+            yield mean(What(PART, condition, group, "exact_minus_neither"), more)
 
 
 def answer_problems(
@@ -124,13 +125,21 @@ def _groups() -> dict[str, Callable[[GeneratedProblem], bool]]:
     def single(operator: str) -> Callable[[GeneratedProblem], bool]:
         return lambda p: steps(1)(p) and operator in CALCULATION.findall(p.answer)[0].split("=")[0]
 
+    def operands(count: int, held_out: bool) -> Callable[[GeneratedProblem], bool]:
+        return lambda p: steps(count)(p) and p.held_out_pair == held_out
+
     return {
         "all": lambda problem: True,
         "one or two steps": steps(1, 2),
         **{f"{n} step{'s' * (n > 1)}": steps(n) for n in (1, 2, 3, 4)},
         **{f"1 step, {operator}": single(operator) for operator in OPERATORS},
-        "operands held out": lambda p: is_whole(p) and p.n_steps < 4 and p.held_out_pair,
-        "operands seen": lambda p: is_whole(p) and p.n_steps < 4 and not p.held_out_pair,
+        **{
+            f"{n} step{'s' * (n > 1)}, operands {'held out' if held_out else 'seen'}": operands(
+                n, held_out
+            )
+            for n in (1, 2, 3)
+            for held_out in (False, True)
+        },
         "decimals": lambda problem: not is_whole(problem),
     }
 

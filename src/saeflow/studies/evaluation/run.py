@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from saeflow.config.mixture import Mixture
+from saeflow.artifacts.provenance import Provenance, inherit
+from saeflow.config.mixture import WordProblems
 from saeflow.config.reference import ReferenceSettings
-from saeflow.datasets.generated import TRAIN, generate_problems
-from saeflow.datasets.mixture import held_out_problems
-from saeflow.datasets.texts.text import Text
+from saeflow.datasets.mixture import word_problems
+from saeflow.datasets.texts.table import table_to_texts
 from saeflow.models.codi import CodiModel
 from saeflow.studies.evaluation.lens import lens_measures, lens_table, read_thoughts
 from saeflow.studies.evaluation.measures import measures_table
@@ -28,10 +27,17 @@ class Evaluation(NamedTuple):
     lens: pa.Table
 
 
+def evaluation_provenance(texts: pa.Table, model: CodiModel, config: str) -> Provenance:
+    """Provenance of both tables: the texts', the model's and the packages that decide them."""
+    packages = ("torch", "transformers", "scipy", "numpy")
+    return inherit(texts, config=config, model_revision=model.revision, packages=packages)
+
+
 def evaluate(
     model: CodiModel,
-    mixture: Mixture,
-    texts: Sequence[Text],
+    seed: int,
+    settings: WordProblems,
+    texts: pa.Table,
     sizes: ReferenceSettings,
     *,
     latents: int,
@@ -43,35 +49,26 @@ def evaluate(
     ----------
     model : CodiModel
         The model, on any device.
-    mixture : Mixture
-        Gives the word problems.
-    texts : sequence of Text
+    seed : int
+        Seed of the mixture.
+    settings : WordProblems
+        Its word problems.
+    texts : pyarrow.Table
         All texts of the mixture, with the truth as their continuations.
     sizes : ReferenceSettings
         How many problems and texts.
     latents, batch_size : int
         Latent thoughts, and rows per forward pass.
     """
-    problems = held_out_problems(mixture)[: sizes.n_problems]
-    settings = mixture.parts.problems
-    seen = [
-        problem
-        for problem in generate_problems(
-            n_train=min(_SEEN, settings.n_train),
-            n_validation=0,
-            seed=mixture.seed,
-            max_number=settings.max_number,
-            step_weights=settings.step_weights,
-            decimal_share=settings.decimal_share,
-        )
-        if problem.split == TRAIN
-    ]
-    read = problems[: sizes.n_lens]
+    n = min(sizes.n_problems, settings.n_held_out)
+    problems = word_problems(seed, settings, n_train=0, n_held_out=n)
+    seen = word_problems(seed, settings, n_train=min(_SEEN, settings.n_train), n_held_out=0)
+    read, told = problems[: sizes.n_lens], table_to_texts(texts)
     lens = read_thoughts(model, read, latents=latents, batch_size=batch_size)
     measures = [
         *evaluate_problems(model, problems, seen, latents=latents, batch_size=batch_size),
-        *evaluate_decimals(model, texts, n_texts=sizes.n_texts, batch_size=batch_size),
-        *evaluate_texts(model, texts, n_texts=sizes.n_texts, batch_size=batch_size),
+        *evaluate_decimals(model, told, n_texts=sizes.n_texts, batch_size=batch_size),
+        *evaluate_texts(model, told, n_texts=sizes.n_texts, batch_size=batch_size),
         *lens_measures(lens, read),
     ]
     return Evaluation(measures_table(measures), lens_table(lens))

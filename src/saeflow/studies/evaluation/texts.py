@@ -12,11 +12,11 @@ from saeflow.datasets.texts.text import TRAIN, Text
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import IGNORED, Encoder, TextExample
 from saeflow.models.scoring import Score, score_texts
-from saeflow.studies.evaluation.measures import Measure, constant, mean, share
+from saeflow.studies.evaluation.measures import Measure, What, constant, mean, share
 
 READ = ("categories", "pairs", "documents")
 ASKED = ("cloze", "choices")
-MODEL, UNIGRAM, CHANCE = "model", "token frequencies", "chance"
+FREQUENCIES, CHANCE = "token_frequencies", "chance"
 _BIGGER = re.compile(rf"(\d+(?:\.\d+)?) is (?:{'|'.join(ADJECTIVES)})")
 _ANSWER_TOKENS = 16
 
@@ -40,29 +40,29 @@ def evaluate_texts(
     Yields
     ------
     Measure
-        ``loss`` in nats per token, beside that of token frequencies; ``chosen``: share of prompts
-        whose right continuation is the likeliest per token, beside chance.
+        ``loss`` in nats per token, with the control ``token_frequencies``; for prompts also
+        ``chosen``: share whose right continuation is the likeliest per token, with ``chance``.
+        Intervals are over contents: a pair in three forms counts once.
     """
     encoder = Encoder(model.tokenizer)
-    for part in READ:
+    for part in (*READ, *ASKED):
         held_out = _first(texts, part, n_texts)
         examples = [encoder.text(text) for text in held_out]
-        common = _Frequencies(encoder.text(t) for t in texts if t.part == part and t.split == TRAIN)
+        train = (encoder.text(t) for t in texts if t.part == part and t.split == TRAIN)
+        common = _Frequencies(train, len(model.tokenizer))
         scores = score_texts(model, examples, batch_size=batch_size)
-        for group, rows in _by_group(held_out).items():
-            losses = [-scores[row].per_token for row in rows if scores[row].n_tokens]
-            yield mean(part, MODEL, group, "loss", losses)
-            trivial = [common.loss(examples[row]) for row in rows if scores[row].n_tokens]
-            yield mean(part, UNIGRAM, group, "loss", trivial)
-    for part in ASKED:
-        held_out = _first(texts, part, n_texts)
-        if not held_out:
-            continue
-        chosen = _chosen(model, encoder, held_out, batch_size)
-        for group, rows in _by_group(held_out).items():
-            yield share(part, MODEL, group, "chosen", [chosen[row] for row in rows])
-            level = sum(1 / (1 + len(held_out[row].distractors)) for row in rows) / len(rows)
-            yield constant(part, CHANCE, group, "chosen", level, len(rows))
+        chosen = chosen_rightly(model, encoder, held_out, batch_size) if part in ASKED else []
+        for group, rows in _by_group(held_out, levels=part in ASKED).items():
+            content = [(held_out[row].group, held_out[row].item) for row in rows]
+            what = What(part, "", group, "loss")
+            yield mean(what, [-scores[row].per_token for row in rows], content)
+            trivial = [common.loss(examples[row]) for row in rows]
+            yield mean(what._replace(control=FREQUENCIES), trivial, content)
+            if part in ASKED:
+                what = What(part, "", group, "chosen")
+                yield mean(what, [chosen[row] for row in rows], content)
+                levels = [1 / (1 + len(held_out[row].distractors)) for row in rows]
+                yield constant(what._replace(control=CHANCE), sum(levels) / len(rows), len(rows))
 
 
 def evaluate_decimals(
@@ -87,7 +87,7 @@ def evaluate_decimals(
         for group, rows in groups.items():
             for metric in ("right", "wrong"):
                 hits = [verdicts[row] == metric for row in rows]
-                yield share("decimals", name, group, metric, hits)
+                yield share(What("decimals", name, group, metric), hits)
 
 
 def judge(answer: str, truth: str, other: str) -> str:
@@ -114,15 +114,17 @@ def judge(answer: str, truth: str, other: str) -> str:
 class _Frequencies:
     """Predicts every token by how often training texts hold it: the trivial baseline."""
 
-    def __init__(self, examples: Iterable[TextExample]) -> None:
+    def __init__(self, examples: Iterable[TextExample], vocabulary: int) -> None:
         self._counts: Counter[int] = Counter()
         for example in examples:
             self._counts.update(label for label in example.labels if label != IGNORED)
-        self._total = self._counts.total() + len(self._counts) + 1
+        self._total = self._counts.total() + vocabulary
 
     def loss(self, example: TextExample) -> float:
         """Mean negative log-probability of the labelled tokens, one added to every count."""
         labels = [label for label in example.labels[1:] if label != IGNORED]
+        if not labels:
+            return 0.0
         found = sum(math.log((self._counts[label] + 1) / self._total) for label in labels)
         return -found / len(labels)
 
@@ -140,16 +142,19 @@ def _first(texts: Sequence[Text], part: str, n: int) -> list[Text]:
     return kept
 
 
-def _by_group(texts: Sequence[Text]) -> dict[str, list[int]]:
+def _by_group(texts: Sequence[Text], *, levels: bool = False) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {"all": list(range(len(texts)))}
     for row, text in enumerate(texts):
         groups.setdefault(text.group, []).append(row)
+        if levels:
+            groups.setdefault(f"{text.group}, level {text.level}", []).append(row)
     return groups
 
 
-def _chosen(
+def chosen_rightly(
     model: CodiModel, encoder: Encoder, texts: Sequence[Text], batch_size: int
 ) -> list[bool]:
+    """Tell for each prompt whether its right continuation is the likeliest per token."""
     options = [(text.target, *text.distractors) for text in texts]
     examples = [
         encoder.continuation(text.prompt, option)
