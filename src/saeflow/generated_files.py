@@ -143,13 +143,13 @@ def _spell(annotation: Any) -> str:
         return " or ".join(_spell(part) for part in parts)
     if origin is dict:
         return f"blocks by name ({_spell(parts[1])})"
-    if origin is tuple:
+    if origin in (tuple, list):
         return "list of " + _spell(parts[0])
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "block"
-    return {"str": "text", "int": "integer", "float": "number"}.get(
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(
         getattr(annotation, "__name__", ""), str(annotation)
     )
 
