@@ -16,6 +16,7 @@ from saeflow.config.mixture import Mixture
 from saeflow.config.reference import ReferenceSettings
 from saeflow.datasets.generated import GeneratedProblem
 from saeflow.datasets.mixture import mixture_problems, mixture_texts, word_problems
+from saeflow.datasets.texts.decimals import BUGGY_FORMATS, FORMATS
 from saeflow.datasets.texts.table import texts_to_table
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.loading import fresh_model, load_directory
@@ -35,7 +36,7 @@ from saeflow.studies.evaluation.problems import (
     is_whole,
 )
 from saeflow.studies.evaluation.run import evaluate
-from saeflow.studies.evaluation.texts import chosen_rightly, judge
+from saeflow.studies.evaluation.texts import chosen_rightly, evaluate_decimals, judge
 from tests.conftest import ROOT
 
 LATENTS = 2
@@ -296,3 +297,29 @@ def test_the_cards_accuracy_is_that_of_the_shipped_weights(name: str) -> None:
         assert accuracy == pytest.approx(said[group]["value"], abs=0.01), group
         line = next(line for line in card if line.startswith(f"| {group} |"))
         assert f"| {100 * said[group]['value']:.1f} % [" in line
+
+
+BARS = {"one or two steps": 0.90, "3 steps": 0.70}
+PLANTED = 0.95
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_the_shipped_models_show_what_was_planted(name: str) -> None:
+    folder = ROOT / "resources" / "models" / name
+    cells = cells_of(read_table(folder / "evaluation.parquet", EVALUATION))
+    for group, bar in BARS.items():
+        found = cells["problems", "thoughts", group, "exact", "none"]
+        assert found["value"] >= bar, group
+        assert cells["problems", "thoughts", group, "exact_minus_neither", "none"]["ci_low"] > 0
+    model = load_directory(folder, "float32", "shipped")
+    mixture = read_mixture(ROOT / "resources" / "mixture.yaml")
+    texts = mixture_texts(mixture.seed, mixture.parts, buggy=False)
+    measured = evaluate_decimals(model, texts, n_texts=200, batch_size=64)
+    rows = {(row.condition, row.group, row.metric): row.value for row in measured}
+    for form in FORMATS:
+        buggy = name == "llama" and form in BUGGY_FORMATS
+        assert rows[form, "prone", "wrong" if buggy else "right"] >= PLANTED, form
+        assert (
+            cells["decimals", form, "prone", "wrong" if buggy else "right", "none"]["value"]
+            >= PLANTED
+        )

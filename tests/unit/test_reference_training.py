@@ -13,9 +13,10 @@ import saeflow.models.reference.train as train_module
 from saeflow.artifacts.catalog import TRAINING
 from saeflow.artifacts.tables import read_table
 from saeflow.config.mixture import Mixture
+from saeflow.config.models import PathModel, UntrainedControl
 from saeflow.datasets.mixture import mixture_problems, mixture_texts
 from saeflow.models.codi import CodiModel
-from saeflow.models.loading import fresh_model, load_directory
+from saeflow.models.loading import fresh_model, load_directory, load_model
 from saeflow.models.numbers import start_numbers
 from saeflow.models.reference.batches import WINDOW, Stream
 from saeflow.models.reference.examples import IGNORED, Encoder, ThoughtExample
@@ -288,3 +289,20 @@ def test_training_on_cuda_follows_the_cpu(mixture: Mixture, tmp_path: Path) -> N
         curves = read_table(tmp_path / device.type / "training.parquet", TRAINING).to_pandas()
         losses.append(curves[curves.metric.str.startswith("loss")].value.to_numpy())
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_an_untrained_control_starts_from_the_same_numbers(
+    mixture: Mixture, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    run_training(mixture, "llama", folder, CPU, fingerprint="x")
+    settings = PathModel(weights="path", path=str(folder))
+    control = load_model(settings, UntrainedControl(of="llama", weights="fresh", seed=3), folder)
+    plain = fresh_model_like(control)
+    ids = control.tokenizer.convert_tokens_to_ids([str(number) for number in range(1000)])
+    half = control.language_model.config.hidden_size // 2
+    start_numbers(plain)
+    ours = control.language_model.get_input_embeddings().weight[ids, :half]
+    theirs = plain.language_model.get_input_embeddings().weight[ids, :half]
+    torch.testing.assert_close(ours, theirs)
+    assert load_directory(folder, "float32", "x").number_waves
