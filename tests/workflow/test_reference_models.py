@@ -13,31 +13,38 @@ from saeflow.artifacts.tables import read_table
 from tests.workflow.running import ROOT, SMOKE, copy_project, planned, run, snakemake
 
 pytestmark = pytest.mark.workflow
+MODELS = "tests/config/models"
+"""Beside the mixture of the smoke configuration."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = copy_project(tmp_path_factory.mktemp("reference") / "project")
-    run(project, *SMOKE, "reference_models")
+    run(project, "reference_models", *SMOKE)
     return project
 
 
 def test_models_are_put_where_runs_read_them(trained: Path) -> None:
     for name in ("llama", "gpt2"):
-        folder = trained / "resources" / "models" / name
+        folder = trained / MODELS / name
         card = (folder / "README.md").read_text(encoding="utf-8")
         assert f"`{name}`" in card
         assert "snakemake --cores all reference_models" in card
         assert json.loads((folder / "config.json").read_text())["model_type"] == name
         assert len(read_table(folder / "evaluation.parquet", EVALUATION)) > 100
         assert len(read_table(folder / "training.parquet", TRAINING)) > 10
+    shipped = trained / "resources" / "models"
+    assert not shipped.exists() or all(
+        (shipped / name).read_bytes() == (ROOT / "resources" / "models" / name).read_bytes()
+        for name in ("llama/model.safetensors", "gpt2/model.safetensors")
+    ), "models of another mixture must not replace the shipped ones"
 
 
 def test_trained_models_run_through_the_study_and_the_report(trained: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "trained.yaml"
     overlay.write_text(
         "models:\n"
-        "  mine: {weights: path, path: resources/models/llama, thoughts: {latents: 6}}\n"
+        f"  mine: {{weights: path, path: {MODELS}/llama, thoughts: {{latents: 6}}}}\n"
         "reference_models: {evaluate: [mine]}\n"
         "studies: {gsm8k: {published: {models: {llama: null, gpt2: null, "
         "mine: {datasets: [generated], dictionaries: [llama_k100], seeds: [0]}}}}}\n"
