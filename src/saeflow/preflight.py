@@ -13,7 +13,13 @@ import yaml
 from saeflow.config.datasets import PathDataset
 from saeflow.config.mixture import Mixture, parse_mixture
 from saeflow.config.models import MODEL_FILES, PathModel
-from saeflow.config.root import Config, layer_contradictions, named_paths, resolve_model
+from saeflow.config.root import (
+    Config,
+    evaluated_models,
+    layer_contradictions,
+    named_paths,
+    resolve_model,
+)
 from saeflow.errors import SaeflowError
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -41,7 +47,7 @@ def check_paths(config: Config, root: Path) -> None:
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
             )
     studied = config.studies.gsm8k.published.models
-    for name in dict.fromkeys([*studied, *config.reference_models.evaluate]):
+    for name in dict.fromkeys([*studied, *evaluated_models(config)]):
         settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
             folder = root / settings.path
@@ -114,7 +120,7 @@ def input_files(settings: Any, root: Path) -> list[str]:
 def curve_files(config: Config, root: Path) -> dict[str, str]:
     """Training curves beside evaluated models, by name of the model; relative, as inputs are."""
     found = {}
-    for name in config.reference_models.evaluate:
+    for name in evaluated_models(config):
         block = config.models[name]
         if isinstance(block, PathModel):
             path = root / block.path / "training.parquet"
@@ -152,7 +158,7 @@ def _used_keys(config: Config) -> set[str]:
     """Only what a study reads must exist; other named blocks may wait for their files."""
     used = {f"datasets.{name}.path" for name in study_datasets(config)}
     used.add("reference_models.mixture")
-    for model in config.reference_models.evaluate:
+    for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
     for model, dictionary, _ in study_dictionaries(config):
         used.add(f"datasets.{config.dictionaries[dictionary].dataset}.path")

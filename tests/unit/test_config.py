@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import (
     Config,
+    evaluated_models,
     layer_contradictions,
     named_paths,
     parse_config,
@@ -48,7 +49,7 @@ def sentence_of(values: Any) -> str:
 def test_default_configuration_is_valid() -> None:
     config = parse_config(default_values())
     assert set(config.models) == {"llama", "gpt2", "llama_untrained", "gpt2_untrained"}
-    assert set(config.reference_models.evaluate) == set(config.models)
+    assert set(evaluated_models(config)) == set(config.models)
     assert dict(named_paths(config))["models.gpt2.path"] == "resources/models/gpt2"
 
 

@@ -24,7 +24,7 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
     sys.executable = shlex.quote(sys.executable)
 
 from saeflow.artifacts.digest import script_digest
-from saeflow.config.root import parse_config, resolve_model
+from saeflow.config.root import evaluated_models, parse_config, resolve_model
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
     check_environment,
@@ -47,6 +47,7 @@ except SaeflowError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 GSM8K = CFG.studies.gsm8k.published
+EVALUATED = evaluated_models(CFG)
 THREADS = CFG.compute.threads
 # Relative, so that a moved clone does not count as a change, and right under snakemake -d, too.
 MIXTURE_FILE = os.path.relpath(ROOT / CFG.reference_models.mixture)
@@ -143,8 +144,7 @@ CURVES = curve_files(CFG, ROOT)
 
 def evaluated():
     """Latent thoughts of every evaluated model, and which of them bring their training's curves."""
-    names = CFG.reference_models.evaluate
-    latents = {name: resolve_model(CFG, name)[0].thoughts.latents for name in names}
+    latents = {name: resolve_model(CFG, name)[0].thoughts.latents for name in EVALUATED}
     return {"latents": latents, "curves": list(CURVES)}
 
 
@@ -157,7 +157,9 @@ def installation_spec(wildcards):
             "n_texts": 4 * CFG.reference_models.n_texts,
             "n_lens": CFG.reference_models.n_lens,
         },
-        "folder": os.path.relpath((ROOT / CFG.reference_models.mixture).parent / "models"),
+        "folder": os.path.relpath(
+            (ROOT / CFG.reference_models.mixture).parent / "models"
+        ),
         "threads": THREADS,
     }
 

@@ -26,7 +26,7 @@ rule evaluation:
     input:
         expand(
             "results/evaluation/{model}/{table}.parquet",
-            model=CFG.reference_models.evaluate,
+            model=EVALUATED,
             table=["evaluation", "logit_lens"],
         ),
 

@@ -22,7 +22,7 @@ rule write_report:
         summaries=expand("results/gsm8k/{model}/summary.parquet", model=GSM8K.models),
         evaluations=expand(
             "results/evaluation/{model}/evaluation.parquet",
-            model=CFG.reference_models.evaluate,
+            model=EVALUATED,
         ),
         curves=list(CURVES.values()),
     output:

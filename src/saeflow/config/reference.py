@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from saeflow.config.base import Block, Name
@@ -15,9 +17,10 @@ class ReferenceSettings(Block):
         min_length=1,
         description="The training mixture; relative to the repository.",
     )
-    evaluate: list[Name] = Field(
-        default_factory=list,
-        description="Models whose abilities are measured on what training held out.",
+    evaluate: Literal["all"] | list[Name] = Field(
+        "all",
+        description="Models whose abilities are measured on what training held out; all: every one "
+        "that a study reads.",
     )
     n_problems: int = Field(500, ge=10, description="Held-out word problems to answer.")
     n_texts: int = Field(

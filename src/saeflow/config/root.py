@@ -72,6 +72,12 @@ def parse_config(values: Mapping[Any, Any]) -> Config:
     return config
 
 
+def evaluated_models(config: Config) -> list[str]:
+    """Names of the models whose abilities are measured."""
+    wanted = config.reference_models.evaluate
+    return list(config.studies.gsm8k.published.models) if wanted == "all" else wanted
+
+
 def resolve_model(config: Config, name: str) -> tuple[RunnableModel, UntrainedControl | None]:
     """Model block behind a name, following ``of`` of a control.
 
@@ -122,8 +128,8 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"dictionaries.{name} trains on the train problems of {dictionary.dataset!r}, "
                 "but its n_train is 0."
             )
-    for name in config.reference_models.evaluate:
-        if name not in config.models:
+    for name in evaluated_models(config):
+        if name not in config.models and config.reference_models.evaluate != "all":
             yield (
                 f"reference_models.evaluate holds {name!r}, which is no model"
                 f"{nearest(name, config.models)}"
