@@ -27,6 +27,7 @@ ONE_BANK = {
     "write_report": 1,
 }
 BANKS = {"train_bank": 2, "encode_features": 2, **STUDY}
+EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 2, **BANKS}
 
 CONFIG_CHANGES = {
@@ -56,13 +57,13 @@ CONFIG_CHANGES = {
     ),
     "one model's seed": (
         "models: {gpt2: {seed: 7}}",
-        {"capture_thoughts": 1, **ONE_BANK},
+        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK},
     ),
     "another model": (
         "models: {third: {of: llama, weights: fresh, seed: 5}}\n"
         + PUBLISHED
         % "{models: {third: {datasets: [generated], dictionaries: [llama_k100], seeds: [0]}}}",
-        {"capture_thoughts": 1, **ONE_BANK},
+        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK},
     ),
     "another dictionary": (
         "dictionaries: {k8: {dataset: generated, d_sae: 64, k: 8, "
@@ -74,6 +75,14 @@ CONFIG_CHANGES = {
     "another seed": (
         PUBLISHED % "{models: {gpt2: {seeds: [0, 1]}}}",
         ONE_BANK,
+    ),
+    "how many problems a model is evaluated on": (
+        "reference_models: {n_problems: 21}",
+        EVALUATIONS,
+    ),
+    "models that are not evaluated": (
+        "reference_models: {evaluate: []}",
+        {"write_report": 1},
     ),
     "a block that no study reads": (
         "datasets: {spare: {source: path, path: not/there.jsonl}}",
@@ -112,6 +121,16 @@ def test_config_change(finished: Path, tmp_path: Path, name: str) -> None:
 
 
 FILE_CHANGES = {
+    "the texts of the mixture": (
+        "tests/config/mixture.yaml",
+        lambda text: text.replace("decimals: {n_pairs: 40", "decimals: {n_pairs: 41"),
+        {"draw_texts": 1, **EVALUATIONS},
+    ),
+    "the training in the mixture": (
+        "tests/config/mixture.yaml",
+        lambda text: text.replace("checkpoint_minutes: 1", "checkpoint_minutes: 2"),
+        {},
+    ),
     "a comment in a module": (
         "src/saeflow/stats/contingency.py",
         lambda text: text.replace("BLOCK = 4096", "# Bounds memory.\nBLOCK = 4096"),
@@ -160,7 +179,7 @@ FILE_CHANGES = {
     "a real edit in the models": (
         "src/saeflow/models/codi.py",
         lambda text: text + "\nEDITED = True\n",
-        CAPTURES,
+        {**CAPTURES, "evaluate_model": 2},
     ),
     "the report's template": (
         "workflow/report/index.html.jinja",
@@ -243,4 +262,4 @@ def test_thread_count_of_the_configuration_reaches_numeric_jobs_only(
 ) -> None:
     overlay = tmp_path / "threads.yaml"
     overlay.write_text("compute: {threads: 1}\n", encoding="utf-8")
-    assert planned(finished, *SMOKE, str(overlay)) == CAPTURES
+    assert planned(finished, *SMOKE, str(overlay)) == {**CAPTURES, "evaluate_model": 2}

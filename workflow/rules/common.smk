@@ -49,8 +49,6 @@ except SaeflowError as error:
 GSM8K = CFG.studies.gsm8k.published
 EVALUATED = evaluated_models(CFG)
 THREADS = CFG.compute.threads
-# Relative, so that a moved clone does not count as a change, and right under snakemake -d, too.
-MIXTURE_FILE = os.path.relpath(ROOT / CFG.reference_models.mixture)
 
 
 onstart:

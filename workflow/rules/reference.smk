@@ -1,9 +1,8 @@
 # The bundled reference models: what they are trained on, what they can do, and how to train them anew.
+# The mixture is no input: params carry what a job reads of it, so that other edits rebuild nothing.
 
 
 rule draw_texts:
-    input:
-        mixture=MIXTURE_FILE,
     output:
         texts="results/mixture/texts.parquet",
     log:
@@ -68,8 +67,6 @@ rule reference_models:
 
 
 rule train_reference:
-    input:
-        mixture=MIXTURE_FILE,
     output:
         model=directory("results/reference/{reference}/model"),
     log:
