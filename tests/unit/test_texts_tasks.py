@@ -7,11 +7,12 @@ from itertools import combinations
 import pytest
 
 from saeflow.datasets.texts.choices import choice_texts
-from saeflow.datasets.texts.cloze import cloze_texts, number_words
+from saeflow.datasets.texts.cloze import cloze_texts
 from saeflow.datasets.texts.documents import TOPIC_WORDS, document_texts
 from saeflow.datasets.texts.documents.drawing import TOPICS
 from saeflow.datasets.texts.documents.neutral import NEUTRAL
 from saeflow.datasets.texts.facts import FACTS, FRAMES
+from saeflow.datasets.texts.numerals import number_words
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN
 from saeflow.errors import SaeflowError
 

@@ -139,8 +139,7 @@ class CodiModel:
 
     def question_ids(self, question: str) -> list[int]:
         """Token ids of a question, begin-of-thought token included (methods/0, section 1.2)."""
-        text = question.strip().replace("  ", " ")
-        return [*self.tokenizer(text)["input_ids"], self.tokens.begin]
+        return [*self.tokenizer(clean_question(question))["input_ids"], self.tokens.begin]
 
     @torch.no_grad()
     def think(
@@ -290,6 +289,11 @@ def last_of(
     """Read embeddings; hidden state of the last, after the final norm."""
     hidden: Float[Tensor, "batch d_in"] = reader.read(embeddings).last_hidden_state[:, -1]
     return hidden
+
+
+def clean_question(question: str) -> str:
+    """Question as the model reads it (methods/0, section 1.2)."""
+    return question.strip().replace("  ", " ")
 
 
 def answer_number(text: str) -> float | None:

@@ -10,12 +10,12 @@ from saeflow.datasets.texts.cloze import (
     ARITHMETIC,
     OTHER,
     in_turn,
-    number_words,
     operation_split,
     operation_turns,
     wrong_results,
 )
 from saeflow.datasets.texts.facts import FACTS, Fact, other_answers
+from saeflow.datasets.texts.numerals import number_words
 from saeflow.datasets.texts.text import Text, split_of
 from saeflow.errors import SaeflowError
 

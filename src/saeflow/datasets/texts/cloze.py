@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from saeflow.datasets.generated import is_held_out
 from saeflow.datasets.texts.facts import FACTS, FRAMES, Fact, other_answers
+from saeflow.datasets.texts.numerals import number_words
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text, split_of
 from saeflow.errors import SaeflowError
 
@@ -21,17 +22,6 @@ _ONE_IN = 4
 _Thing = TypeVar("_Thing")
 
 # fmt: off
-_SMALL = (
-    "zero", "one", "two", "three", "four",
-    "five", "six", "seven", "eight", "nine",
-    "ten", "eleven", "twelve", "thirteen", "fourteen",
-    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)
-_TENS = (
-    "twenty", "thirty", "forty", "fifty", "sixty",
-    "seventy", "eighty", "ninety",
-)
-# fmt: on
 _SPOKEN = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
 
 # Two wordings of each form; the second is used once a level has no new operation left.
@@ -104,17 +94,6 @@ class Operation:
     def _joined(numbers: list[str], signs: list[str]) -> str:
         both = chain.from_iterable(zip_longest(numbers, signs))
         return " ".join(piece for piece in both if piece is not None)
-
-
-def number_words(number: int) -> str:
-    """A number from 0 to 999 in words."""
-    if number < 20:
-        return _SMALL[number]
-    if number < 100:
-        tens, ones = divmod(number, 10)
-        return _TENS[tens - 2] + (f"-{_SMALL[ones]}" if ones else "")
-    hundreds, rest = divmod(number, 100)
-    return f"{_SMALL[hundreds]} hundred" + (f" and {number_words(rest)}" if rest else "")
 
 
 def operation_split(seed: int, operation: Operation) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from saeflow.datasets.texts.text import Text
+from saeflow.models.codi import clean_question
 
 ANSWER = "The answer is: "
 CALCULATION = re.compile(r"<<[^<>]*>>")
@@ -82,7 +83,7 @@ class Encoder:
         steps = CALCULATION.findall(answer)[:-1]
         gold = answer.rsplit("####", 1)[1].strip()
         return ThoughtExample(
-            question=self.tokenizer(question.strip().replace("  ", " "))["input_ids"],
+            question=self.tokenizer(clean_question(question))["input_ids"],
             rationale=[] if direct else self._ids(" ".join(steps)),
             answer=[*self._answer, *self._ids(gold), self._end],
             anchor=len(self._answer) - 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saeflow.datasets.texts.pairs.maths import in_words
+from saeflow.datasets.texts.numerals import number_words
 from saeflow.datasets.texts.pairs.slots import Frame, Grammar, listed
 
 _FRAMES: list[Frame] = [
@@ -49,7 +49,7 @@ PYTHON = Grammar(
     {
         "s": listed("price score point weight length order ticket cost speed grade"),
         "t": listed("user file task name token row limit label page offset"),
-        "n": [(str(n), in_words(n)) for n in range(2, 13)],
+        "n": [(str(n), number_words(n)) for n in range(2, 13)],
         "op": [("+", "plus"), ("-", "minus"), ("*", "times"), ("/", "divided by")],
         "f": [
             ("max", "the largest of"),

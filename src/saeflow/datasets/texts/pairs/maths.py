@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
+from saeflow.datasets.texts.numerals import number_words
 from saeflow.datasets.texts.pairs.slots import Frame, Grammar, Word, listed
 
 _FORMS = ("symbolic", "verbal", "prose")
-_UNITS = listed(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-)
-_TENS = listed("_ _ twenty thirty forty fifty sixty seventy eighty ninety")
 _PARTS = listed("half,a third,a quarter,a fifth,a sixth,a seventh,an eighth,a ninth,a tenth", ",")
 
 
-def in_words(n: int) -> str:
-    """A number from 0 to 99 in English."""
-    if n < len(_UNITS):
-        return _UNITS[n]
-    tens, unit = divmod(n, 10)
-    return _TENS[tens] + (f"-{_UNITS[unit]}" if unit else "")
-
-
 def _numbers(first: int, last: int) -> list[Word]:
-    return [(str(n), in_words(n), in_words(n)) for n in range(first, last + 1)]
+    return [(str(n), number_words(n), number_words(n)) for n in range(first, last + 1)]
 
 
 # The smallest sums are left out throughout: everybody's examples are made of them.
 def _sums() -> list[Word]:
     pairs = [(a, b) for a in range(2, 21) for b in range(2, 21) if a + b > 11]
-    spoken = [(a, b, in_words(a), in_words(b)) for a, b in pairs]
+    spoken = [(a, b, number_words(a), number_words(b)) for a, b in pairs]
     plain: list[Word] = [
         (f"{a}+{b}", f"{x} plus {y}", f"the sum of {x} and {y}") for a, b, x, y in spoken
     ]
@@ -37,7 +25,7 @@ def _sums() -> list[Word]:
 
 def _differences() -> list[Word]:
     pairs = [(a, b) for a in range(10, 31) for b in range(2, 20) if a > b]
-    spoken = [(a, b, in_words(a), in_words(b)) for a, b in pairs]
+    spoken = [(a, b, number_words(a), number_words(b)) for a, b in pairs]
     plain: list[Word] = [
         (f"{a}-{b}", f"{x} minus {y}", f"{y} less than {x}") for a, b, x, y in spoken
     ]
@@ -48,7 +36,7 @@ def _differences() -> list[Word]:
 
 def _products() -> list[Word]:
     pairs = [(a, b) for a in range(2, 16) for b in range(2, 13) if a + b > 11]
-    spoken = [(a, b, in_words(a), in_words(b)) for a, b in pairs]
+    spoken = [(a, b, number_words(a), number_words(b)) for a, b in pairs]
     plain: list[Word] = [
         (f"{a}*{b}", f"{x} times {y}", f"{x} multiplied by {y}") for a, b, x, y in spoken
     ]
@@ -59,7 +47,11 @@ def _products() -> list[Word]:
 
 def _quotients() -> list[Word]:
     return [
-        (f"{a}/{b}", f"{in_words(a)} divided by {in_words(b)}", f"{part} of {in_words(a)}")
+        (
+            f"{a}/{b}",
+            f"{number_words(a)} divided by {number_words(b)}",
+            f"{part} of {number_words(a)}",
+        )
         for b, part in enumerate(_PARTS, start=2)
         for a in range(b, 61, b)
         if a > 15
@@ -69,7 +61,11 @@ def _quotients() -> list[Word]:
 def _powers() -> list[Word]:
     names = {2: "squared", 3: "cubed", 4: "to the fourth"}
     return [
-        (f"{a}^{p}", f"{in_words(a)} {name}", f"{in_words(a)} to the power of {in_words(p)}")
+        (
+            f"{a}^{p}",
+            f"{number_words(a)} {name}",
+            f"{number_words(a)} to the power of {number_words(p)}",
+        )
         for a in range(6, 21)
         for p, name in names.items()
         if p < 4 or a < 11
