@@ -252,6 +252,8 @@ def test_lock_of_another_host_stays(tmp_path: Path) -> None:
 
 def config_with_paths(root: Path, **changes: Any) -> Config:
     run = "studies.gsm8k.published.models.m"
+    (root / "resources").mkdir(exist_ok=True)
+    (root / "resources" / "mixture.yaml").touch()
     return parse_config(
         changed(
             {

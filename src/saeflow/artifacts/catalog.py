@@ -218,6 +218,7 @@ MIXTURE_TEXTS = Artifact(
         Column("distractors", pa.list_(TEXT), "Wrong continuations matched to the target."),
         Column("level", SMALL, "Difficulty, 1 the easiest; 0 where there is none."),
     ),
+    ("part", "item", "group", "form", "prompt"),
 )
 
 TRAINING = Artifact(

@@ -12,7 +12,7 @@ from saeflow.datasets.texts.text import Text
 
 
 def texts_to_table(texts: Sequence[Text]) -> pa.Table:
-    """Return the table of texts, in their order."""
+    """Return the table of texts, in their order; a written table is sorted by its keys."""
     columns = {field.name: [getattr(text, field.name) for text in texts] for field in fields(Text)}
     return pa.table(columns, schema=MIXTURE_TEXTS.schema())
 
