@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import (
     Config,
+    evaluated_models,
     layer_contradictions,
     named_paths,
     parse_config,
@@ -47,7 +48,9 @@ def sentence_of(values: Any) -> str:
 
 def test_default_configuration_is_valid() -> None:
     config = parse_config(default_values())
-    assert set(config.models) == {"llama", "gpt2"}
+    assert set(config.models) == {"llama", "gpt2", "llama_untrained", "gpt2_untrained"}
+    assert set(evaluated_models(config)) == set(config.models)
+    assert dict(named_paths(config))["models.gpt2.path"] == "resources/models/gpt2"
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -235,8 +238,7 @@ def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
 
 def test_a_directory_becomes_fresh_weights_by_naming_them() -> None:
     over = {"models": {"llama": FRESH}}
-    values = changed({"models.llama": {"weights": "path", "path": "some/model"}})
-    block = parse_config(merged(values, over)).models["llama"]
+    block = parse_config(merged(default_values(), over)).models["llama"]
     assert isinstance(block, FreshModel)
 
 

@@ -269,13 +269,6 @@ def test_card_and_page_are_written(
     assert not (tmp_path / "none").exists()
 
 
-SHIPPED = pytest.mark.skipif(
-    not (ROOT / "resources" / "models" / "gpt2" / "README.md").is_file(),
-    reason="the reference models are not trained yet; nothing is shipped that could be measured",
-)
-
-
-@SHIPPED
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_cards_accuracy_is_that_of_the_shipped_weights(name: str) -> None:
     folder = ROOT / "resources" / "models" / name
@@ -310,7 +303,6 @@ BARS = {"one or two steps": 0.90, "3 steps": 0.70}
 PLANTED = 0.95
 
 
-@SHIPPED
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_shipped_models_show_what_was_planted(name: str) -> None:
     folder = ROOT / "resources" / "models" / name
