@@ -84,6 +84,8 @@ def test_lock_fits_the_project() -> None:
         assert "<" in str(wanted.specifier), f"{text} has no upper bound"
 
 
+SINGLE = {"associate", "permute", "train_reference"}
+"""Heavy rules whose one thread is enough: exact counts, or two models trained side by side."""
 HEAVY = {
     "capture_thoughts",
     "train_bank",
@@ -108,8 +110,7 @@ def test_rules_declare_what_they_must(path: Path) -> None:
         assert f'"../scripts/{name}.py"' in body, f"{name} runs a script of another name"
         if name in HEAVY:
             assert "gpu=1" in body, f"{name} has no GPU tag"
-            # Both reference models are trained side by side, each in one thread.
-            assert ("threads: 1" if name == "train_reference" else "threads: THREADS") in body
+            assert ("threads: 1" if name in SINGLE else "threads: THREADS") in body
 
 
 def test_rule_files_hold_only_declarations() -> None:

@@ -24,7 +24,8 @@ rule associate:
         "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/association.tsv"
     conda:
         "../../envs/saeflow.yaml"
-    threads: THREADS
+    # Counts are exact whatever the threads, and one is busy: two jobs side by side are faster.
+    threads: 1
     resources:
         gpu=1,
         mem_mb=mem_mb,
@@ -49,7 +50,8 @@ rule permute:
         "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/permutations.tsv"
     conda:
         "../../envs/saeflow.yaml"
-    threads: THREADS
+    # Counts are exact whatever the threads, and one is busy: two jobs side by side are faster.
+    threads: 1
     resources:
         gpu=1,
         mem_mb=mem_mb,
