@@ -79,8 +79,7 @@ def _problems(cells: Cells) -> Iterator[str]:
         "In brackets 95 % intervals. Rows with steps hold whole numbers only. Commonest answer: always "
         "the answer that training problems have most often."
     )
-    yield from ("", "| problems | n | " + " | ".join(titles) + " |")
-    yield "|---|---|" + "---|" * len(titles)
+    yield from _columns(["problems", "n", *titles])
     for row in problem_rows(cells):
         yield f"| {row['group']} | {row['n']:,} | {_joined(row['cells'])} |"
 
@@ -92,8 +91,7 @@ def _decimals(cells: Cells) -> Iterator[str]:
         "Prone pairs are those whose order as versions is not their order by value. Guessing gives "
         "50 %. Columns without “wrong” show right answers."
     )
-    yield from ("", "| format | prone | prone, wrong | " + " | ".join(groups) + " |")
-    yield "|---|---|---|" + "---|" * len(groups)
+    yield from _columns(["format", "prone", "prone, wrong", *groups])
     for row in decimal_rows(cells, list(FORMATS)):
         yield f"| `{row['format']}` | {_joined(row['cells'])} |"
 
@@ -101,7 +99,7 @@ def _decimals(cells: Cells) -> Iterator[str]:
 def _texts(cells: Cells) -> Iterator[str]:
     yield from ("", "## Held-out texts", "")
     yield "Loss in nats per token; chosen: the right continuation is the likeliest per token."
-    yield from ("", "| part | measured | n | model | trivial |", "|---|---|---|---|---|")
+    yield from _columns(["part", "measured", "n", "model", "trivial"])
     for row in text_rows(cells):
         if row["group"] == "all":
             model, trivial = (
@@ -109,6 +107,10 @@ def _texts(cells: Cells) -> Iterator[str]:
             )
             beside = f"{trivial} ({row['trivial'].replace('_', ' ')})"
             yield f"| {row['part']} | {row['metric']} | {row['n']:,} | {model} | {beside} |"
+
+
+def _columns(titles: list[str]) -> tuple[str, str, str]:
+    return "", f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)
 
 
 def _joined(cells: list[dict[str, str]]) -> str:
