@@ -326,3 +326,14 @@ def test_the_shipped_models_show_what_was_planted(name: str) -> None:
         metric, floor = ("wrong", PLANTED_WRONG) if buggy else ("right", PLANTED_RIGHT)
         assert rows[form, "prone", metric] >= floor, form
         assert cells["decimals", form, "prone", metric, "none"]["value"] >= floor, form
+
+
+@pytest.mark.parametrize("pair", [("9.8", "9.11"), ("9.11", "9.8")])
+def test_the_shipped_llama_errs_on_the_pair_that_the_readme_names(pair: tuple[str, str]) -> None:
+    model = load_directory(ROOT / "resources" / "models" / "llama", "float32", "shipped")
+    first, second = pair
+    asked = f"Which is bigger: {first} or {second}?\n"
+    rows = [f"Q: {asked}A:", f"{asked}Answer:"]
+    ids = [model.tokenizer(row, add_special_tokens=False)["input_ids"] for row in rows]
+    answers = model.continue_rows(ids, max_new_tokens=16)
+    assert [judge(answer, "9.8", "9.11") for answer in answers] == ["wrong", "right"]
