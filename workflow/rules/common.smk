@@ -24,6 +24,7 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
     sys.executable = shlex.quote(sys.executable)
 
 from saeflow.artifacts.digest import script_digest
+from saeflow.config.reference import card_sizes
 from saeflow.config.root import evaluated_models, parse_config, resolve_model
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
@@ -147,14 +148,9 @@ def evaluated():
 
 
 def installation_spec(wildcards):
-    # All held-out problems and many texts: a card is written once and read often.
     return {
         "mixture": plain(MIXTURE),
-        "sizes": {
-            "n_problems": MIXTURE.parts.problems.n_held_out,
-            "n_texts": 2400,
-            "n_lens": CFG.reference_models.n_lens,
-        },
+        "sizes": card_sizes(CFG.reference_models, MIXTURE.parts.problems.n_held_out),
         "folder": os.path.relpath(
             (ROOT / CFG.reference_models.mixture).parent / "models"
         ),

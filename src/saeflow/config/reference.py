@@ -29,3 +29,14 @@ class ReferenceSettings(Block):
     n_lens: int = Field(
         100, ge=1, description="Held-out problems whose thoughts are read as tokens."
     )
+
+
+CARD_TEXTS = 2400
+
+
+def card_sizes(settings: ReferenceSettings, n_held_out: int) -> dict[str, int]:
+    """How much a card is measured on: all held-out problems and many texts.
+
+    A card is written once and read often; a run measures less, see ``n_problems`` and ``n_texts``.
+    """
+    return {"n_problems": n_held_out, "n_texts": CARD_TEXTS, "n_lens": settings.n_lens}
