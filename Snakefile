@@ -25,6 +25,7 @@ include: "workflow/rules/datasets.smk"
 include: "workflow/rules/capture.smk"
 include: "workflow/rules/saes.smk"
 include: "workflow/rules/gsm8k.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/report.smk"
 
@@ -33,5 +34,6 @@ rule all:
     default_target: True
     input:
         rules.gsm8k.input,
+        rules.compare.input,
         rules.evaluation.input,
         rules.report.input,

@@ -11,7 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from saeflow.artifacts.catalog import COT_TOKENS, LABELS, PROBLEMS
+from saeflow.artifacts.catalog import (
+    COMPARISON,
+    COT_TOKENS,
+    LABELS,
+    PERMUTATIONS,
+    PROBLEMS,
+    SUMMARY,
+)
 from saeflow.artifacts.tables import metadata_of, read_table
 from saeflow.config.datasets import PathDataset
 
@@ -95,6 +102,50 @@ def test_gather_sorts_by_key(tmp_path: Path) -> None:
         wildcards={"table": "labels"},
     )
     assert read_table(target, LABELS)["seed"].to_pylist() == [0, 1]
+
+
+def test_compare_gsm8k_knows_whose_tables_they_are(tmp_path: Path) -> None:
+    from saeflow.artifacts.provenance import Provenance
+    from saeflow.artifacts.tables import write_table
+
+    summaries, permutations, permuted = [], [], []
+    for model, value, seeds in (("one", 0.75, (0, 1)), ("two", 0.5, (4,))):
+        whole = {"dataset": "d", "dictionary": "k", "mode": "published", "layer": None,
+                 "step": None, "n": 9, "metric": "monosemantic_rate"}  # fmt: skip
+        band = {"control": "none", "ci_low": None, "ci_high": None, "interval": "none"}
+        rows = [{**whole, **band, "seed": seed, "value": value} for seed in seeds]
+        provenance = Provenance("c", dataset_revision="d", model_revision=model)
+        summaries.append(tmp_path / f"{model}.parquet")
+        table = pa.Table.from_pylist(rows, SUMMARY.schema())
+        write_table(table, summaries[-1], SUMMARY, provenance)
+        for seed in seeds:
+            row = {**whole, "seed": seed, "permutation": 0, "value": value / 2}
+            permutations.append(tmp_path / f"{model}_{seed}.parquet")
+            permuted.append(model)
+            table = pa.Table.from_pylist([row], PERMUTATIONS.schema())
+            write_table(table, permutations[-1], PERMUTATIONS, provenance)
+    target = tmp_path / "comparison.parquet"
+    adapter(
+        "compare_gsm8k",
+        tmp_path,
+        input={
+            "summaries": list(map(str, summaries)),
+            "permutations": list(map(str, permutations)),
+        },
+        output={"comparison": str(target)},
+        params={"spec": {"models": ["one", "two"], "permuted": permuted}},
+    )
+    found = read_table(target, COMPARISON)
+    values = {
+        (row["other"], row["metric"], row["control"]): (row["value"], row["n"])
+        for row in found.to_pylist()
+        if row["model"] == "one" and row["question"] == "monosemantic"
+    }
+    assert values["", "monosemantic_rate", "permuted"] == (0.375, 1)
+    assert values["two", "difference", "none"] == (0.25, 2)
+    assert values["two", "excess_difference", "none"] == (0.125, 2)
+    said = metadata_of(found.schema)
+    assert (said["model_revision"], said["dataset_revision"]) == ("one+two", "d")
 
 
 def test_user_error_ends_the_adapter_with_one_sentence(

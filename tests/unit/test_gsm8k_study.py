@@ -28,13 +28,20 @@ from saeflow.studies.gsm8k.association import (
     rank_within,
     token_matrix,
 )
-from saeflow.studies.gsm8k.labels import label_feature, label_table
+from saeflow.studies.gsm8k.labels import Label, label_feature, label_table
 from saeflow.studies.gsm8k.permutations import (
     outcome_of_layers,
     permutation_table,
     permuted_rows,
 )
-from saeflow.studies.gsm8k.summary import measure, outcome_from_tables, summary_table
+from saeflow.studies.gsm8k.summary import (
+    ENRICHMENT_EDGES,
+    Measured,
+    Outcome,
+    measure,
+    outcome_from_tables,
+    summary_table,
+)
 
 CPU = torch.device("cpu")
 RUN = {"dataset": "d", "dictionary": "k", "seed": 0, "mode": "published"}
@@ -164,6 +171,7 @@ def test_nothing_kept_gives_empty_tables(planted: Any, tmp_path: Path) -> None:
     assert values["interpretable_rate"] == 0
     assert values["monosemantic_rate"] is None
     assert values["max_enrichment"] is None
+    assert {values[f"n_enrichment.{edge}"] for edge in ENRICHMENT_EDGES} == {0}
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +251,68 @@ def test_summary_equals_plain_pandas(tables: tuple[pa.Table, ...]) -> None:
     assert {key[2] for key in found if key[2].startswith("n_type.")} == {
         f"n_type.{n}" for n in types.index
     }
+
+
+BINS = [f"n_enrichment.{edge}" for edge in ENRICHMENT_EDGES]
+
+
+def enrichment_bins(measured: list[Measured]) -> dict[str, tuple[float | None, int]]:
+    rows = [row for row in measured if row.metric.startswith("n_enrichment.")]
+    assert all(row.layer is None and row.step is None for row in rows)
+    assert [row.metric for row in rows] == BINS
+    return {row.metric.removeprefix("n_enrichment."): (row.value, row.n) for row in rows}
+
+
+def test_bins_of_enrichment_by_hand() -> None:
+    names = ("0", "2", "3", "5", "7", "10", "15", "20", "30", "50", "70", "100", "150", "200")
+    assert tuple(map(str, ENRICHMENT_EDGES)) == (*names, "300", "500")
+    below = np.nextafter(5.0, 0.0)
+    top = [1.9, 2.0, 2.99, 3.0, 5.0, below, 10.0, 499.9, 500.0, 1e6, 40.0, 0.0]
+    named = [Label("number_5", value >= 5, "") for value in top[:-2]]
+    zeros = np.zeros(len(top), int)
+    # Polysemantic features are counted, unlabelled ones are not, whatever their enrichment.
+    outcome = Outcome(zeros, zeros, zeros == 0, zeros, np.array(top), [*named, None, None])
+    bins = enrichment_bins(measure(outcome, LabelSettings()))
+    expected = {"0": 1, "2": 2, "3": 2, "5": 1, "10": 1, "300": 1, "500": 2}
+    assert {name: value for name, (value, _) in bins.items() if value} == expected
+    assert {n for _, n in bins.values()} == {10}
+
+
+@pytest.mark.parametrize("edge", ENRICHMENT_EDGES)
+def test_lower_edge_belongs_to_its_bin(edge: int) -> None:
+    zero = np.zeros(1, int)
+    label = Label("number_5", True, "")
+    outcome = Outcome(zero, zero, zero == 0, zero, np.array([float(edge)]), [label])
+    bins = enrichment_bins(measure(outcome, LabelSettings()))
+    assert [name for name, (value, _) in bins.items() if value] == [str(edge)]
+
+
+def test_bins_of_enrichment_hold_every_labelled_feature(tables: tuple[pa.Table, ...]) -> None:
+    measured = measure(outcome_from_tables(tables[0], tables[2]), LOOSE.labels)
+    bins = enrichment_bins(measured)
+    top = tables[2]["max_enrichment"].to_numpy()
+    assert sum(value for value, _ in bins.values() if value) == len(top) > 0
+    assert {n for _, n in bins.values()} == {len(top)}
+    assert bins["0"][0] == (top < 2).sum() > 0  # LOOSE keeps pairs below 2
+    assert bins["2"][0] == ((top >= 2) & (top < 3)).sum() > 0
+
+
+def test_every_bin_of_enrichment_has_its_band(
+    planted: Any, tables: tuple[pa.Table, ...], tmp_path: Path
+) -> None:
+    measured = measure(outcome_from_tables(tables[0], tables[2]), LOOSE.labels)
+    band = permuted(planted, 4)
+    summary = written(summary_table(measured, band, RUN, 4), SUMMARY, tmp_path).to_pandas()
+    null = summary[(summary.control == "permuted") & summary.metric.isin(BINS)]
+    assert sorted(null.metric) == sorted(BINS)
+    assert set(null.n) == {4}
+    assert (null.ci_low <= null.value).all()
+    assert (null.value <= null.ci_high).all()
+    frame = band.to_pandas()
+    named = frame[frame.layer.isna() & frame.step.isna() & (frame.metric == "n_interpretable")]
+    assert null.value.sum() == pytest.approx(named.value.mean())
+    empty = null[null.metric == "n_enrichment.500"]
+    assert empty[["value", "ci_low", "ci_high"]].to_numpy().tolist() == [[0.0, 0.0, 0.0]]
 
 
 def test_permutation_moves_whole_rows() -> None:

@@ -15,16 +15,19 @@ from tests.workflow.running import SMOKE, planned
 pytestmark = pytest.mark.workflow
 
 PUBLISHED = "studies: {gsm8k: {published: %s}}"
-STUDY = {"associate": 2, "permute": 2, "label": 2, "summarise": 2, "gather": 6, "write_report": 1}
+PAGES = {"compare_gsm8k": 1, "write_report": 1}
+LABELS = {"label": 2, "top_examples": 2, "summarise": 2, "gather": 6, **PAGES}
+STUDY = {"associate": 2, "permute": 2, **LABELS, "gather": 8}
 ONE_BANK = {
     "train_bank": 1,
     "encode_features": 1,
     "associate": 1,
     "permute": 1,
     "label": 1,
+    "top_examples": 1,
     "summarise": 1,
-    "gather": 3,
-    "write_report": 1,
+    "gather": 4,
+    **PAGES,
 }
 BANKS = {"train_bank": 2, "encode_features": 2, **STUDY}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
@@ -37,11 +40,15 @@ CONFIG_CHANGES = {
     ),
     "a threshold of the labels": (
         PUBLISHED % "{labels: {monosemantic_enrichment: 4.0}}",
-        {"permute": 2, "label": 2, "summarise": 2, "gather": 4, "write_report": 1},
+        {"permute": 2, **LABELS},
     ),
     "the number of permutations": (
         PUBLISHED % "{permutations: {count: 4}}",
-        {"permute": 2, "summarise": 2, "gather": 2, "write_report": 1},
+        {"permute": 2, "summarise": 2, "gather": 2, **PAGES},
+    ),
+    "how many examples a feature has": (
+        PUBLISHED % "{examples: 4}",
+        {"top_examples": 2, "gather": 2, "write_report": 1},
     ),
     "k of one dictionary": (
         "dictionaries: {llama_k100: {k: 13}}",
@@ -149,7 +156,17 @@ FILE_CHANGES = {
     "a real edit in the labels": (
         "src/saeflow/studies/gsm8k/labels.py",
         lambda text: text.replace("TOP = 10", "TOP = 9"),
-        {"permute": 2, "label": 2, "summarise": 2, "gather": 4, "write_report": 1},
+        {"permute": 2, **LABELS},
+    ),
+    "a real edit in the examples": (
+        "src/saeflow/studies/gsm8k/examples.py",
+        lambda text: text.replace("rank < count", "rank <= count"),
+        {"top_examples": 2, "gather": 2, "write_report": 1},
+    ),
+    "a real edit in the comparison": (
+        "src/saeflow/studies/compare/gsm8k.py",
+        lambda text: text.replace("one - two for", "two - one for"),
+        PAGES,
     ),
     "a real edit in the training": (
         "src/saeflow/saes/train.py",
@@ -251,8 +268,7 @@ def test_touching_an_adapter_reruns_its_rule_and_what_follows(finished: Path) ->
     times = path.stat()
     path.touch()
     try:
-        expected = {"label": 2, "summarise": 2, "gather": 4, "write_report": 1}
-        assert planned(finished, *SMOKE) == expected
+        assert planned(finished, *SMOKE) == LABELS
     finally:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 

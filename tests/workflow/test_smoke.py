@@ -51,8 +51,10 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "features/gpt2/generated/gpt2_k150/seed0/layer0.parquet",
         "gsm8k/llama/parts/generated/llama_k100/seed0/tested.parquet",
         "gsm8k/gpt2/association.parquet",
+        "gsm8k/gpt2/examples.parquet",
         "gsm8k/gpt2/labels.parquet",
         "gsm8k/gpt2/summary.parquet",
+        "compare/gsm8k.parquet",
         "mixture/texts.parquet",
         "evaluation/llama/evaluation.parquet",
         "evaluation/llama/logit_lens.parquet",
@@ -79,6 +81,8 @@ def test_counts_agree_across_tables(finished: Path) -> None:
     )
     assert own["n_monosemantic"] == labels.monosemantic.sum()
     assert own["n_correlations"] == labels.n_kept.sum()
+    examples = pq.read_table(folder / "examples.parquet").to_pandas()
+    assert len(examples) == labels.n_active.clip(upper=5).sum()
     band = whole[whole.control == "permuted"].set_index("metric")
     assert set(band.index) == set(own.index)
     assert (band.interval == "permutation_range").all()
@@ -139,8 +143,10 @@ def test_real_problems_plan_the_whole_study(name: str) -> None:
         "associate": 2,
         "permute": 2,
         "label": 2,
+        "top_examples": 2,
         "summarise": 2,
-        "gather": 6,
+        "gather": 8,
+        "compare_gsm8k": 1,
         "write_report": 1,
     }
 

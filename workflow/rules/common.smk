@@ -61,7 +61,7 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, CFG.datasets)),
     dictionary="|".join(map(re.escape, CFG.dictionaries)),
     seed=r"\d+",
-    table="association|labels|summary",
+    table="association|examples|labels|summary",
     reference="|".join(map(re.escape, MIXTURE.models)),
 
 
@@ -182,16 +182,23 @@ def training_capture(wildcards):
     return f"results/capture/{wildcards.model}/{dataset}"
 
 
-def gsm8k_parts(wildcards):
-    run = GSM8K.models[wildcards.model]
+def parts_of(model, table):
+    run = GSM8K.models[model]
     return expand(
         "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/{table}.parquet",
-        model=wildcards.model,
-        table=wildcards.table,
+        model=model,
+        table=table,
         dataset=run.datasets,
         dictionary=run.dictionaries,
         seed=run.seeds,
     )
+
+
+def gsm8k_parts(wildcards):
+    return parts_of(wildcards.model, wildcards.table)
+
+
+PERMUTED = {model: parts_of(model, "permutations") for model in GSM8K.models}
 
 
 def report_banks(wildcards):

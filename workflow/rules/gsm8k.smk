@@ -1,4 +1,4 @@
-# GSM8K feature interpretability (methods/1): tokens -> association -> labels -> summary.
+# GSM8K feature interpretability (methods/1): tokens -> association -> labels -> examples, summary.
 
 
 rule gsm8k:
@@ -6,7 +6,7 @@ rule gsm8k:
         expand(
             "results/gsm8k/{model}/{table}.parquet",
             model=GSM8K.models,
-            table=["association", "labels", "summary"],
+            table=["association", "examples", "labels", "summary"],
         ),
 
 
@@ -90,6 +90,28 @@ rule label:
         spec=plain(GSM8K.labels),
     script:
         "../scripts/label.py"
+
+
+rule top_examples:
+    input:
+        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+    output:
+        examples="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/examples.parquet",
+    log:
+        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/examples.log",
+    benchmark:
+        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/examples.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("top_examples"),
+        spec={"examples": plain(GSM8K)["examples"]},
+    script:
+        "../scripts/top_examples.py"
 
 
 rule summarise:

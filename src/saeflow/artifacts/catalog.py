@@ -169,6 +169,20 @@ LABELS = Artifact(
     ("dataset", "dictionary", "seed", "layer", "step", "feature"),
 )
 
+EXAMPLES = Artifact(
+    "examples",
+    1,
+    "The analysed problems on which each labelled feature fires hardest, either sign.",
+    (
+        *RUN_KEYS,
+        *FEATURE_KEYS,
+        Column("rank", SMALL, "Place among the problems by absolute activation, from 0."),
+        Column("problem", INDEX, "Running number of the problem in the data set."),
+        Column("value", pa.float32(), "Activation, signed.", unit="activation"),
+    ),
+    ("dataset", "dictionary", "seed", "layer", "step", "feature", "rank"),
+)
+
 MAYBE_SITE = tuple(
     Column(column.name, column.type, column.about + " Null: all of them.", nullable=True)
     for column in SITE_KEYS
@@ -195,6 +209,36 @@ SUMMARY = Artifact(
     "Rates and counts of the study, each beside what permuted tokens give.",
     (*RUN_KEYS, CONTROL, *MAYBE_SITE, *VALUES),
     ("dataset", "dictionary", "seed", "layer", "step", "metric", "control"),
+)
+
+COMPARISON = Artifact(
+    "comparison",
+    1,
+    "The study's questions: rates of each model and differences between models, beside chance.",
+    (
+        Column("question", TEXT, "interpretable, monosemantic, number or capacity."),
+        Column("model", TEXT, "Model, by its name in the configuration."),
+        Column("other", TEXT, "The model it is compared with; empty for a row about one model."),
+        Column("dataset", TEXT, "Data set of the model, by its name in the configuration."),
+        Column("dictionary", TEXT, "Recipe of the model's SAEs, by its name."),
+        Column("other_dataset", TEXT, "Data set of the other model; empty where there is none."),
+        Column("other_dictionary", TEXT, "Recipe of the other model's SAEs; empty likewise."),
+        Column("mode", TEXT, "published: the study's procedure; calibrated: ours."),
+        CONTROL,
+        *VALUES,
+    ),
+    (
+        "question",
+        "model",
+        "other",
+        "dataset",
+        "dictionary",
+        "other_dataset",
+        "other_dictionary",
+        "mode",
+        "metric",
+        "control",
+    ),
 )
 
 MIXTURE_TEXTS = Artifact(
@@ -274,8 +318,10 @@ ARTIFACTS = {
         TESTED,
         ASSOCIATION,
         LABELS,
+        EXAMPLES,
         PERMUTATIONS,
         SUMMARY,
+        COMPARISON,
         MIXTURE_TEXTS,
         TRAINING,
         EVALUATION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -102,6 +102,38 @@ def inherit(
         model_revision=model_revision or merged.get("model_revision"),
         packages=tuple(sorted(inherited | set(packages))),
         extra=extra or {},
+    )
+
+
+def combine(*sources: pa.Table | pa.Schema, config: str | None = None) -> Provenance:
+    """Provenance of a table over several runs, which claims of none what is true of another.
+
+    Parameters
+    ----------
+    *sources : pyarrow.Table or pyarrow.Schema
+        What it is made from, in any order.
+    config : str, optional
+        Digest of the stage's own configuration; without one, the sources'.
+
+    Returns
+    -------
+    Provenance
+        Digests and revisions of all sources, sorted and joined with ``+`` where they differ; a seed
+        only where they share it.
+    """
+    found = [metadata_of(each.schema if isinstance(each, pa.Table) else each) for each in sources]
+
+    def joined(key: str) -> str | None:
+        parts = {part for pairs in found for part in pairs.get(key, "").split("+")}
+        return "+".join(sorted(parts - {""})) or None
+
+    seeds = {pairs.get("seed") for pairs in found}
+    return replace(
+        inherit(*sources),
+        config=config or joined("config") or "",
+        seed=_integer(seeds.pop()) if len(seeds) == 1 else None,
+        dataset_revision=joined("dataset_revision"),
+        model_revision=joined("model_revision"),
     )
 
 

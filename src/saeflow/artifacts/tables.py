@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from saeflow.artifacts.catalog import ARTIFACTS
 from saeflow.artifacts.files import atomic_file
-from saeflow.artifacts.provenance import PREFIX, Provenance, inherit, metadata_of
+from saeflow.artifacts.provenance import PREFIX, Provenance, combine, metadata_of
 from saeflow.artifacts.schema import Artifact
 from saeflow.errors import SaeflowError
 
@@ -129,10 +129,8 @@ def gather_tables(parts: Sequence[Path], path: Path, artifact: Artifact) -> None
         What they are.
     """
     tables = [read_table(part, artifact) for part in parts]
-    digests = sorted({metadata_of(table.schema).get("config", "") for table in tables})
-    provenance = inherit(*tables, config="+".join(digests))
     gathered = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-    write_table(gathered, path, artifact, provenance)
+    write_table(gathered, path, artifact, combine(*tables))
 
 
 def read_schema(path: Path) -> tuple[str | None, pa.Schema]:

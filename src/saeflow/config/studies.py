@@ -81,6 +81,12 @@ class Gsm8kPublished(Gsm8kCriteria):
     layers: Literal["all"] | tuple[int, ...] = Field(
         "all", description="Layers to analyse; the bank holds all of them."
     )
+    examples: int = Field(
+        5,
+        ge=1,
+        le=50,
+        description="Problems kept per labelled feature: those on which it fires hardest.",
+    )
 
     @field_validator("layers")
     @classmethod

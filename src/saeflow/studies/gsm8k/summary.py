@@ -22,6 +22,8 @@ RATES = {
 }
 """Rate, and the counts that it is the quotient of."""
 TYPE_METRICS = ("n_type.", "share_type.")
+ENRICHMENT_EDGES = (0, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
+"""Lower edges of the bins of top enrichments; each belongs to its bin, and the last bin is open."""
 
 
 class Measured(NamedTuple):
@@ -88,7 +90,9 @@ def measure(outcome: Outcome, naming: LabelSettings) -> list[Measured]:
     """Count and divide, over everything, by layer, by step and by site.
 
     Number features are those whose label contains "number"; the highest enrichment and the number
-    of high ones are taken over monosemantic features only (methods/1, section 2.7).
+    of high ones are taken over monosemantic features only (methods/1, section 2.7). The bins of
+    enrichment, ``n_enrichment.`` with the lower edge, are ours and hold every labelled feature, by
+    its top token; like the label types, they are counted over everything only.
 
     Parameters
     ----------
@@ -100,7 +104,7 @@ def measure(outcome: Outcome, naming: LabelSettings) -> list[Measured]:
     Returns
     -------
     list of Measured
-        Counts, rates, and counts and shares of label types.
+        Counts, rates, counts by bin of enrichment, and counts and shares of label types.
     """
     named = outcome.labels
     mono = np.array([label is not None and label.monosemantic for label in named], bool)
@@ -124,7 +128,7 @@ def measure(outcome: Outcome, naming: LabelSettings) -> list[Measured]:
         best = outcome.enrichment[chosen & mono]
         top = float(best.max()) if len(best) else None
         rows.append(Measured(layer, step, "max_enrichment", top, len(best)))
-    return rows + _types(named)
+    return rows + _enrichments(outcome.enrichment[flags["n_interpretable"]]) + _types(named)
 
 
 def summary_table(
@@ -214,6 +218,16 @@ def _groups(
     for layer in layers:
         for step in steps:
             yield layer, step, (outcome.layer == layer) & (outcome.step == step)
+
+
+def _enrichments(top: Float[np.ndarray, " labelled"]) -> list[Measured]:
+    # Empty bins are listed, too, so that every permutation counts in a bin's band.
+    bins = np.searchsorted(ENRICHMENT_EDGES, top, side="right") - 1
+    counts = np.bincount(bins, minlength=len(ENRICHMENT_EDGES))
+    return [
+        Measured(None, None, f"n_enrichment.{edge}", int(count), len(top))
+        for edge, count in zip(ENRICHMENT_EDGES, counts, strict=True)
+    ]
 
 
 def _types(labels: list[Label | None]) -> list[Measured]:

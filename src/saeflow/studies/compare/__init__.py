@@ -1,0 +1,1 @@
+"""Comparisons across models, from the tables of the other studies."""
