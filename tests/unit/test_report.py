@@ -1,176 +1,41 @@
+"""Pages of the report: every number in its place, nothing from elsewhere, nothing unescaped."""
+
 from __future__ import annotations
 
 import html
 import json
 import re
-import shutil
-import subprocess
 import time
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jinja2
-import pyarrow as pa
 import pytest
 from docutils.core import publish_parts
 
-from saeflow.artifacts.catalog import LABELS, PROBLEMS, QUALITY, SUMMARY
 from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.tables import write_table
-from saeflow.config.studies import Gsm8kPublished
 from saeflow.report.bands import Banded, Run, run_names
-from saeflow.report.page import write_report
+from saeflow.report.site import datatables, write_archive
 from saeflow.report.tables import number_text
+from tests.report_tables import EVIL, LAYERS, PERMUTATIONS, SPEC, STEPS, TEMPLATES, make
 
-EVIL = "<script>alert(1)</script>"
-LAYERS, STEPS, SEEDS = range(3), range(2), (0, 1)
-PERMUTATIONS = 7
-RUN = {"dataset": "small", "dictionary": "tiny_k4", "mode": "published"}
-FRESH = Provenance("x", model_revision="fresh:0", packages=("pyarrow",))
-TEMPLATES = Path(__file__).resolve().parents[2] / "workflow/report"
-SPEC = {
-    "models": ["toy"],
-    "published": Gsm8kPublished.model_validate(
-        {
-            "models": {"toy": {"datasets": ["small"], "dictionaries": ["tiny_k4"]}},
-            "association": {"min_active": 23, "p_value": 0.017, "min_enrichment": 2.25},
-            "labels": {"monosemantic_enrichment": 5.5, "high_enrichment": 11},
-            "permutations": {"count": PERMUTATIONS},
-        }
-    ).model_dump(mode="json"),
-    "evaluated": {"latents": {}, "curves": []},
-}
-
-
-def labelled(count: int) -> list[dict[str, Any]]:
-    return [
-        {
-            **RUN,
-            "seed": number % 2,
-            "layer": number // 2 % 3,
-            "step": number // 6 % 2,
-            "feature": number // 12,
-            "feature_id": f"L{number // 2 % 3}_P{number // 6 % 2}_F{number // 12}",
-            "label": f"number_{number}" if number else f"number_{EVIL}",
-            "label_type": "number",
-            "monosemantic": number % 3 > 0,
-            "explanation": "because",
-            "n_active": 20 + number % 7,
-            "activation_rate": 0.1,
-            "n_kept": 1 + number % 5,
-            "top_tokens": [str(number), EVIL if number == 0 else "12"],
-            "max_enrichment": 2.0 + number / 7,
-            "min_p_value": 10.0 ** -(2 + number % 300),
-        }
-        for number in range(count)
-    ]
-
-
-def pair_of_rows(
-    key: dict[str, Any], metric: str, value: float | None, n: int, band: tuple[float, float] | None
-) -> list[dict[str, Any]]:
-    own = {"value": value, "ci_low": None, "ci_high": None, "interval": "none", "n": n}
-    rows = [{**key, "metric": metric, "control": "none", **own}]
-    if band:
-        low, high = band
-        ends = {"value": (low + high) / 2, "ci_low": low, "ci_high": high, "n": PERMUTATIONS}
-        rows.append(
-            {
-                **key,
-                "metric": metric,
-                "control": "permuted",
-                **ends,
-                "interval": "permutation_range",
-            }
-        )
-    return rows
-
-
-def summary_rows(seed: int) -> list[dict[str, Any]]:
-    places = [(None, None), *((layer, None) for layer in LAYERS), *((None, step) for step in STEPS)]
-    rows: list[dict[str, Any]] = []
-    for layer, step in places:
-        key = {**RUN, "seed": seed, "layer": layer, "step": step}
-        rows += pair_of_rows(key, "n_features", 4321, 4321, (4321, 4321))
-        rows += pair_of_rows(key, "n_tested", 3210, 4321, (3210, 3210))
-        rows += pair_of_rows(key, "n_correlations", 987, 4321, (900, 1000))
-        rows += pair_of_rows(key, "interpretable_rate", 0.4567, 4321, (0.3111, 0.4111))
-        rows += pair_of_rows(key, "monosemantic_rate", 0.6012, 1973, (0.7, 0.8))
-        rows += pair_of_rows(key, "number_rate", 0.98, 1973, (0.97, 0.99))
-        rows += pair_of_rows(key, "high_enrichment_rate", 0.5, 1186, (0.4, 0.6))
-        rows += pair_of_rows(key, "max_enrichment", None, 0, (30.0, 40.0))
-    key = {**RUN, "seed": seed, "layer": None, "step": None}
-    rows += pair_of_rows(key, "share_type.number", 0.9, 1973, (0.8, 0.95))
-    rows += pair_of_rows(key, f"share_type.{EVIL}", 0.1, 1973, None)
-    return rows
-
-
-def quality_rows(seed: int) -> list[dict[str, Any]]:
-    values = {"explained_variance": 0.5, "fvu": None, "mse": 9.0, "l0_mean": 4.0, "l0_std": 0.0}
-    values |= {"dead_share": 0.125, "cosine": 0.9}
-    fixed = {"dictionary": "tiny_k4", "seed": seed, "control": "none", "ci_low": None}
-    fixed |= {"ci_high": None, "interval": "none", "n": 60}
-    return [
-        {**fixed, "layer": layer, "step": step, "split": split, "metric": metric}
-        # Over three layers the mean explained variance is 0.6.
-        | {"value": value + 0.1 * layer if metric == "explained_variance" else value}
-        for layer in LAYERS
-        for step in STEPS
-        for split in ("train", "validation", "all")
-        for metric, value in values.items()
-    ]
-
-
-def make(root: Path, rows: int = 24, provenance: Provenance = FRESH) -> Path:
-    """Write small tables and the report over them."""
-    count = 75
-    problems = root / "datasets/small/problems.parquet"
-    columns = {
-        "problem": range(count),
-        "problem_id": [f"train_{number}" for number in range(count)],
-        "question": [EVIL] * count,
-        "answer": [EVIL] * count,
-        "gold": [1.0] * count,
-        "n_steps": [1] * count,
-        "split": ["train"] * 60 + ["validation"] * 15,
-        "analysed": [number % 2 == 0 for number in range(count)],
-        "held_out_pair": [None] * count,
-    }
-    write_table(columns, problems, PROBLEMS, Provenance("x"))
-    labels, summary = root / "gsm8k/toy/labels.parquet", root / "gsm8k/toy/summary.parquet"
-    features = pa.Table.from_pylist(labelled(rows), LABELS.schema())
-    write_table(features, labels, LABELS, provenance)
-    measured = [row for seed in SEEDS for row in summary_rows(seed)]
-    write_table(pa.Table.from_pylist(measured), summary, SUMMARY, provenance)
-    banks = [root / f"saes/toy/tiny_k4/seed{seed}" for seed in SEEDS]
-    for seed, bank in zip(SEEDS, banks, strict=True):
-        table = pa.Table.from_pylist(quality_rows(seed))
-        write_table(table, bank / "quality.parquet", QUALITY, provenance)
-    page = root / "report/index.html"
-    write_report(
-        template=TEMPLATES / "index.html.jinja",
-        problems=[problems],
-        banks=banks,
-        labels=[labels],
-        summaries=[summary],
-        spec=SPEC,
-        folder=page.parent,
-    )
-    return page
+PAGES = ("index.html", "gsm8k-toy.html", "compare.html", "features.html")
+ASSETS = {"page.css", "page.js", "features.js", "plotly.min.js", "datatables.min.js"}
 
 
 class Page(HTMLParser):
     """Tags with their attributes, and the text of what is no script or style."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.scripts: list[str] = []
         self._inside = ""
-        self.feed(text)
+        self.feed(path.read_text(encoding="utf-8"))
         self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -186,7 +51,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._inside == "script":
             self.scripts[-1] += data
-        elif self._inside != "style":
+        else:
             self.text += data
 
     def data(self, name: str, value: str) -> Any:
@@ -195,31 +60,63 @@ class Page(HTMLParser):
         return json.loads(self.scripts[index])
 
 
+def chunk(folder: Path, name: str) -> Any:
+    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
+    found = re.fullmatch(r'saeflow\.receive\("([^"]+)",(.*)\);\n', text)
+    assert found
+    assert found.group(1) == name
+    return json.loads(found.group(2))
+
+
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")
-def page(written: Path) -> Page:
-    return Page(written.read_text(encoding="utf-8"))
+def overview(folder: Path) -> Page:
+    return Page(folder / "index.html")
 
 
-def test_numbers_stand_beside_their_bands(page: Page) -> None:
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Page:
+    return Page(folder / "gsm8k-toy.html")
+
+
+def test_files_of_the_report(folder: Path) -> None:
+    assert {path.name for path in folder.glob("*.html")} == set(PAGES)
+    assert {path.name for path in (folder / "assets").iterdir()} == ASSETS
+    assert (folder / "assets/plotly.min.js").stat().st_size > 1_000_000
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_numbers_stand_beside_their_bands(study: Page) -> None:
     for text in (
         "45.7 % of 4,321",
         "36.1 % [31.1 %, 41.1 %]",
         "60.1 % of 1,973",
         "987",
         "950 [900, 1,000]",
-        "toy",
         "tiny_k4",
     ):
-        assert text in page.text
+        assert text in study.text
 
 
-def test_place_is_told_in_words(written: Path) -> None:
-    table = re.search(r'<table class="summary">.*?</table>', written.read_text(), re.S)
+def test_overview_shows_the_main_rates(overview: Page) -> None:
+    row = "toy tiny_k4 on small 45.7 % [44.0, 47.0] 36.0 % [31.0, 41.0] +9.7 [+8.0, +11.0] above"
+    assert overview.text.count(row) == 3
+
+
+def test_comparison_has_published_answers(folder: Path) -> None:
+    text = Page(folder / "compare.html").text
+    for rate in ("37.7 %", "41.8 %", "74.9 %", "72.6 %", "98.9 %", "98.5 %"):
+        assert rate in text
+    assert "+9.7 [+8.0, +11.0]" in text
+
+
+def test_place_is_told_in_words(folder: Path) -> None:
+    page = (folder / "gsm8k-toy.html").read_text(encoding="utf-8")
+    table = re.search(r'<table class="summary">.*?</table>', page, re.S)
     assert table
     rows = {
         re.sub(r"<.*", "", row.split('<th scope="row">')[1]).strip(): re.findall(
@@ -236,35 +133,38 @@ def test_place_is_told_in_words(written: Path) -> None:
     assert rows[html.escape(EVIL)] == ["in no permutation"] * 2
 
 
-def test_thresholds_come_from_params(page: Page) -> None:
-    assert "at least 23 analysed problems" in page.text
-    assert "0.017" in page.text
-    assert "an enrichment of at least 2.25" in page.text
-    assert "enriched at least 5.5 times" in page.text
-    assert "monosemantic features enriched 11 times or more" in page.text
-    assert f"{PERMUTATIONS} joint permutations" in page.text
-    assert f"up to 2 in {PERMUTATIONS + 1} numbers" in page.text
+def test_thresholds_come_from_params(overview: Page, study: Page) -> None:
+    assert "at least 23 analysed problems" in overview.text
+    assert "0.017" in overview.text
+    assert "an enrichment of at least 2.25" in overview.text
+    assert "enriched at least 5.5 times" in overview.text
+    assert f"up to 2 in {PERMUTATIONS + 1} numbers" in overview.text
+    assert "monosemantic features enriched 11 times or more" in study.text
+    for page in (overview, study):
+        assert f"{PERMUTATIONS} joint permutations" in page.text
 
 
-def test_problems_are_counted(page: Page) -> None:
-    assert "small 75 60 15 38 30" in page.text
+def test_problems_are_counted(overview: Page) -> None:
+    assert "small 75 60 15 38 30" in overview.text
 
 
-def test_quality_is_the_mean_over_sites(page: Page) -> None:
-    assert "tiny_k4 0 train 6 60 0.600 – 4.0 12.5 % 0.900" in page.text
-    assert "tiny_k4 1 validation 6 60 0.600" in page.text
+def test_quality_is_the_mean_over_sites(study: Page) -> None:
+    assert "tiny_k4 0 train 6 60 0.600 – 4.0 12.5 % 0.900" in study.text
+    assert "tiny_k4 1 validation 6 60 0.600" in study.text
 
 
-def test_fresh_weights_are_said_to_be_so_only_where_they_are(page: Page, tmp_path: Path) -> None:
-    assert "no learned reasoning to find" in page.text
+def test_fresh_weights_are_said_to_be_so_only_where_they_are(
+    overview: Page, tmp_path: Path
+) -> None:
+    assert "no learned reasoning to find" in overview.text
     trained = make(tmp_path, provenance=Provenance("x", model_revision="sha256:1"))
-    text = Page(trained.read_text(encoding="utf-8")).text
+    text = Page(trained / "index.html").text
     assert "no learned reasoning" not in text
     assert "sha256:1" in text
 
 
-def test_figure_has_every_number_with_its_band(page: Page) -> None:
-    figure = page.data("data-target", "model-1-figure")
+def test_rates_figure_has_every_number_with_its_band(study: Page) -> None:
+    figure = study.data("data-target", "rates")
     observed = [trace for trace in figure["data"] if trace.get("mode") == "lines+markers"]
     bands = [trace for trace in figure["data"] if trace["type"] == "bar"]
     # Two seeds, two rates, by layer and by step.
@@ -274,75 +174,154 @@ def test_figure_has_every_number_with_its_band(page: Page) -> None:
     assert bands[0]["base"] == [0.3111] * 3
     assert bands[0]["y"] == pytest.approx([0.1] * 3)
     assert bands[0]["x"] == list(LAYERS)
-    assert "n = 4,321 features per layer" in page.text.replace("\xa0", " ")
+    assert "n = 4,321 features per layer" in study.text.replace("\xa0", " ")
 
 
-def test_every_labelled_feature_is_there(page: Page) -> None:
-    data = page.data("id", "feature-data")
-    assert data["runs"] == [["toy", "small", "tiny_k4", 0], ["toy", "small", "tiny_k4", 1]]
-    assert len(data["rows"]) == 24
-    first = [0, 0, 0, 0, f"number_{EVIL}", "number", False, 20, 1, ["0", EVIL], 2.0, 0.01]
-    assert data["rows"][0] == first
+def test_enrichments_figure_ends_where_nothing_is(study: Page) -> None:
+    figure = study.data("data-target", "enrichments")
+    bars, marks = figure["data"][:2]
+    assert marks["y"] == [30, 12, 4]
+    assert bars["base"] == [0, 0, 0]
+    assert bars["y"] == [60, 24, 8]
+    assert figure["layout"]["xaxis"]["ticktext"] == ["2–3", "3–5", "from 5"]
 
 
-def test_what_comes_from_data_never_becomes_html(written: Path) -> None:
-    text = written.read_text(encoding="utf-8")
+def test_heat_maps_have_a_cell_per_site(study: Page) -> None:
+    panels = study.data("data-target", "counts")["data"]
+    assert [panel["z"] for panel in panels[:3]] == [
+        [[9.0] * 2, [10.0] * 2, [11.0] * 2],
+        [[6.0] * 2] * 3,
+        [[3.0] * 2, [4.0] * 2, [5.0] * 2],
+    ]
+    assert len(panels) == 6
+    quality = study.data("data-target", "quality")["data"]
+    assert quality[0]["z"] == [[None, None]] * 3
+    assert quality[1]["z"] == [[0.125] * 2] * 3
+
+
+def test_every_labelled_feature_is_there(folder: Path) -> None:
+    manifest = Page(folder / "features.html").data("id", "manifest")
+    names = [(run["model"], run["seed"], run["rows"]) for run in manifest["runs"]]
+    assert names == [("toy", 0, 12), ("toy", 1, 12)]
+    rows = chunk(folder, "features-0")
+    first = [0, 0, 0, f"number_{EVIL}", "number", False, 20, 1, ["0", EVIL], 2.0, 0.01]
+    assert len(rows) == 12
+    assert rows[0] == first
+
+
+def test_details_of_a_feature(folder: Path) -> None:
+    found = chunk(folder, "details-0-0")["0_0"]
+    assert found["why"] == "because"
+    assert found["tokens"] == [
+        ["0", 5, 20, 3, 47, 2.0, 0.001],
+        [EVIL, 5, 20, 3, 47, 2.0, 0.001],
+    ]
+    assert found["problems"] == [[0, 2.5], [2, -1.5]]
+    problems = chunk(folder, "problems-0-0")
+    assert problems["0"] == ["train_0", EVIL, [["12", "+", "1", "=", "13"], [EVIL, "12"]], "train"]
+    assert set(problems) == {"0", "2"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_comes_from_data_never_becomes_html(folder: Path, name: str) -> None:
+    text = (folder / name).read_text(encoding="utf-8")
     assert EVIL not in text
-    assert "alert(1)" in text
     # Nothing but its own end tag can end a script.
     for _, body in re.findall(r"<script([^>]*)>(.*?)</script>", text, re.S):
         assert "<script" not in body
         assert "<!--" not in body
 
 
-def test_nothing_is_loaded_from_elsewhere(written: Path, page: Page) -> None:
-    for _, attrs in page.tags:
-        for name in ("src", "href", "srcset", "action", "data", "poster"):
-            value = attrs.get(name) or ""
-            assert not re.match(r"\s*([a-z]+:)?//", value), value
-    assert [attrs["src"] for _, attrs in page.tags if attrs.get("src")] == ["plotly.min.js"]
-    assert (written.parent / "plotly.min.js").stat().st_size > 1_000_000
-    text = re.sub(r'id="datatables-bundle">[^<]*', "", written.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_loaded_from_elsewhere(folder: Path, name: str) -> None:
+    page = Page(folder / name)
+    for tag, attrs in page.tags:
+        for attribute in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attrs.get(attribute) or ""
+            assert not re.match(r"\s*([a-z]+:|//)", value), value
+            if value and not value.startswith("#"):
+                assert (folder / value.partition("#")[0]).is_file(), value
+        assert tag != "script" or attrs.get("type") == "application/json" or attrs.get("src")
+    text = (folder / name).read_text(encoding="utf-8")
     assert "http" not in re.sub(r"http-equiv", "", text)
-    assert "@import" not in text
-    assert "fetch(" not in text
     policy = next(attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv"))
     assert policy
     assert policy.startswith("default-src 'none'")
-    assert "http" not in policy
+    assert "script-src 'self' file:;" in policy
 
 
-def test_anchors_lead_somewhere_and_ids_are_unique(page: Page) -> None:
+def test_own_scripts_fetch_nothing(folder: Path) -> None:
+    for name in ("page.js", "features.js", "page.css"):
+        text = (folder / "assets" / name).read_text(encoding="utf-8")
+        for word in (
+            "fetch(",
+            "XMLHttpRequest",
+            "import(",
+            "import ",
+            "Worker(",
+            "@import",
+            "http",
+        ):
+            assert word not in text, (name, word)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_anchors_lead_somewhere_and_ids_are_unique(folder: Path, name: str) -> None:
+    page = Page(folder / name)
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
-    targets = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
-    assert len(targets) >= 5
-    assert {str(target).removeprefix("#") for target in targets} <= set(ids)
+    targets = [str(attrs["href"]) for tag, attrs in page.tags if tag == "a"]
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(ids)
+    assert {target for target in targets if not target.startswith("#")} >= set(PAGES)
+    figures = {attrs["data-target"] for _, attrs in page.tags if "data-target" in attrs}
+    drawn = {attrs["id"] for _, attrs in page.tags if "plot" in (attrs.get("class") or "").split()}
+    assert figures == drawn
 
 
-def test_same_tables_same_bytes(written: Path, tmp_path: Path) -> None:
+def test_same_tables_same_bytes(folder: Path, tmp_path: Path) -> None:
     again = make(tmp_path)
-    for name in ("index.html", "plotly.min.js"):
-        assert again.with_name(name).read_bytes() == written.with_name(name).read_bytes()
-    assert not list(again.parent.glob("*.partial"))
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    assert names == [p.relative_to(again) for p in sorted(again.rglob("*")) if p.is_file()]
+    for name in names:
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+    write_archive(folder, tmp_path / "one" / "report.zip")
+    write_archive(again, tmp_path / "two" / "report.zip")
+    archives = [tmp_path / each / "report.zip" for each in ("one", "two")]
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    inside = zipfile.ZipFile(archives[0]).namelist()
+    assert inside == [f"report/{name.as_posix()}" for name in names]
 
 
 def test_no_labelled_feature(tmp_path: Path) -> None:
-    text = Page(make(tmp_path, rows=0).read_text(encoding="utf-8")).text
+    folder = make(tmp_path, rows=0)
+    text = Page(folder / "features.html").text
     assert "All 0 features" in text
+    assert "No feature has a pair." in text
+    assert not (folder / "data").exists()
 
 
-def test_a_page_with_20000_features(
-    tmp_path: Path, written: Path, capsys: pytest.CaptureFixture[str]
+def test_pages_over_20000_features(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = time.perf_counter()
     large = make(tmp_path, rows=20_000)
     seconds = time.perf_counter() - start
-    size = large.stat().st_size - written.stat().st_size
+    rows = [chunk(large, f"features-{run}") for run in range(2)]
+    size = sum((large / f"data/features-{run}.js").stat().st_size for run in range(2))
     with capsys.disabled():
-        print(f"\nreport of 20,000 features: {size / 1e6:.1f} MB more, {seconds:.1f} s")  # noqa: T201
-    assert len(Page(large.read_text(encoding="utf-8")).data("id", "feature-data")["rows"]) == 20_000
-    assert size < 20_000 * 200
+        print(f"\nreport of 20,000 features: {size / 1e6:.1f} MB, {seconds:.1f} s")  # noqa: T201
+    assert sum(map(len, rows)) == 20_000
+    assert size < 20_000 * 120
+    # The page itself does not grow.
+    grown = (large / "features.html").stat().st_size - (folder / "features.html").stat().st_size
+    assert grown < 100
+
+
+def test_table_library_is_a_classic_script() -> None:
+    text = datatables()
+    assert "export{" not in text
+    assert re.search(r"window\.DataTable=[A-Za-z_$][\w$]*;\}\)\(\);", text)
+    assert "datatables.net/license" in text
 
 
 def test_number_text() -> None:
@@ -377,19 +356,3 @@ def test_captions_take_their_numbers_from_params() -> None:
     assert f"over {PERMUTATIONS} joint permutations" in body
     methods = publish_parts((TEMPLATES / "workflow.rst").read_text(encoding="utf-8"), writer="html")
     assert "system-message" not in body + methods["body"]
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is absent")
-def test_opens_from_disk(written: Path) -> None:
-    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    quiet = ["--disable-background-networking", "--virtual-time-budget=20000"]
-    done = subprocess.run(
-        [*browser, *quiet, f"--user-data-dir={written.parent.parent}/profile", written.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "Showing 1 to 24 of 24 entries" in done.stdout
-    assert done.stdout.count('class="main-svg"') >= 1
-    assert "<code>&lt;script&gt;alert(1)&lt;/script&gt;</code>" in done.stdout

@@ -2,6 +2,18 @@
 
 # Relative, so that a moved clone does not count as a change, and right under snakemake -d, too.
 PAGES = os.path.relpath(ROOT / "workflow/report")
+TEMPLATES = [
+    "base.html.jinja",
+    "compare.html.jinja",
+    "features.html.jinja",
+    "features.js",
+    "gsm8k.html.jinja",
+    "index.html.jinja",
+    "macros.html.jinja",
+    "models.html.jinja",
+    "page.css",
+    "page.js",
+]
 
 
 rule report:
@@ -11,15 +23,19 @@ rule report:
 
 rule write_report:
     input:
-        template=f"{PAGES}/index.html.jinja",
-        included=[f"{PAGES}/{name}" for name in ("page.css", "figures.js", "page.js")],
-        abilities=f"{PAGES}/models.html.jinja",
-        problems=expand(
-            "results/datasets/{dataset}/problems.parquet", dataset=study_datasets(CFG)
+        templates=[f"{PAGES}/{name}" for name in TEMPLATES],
+        datasets=expand(
+            "results/datasets/{dataset}/{table}.parquet",
+            dataset=study_datasets(CFG),
+            table=["problems", "cot_tokens"],
+        ),
+        studied=expand(
+            "results/gsm8k/{model}/{table}.parquet",
+            model=GSM8K.models,
+            table=["association", "examples", "labels", "summary"],
         ),
         banks=report_banks,
-        labels=expand("results/gsm8k/{model}/labels.parquet", model=GSM8K.models),
-        summaries=expand("results/gsm8k/{model}/summary.parquet", model=GSM8K.models),
+        comparison="results/compare/gsm8k.parquet",
         evaluations=expand(
             "results/evaluation/{model}/evaluation.parquet",
             model=EVALUATED,
@@ -33,6 +49,7 @@ rule write_report:
             category="GSM8K",
             labels={"page": "Overview"},
         ),
+        archive="results/report.zip",
     log:
         "results/logs/report.log",
     benchmark:

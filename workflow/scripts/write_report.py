@@ -1,27 +1,23 @@
-"""Write the report."""
+"""Write the report, and the same as an archive."""
 
 from pathlib import Path
 
 from saeflow.artifacts.files import atomic_folder
 from saeflow.jobs import job
-from saeflow.report.models import write_models_page
-from saeflow.report.page import write_report
+from saeflow.report.report import ReportFiles, write_report
+from saeflow.report.site import write_archive
 
-with job(snakemake), atomic_folder(Path(snakemake.output.folder)) as folder:
-    write_report(
-        template=Path(snakemake.input.template),
-        problems=[Path(path) for path in snakemake.input.problems],
-        banks=[Path(path) for path in snakemake.input.banks],
-        labels=[Path(path) for path in snakemake.input.labels],
-        summaries=[Path(path) for path in snakemake.input.summaries],
-        spec=snakemake.params.spec,
-        folder=folder,
+with job(snakemake):
+    found, spec = snakemake.input, snakemake.params.spec
+    files = ReportFiles(
+        datasets=sorted({Path(path).parent for path in found.datasets}),
+        studied=sorted({Path(path).parent for path in found.studied}),
+        banks=[Path(path) for path in found.banks],
+        comparison=Path(found.comparison),
+        evaluations=[Path(path) for path in found.evaluations],
+        curves=dict(zip(spec["evaluated"]["curves"], map(Path, found.curves), strict=True)),
     )
-    evaluated = snakemake.params.spec["evaluated"]
-    write_models_page(
-        template=Path(snakemake.input.abilities),
-        evaluations=[Path(path) for path in snakemake.input.evaluations],
-        curves=dict(zip(evaluated["curves"], map(Path, snakemake.input.curves), strict=True)),
-        latents=evaluated["latents"],
-        folder=folder,
-    )
+    target = Path(snakemake.output.folder)
+    with atomic_folder(target) as folder:
+        write_report(files, templates=Path(found.templates[0]).parent, spec=spec, folder=folder)
+    write_archive(target, Path(snakemake.output.archive))

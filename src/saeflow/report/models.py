@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import saeflow
-from saeflow.artifacts.catalog import EVALUATION, TRAINING
-from saeflow.artifacts.files import write_text
-from saeflow.artifacts.tables import read_table
+import pyarrow as pa
+
 from saeflow.datasets.texts.decimals import FORMATS
 from saeflow.report.abilities import (
     CONDITIONS,
@@ -21,55 +18,51 @@ from saeflow.report.abilities import (
     problem_rows,
     text_rows,
 )
-from saeflow.report.page import PLOTLY, render
+from saeflow.report.site import Link, Site
 
-PAGE = "models.html"
+MODELS = Link("What the models can do", "models.html")
 
 
 def write_models_page(
-    *,
-    template: Path,
-    evaluations: Sequence[Path],
-    curves: Mapping[str, Path],
+    site: Site,
+    evaluations: Mapping[str, pa.Table],
+    curves: Mapping[str, pa.Table],
     latents: Mapping[str, int],
-    folder: Path,
 ) -> None:
-    """Write ``models.html``, unless no model was evaluated.
+    """Write the page.
 
     Parameters
     ----------
-    template : Path
-        Jinja template; what it includes lies beside it.
-    evaluations : sequence of Path
-        ``{model}/evaluation.parquet``.
-    curves : mapping of str to Path
-        Curves of the training, of those models that bring them.
+    site : Site
+        Where to.
+    evaluations : mapping of str to pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.EVALUATION`, by model.
+    curves : mapping of str to pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.TRAINING`, of those models that bring them.
     latents : mapping of str to int
         Latent thoughts of each evaluated model, in the order of the page.
-    folder : Path
-        Folder of the report, which holds plotly.
     """
-    if not latents:
-        return
-    paths = {path.parent.name: path for path in evaluations}
+    models = [_model(name, evaluations[name], name in curves) for name in latents]
     context = {
-        "version": saeflow.__version__,
-        "models": [_model(name, paths[name], curves.get(name)) for name in latents],
+        "models": models,
         "latents": " or ".join(str(n) for n in sorted(set(latents.values()))),
         "conditions": [*CONDITIONS.values(), "Commonest answer"],
-        "plotly": PLOTLY,
     }
-    write_text(folder / PAGE, render(template, context))
+    figures = {}
+    for number, name in enumerate(latents, start=1):
+        figures[f"model-{number}-lens"] = lens_figure(cells_of(evaluations[name]))
+        if name in curves:
+            figures[f"model-{number}-curves"] = curves_figure(curves[name])
+    site.write_page(MODELS.href, "models.html.jinja", context, figures)
 
 
-def _model(name: str, evaluation: Path, curves: Path | None) -> dict[str, Any]:
-    cells = cells_of(read_table(evaluation, EVALUATION))
+def _model(name: str, evaluation: pa.Table, curves: bool) -> dict[str, Any]:
+    cells = cells_of(evaluation)
     return {
         "name": name,
         "problems": problem_rows(cells),
         "decimals": decimal_rows(cells, list(FORMATS)),
         "decimal_groups": [group.replace("_", " ") for group in decimal_groups(cells)],
         "texts": text_rows(cells),
-        "lens": lens_figure(cells),
-        "curves": curves_figure(read_table(curves, TRAINING)) if curves else None,
+        "curves": curves,
     }

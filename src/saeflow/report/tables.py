@@ -142,35 +142,6 @@ def quality_rows(banks: Sequence[pa.Table]) -> list[dict[str, Any]]:
     return [row for table in banks for row in _bank_rows(table.to_pylist())]
 
 
-def feature_data(labels: Mapping[str, pa.Table]) -> dict[str, Any]:
-    """Every labelled feature, compactly, for the page's table.
-
-    Parameters
-    ----------
-    labels : mapping of str to pyarrow.Table
-        By model, columns of `saeflow.artifacts.catalog.LABELS`.
-
-    Returns
-    -------
-    dict
-        ``runs``: model, data set, dictionary and seed; ``rows``: index of the run, layer, step,
-        feature, label, type, monosemantic, n_active, n_kept, tokens, enrichment, p-value, the last
-        two to four significant digits.
-    """
-    runs: dict[tuple[Any, ...], int] = {}
-    rows: list[list[Any]] = []
-    for model, table in labels.items():
-        columns = [
-            "dataset", "dictionary", "seed", "layer", "step", "feature", "label", "label_type",
-            "monosemantic", "n_active", "n_kept", "top_tokens", "max_enrichment", "min_p_value",
-        ]  # fmt: skip
-        for row in zip(*(table[name].to_pylist() for name in columns), strict=True):
-            run = runs.setdefault((model, *row[:3]), len(runs))
-            *middle, enrichment, p_value = row[3:]
-            rows.append([run, *middle, _short(enrichment), _short(p_value)])
-    return {"runs": [list(run) for run in runs], "rows": rows}
-
-
 def _bank_rows(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for split in SPLITS:
         chosen = [row for row in rows if row["split"] == split]
@@ -216,7 +187,3 @@ def _shares(bands: ModelBands, runs: Sequence[Run]) -> list[Metric]:
 
 def _overall(bands: ModelBands, run: Run, metric: str) -> Banded:
     return bands.runs[run].get(Place(None, None, metric), Banded())
-
-
-def _short(value: float | None) -> float | None:
-    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

@@ -1,0 +1,128 @@
+"""The whole report, from the workflow's tables to a folder that opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from saeflow.artifacts.catalog import (
+    ASSOCIATION,
+    COMPARISON,
+    COT_TOKENS,
+    EVALUATION,
+    EXAMPLES,
+    LABELS,
+    PROBLEMS,
+    QUALITY,
+    SUMMARY,
+    TRAINING,
+)
+from saeflow.artifacts.schema import Artifact
+from saeflow.artifacts.tables import read_table
+from saeflow.report.comparison import COMPARISON_PAGE, answers, write_comparison_page
+from saeflow.report.features import FEATURES, FeatureTables, write_features_page
+from saeflow.report.models import MODELS, write_models_page
+from saeflow.report.site import Link, Site
+from saeflow.report.study import (
+    OVERVIEW,
+    StudyTables,
+    model_link,
+    write_model_page,
+    write_overview,
+)
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Files that the report is made of.
+
+    Attributes
+    ----------
+    datasets : sequence of Path
+        Folders ``results/datasets/{dataset}``.
+    studied : sequence of Path
+        Folders ``results/gsm8k/{model}``.
+    banks : sequence of Path
+        Folders ``{model}/{dictionary}/seed{seed}``.
+    comparison : Path
+        ``results/compare/gsm8k.parquet``.
+    evaluations : sequence of Path
+        ``{model}/evaluation.parquet``.
+    curves : mapping of str to Path
+        Curves of the training, of those models that bring them.
+    """
+
+    datasets: Sequence[Path]
+    studied: Sequence[Path]
+    banks: Sequence[Path]
+    comparison: Path
+    evaluations: Sequence[Path]
+    curves: Mapping[str, Path]
+
+
+def write_report(
+    files: ReportFiles, *, templates: Path, spec: Mapping[str, Any], folder: Path
+) -> None:
+    """Write every page and what they load; the same tables give the same bytes.
+
+    Parameters
+    ----------
+    files : ReportFiles
+        What to show.
+    templates : Path
+        Folder of the Jinja templates.
+    spec : mapping
+        ``models``: names in order; ``published``: the study's settings; ``evaluated``: what the
+        page about the models' abilities shows.
+    folder : Path
+        Where to.
+    """
+    models, latents = spec["models"], spec["evaluated"]["latents"]
+    pages = [Link("Overview", OVERVIEW), *map(model_link, models), COMPARISON_PAGE, FEATURES]
+    site = Site(templates, folder, [*pages, MODELS] if latents else pages)
+    site.write_assets()
+
+    problems = {
+        path.name: read_table(path / "problems.parquet", PROBLEMS) for path in files.datasets
+    }
+    study = StudyTables(problems, _of_models(files, models, SUMMARY), _banks(files, models))
+    compared = answers(read_table(files.comparison, COMPARISON), models)
+    write_overview(site, study, compared, spec["published"])
+    for model in models:
+        write_model_page(site, model, study, spec["published"])
+    write_comparison_page(site, compared)
+    tokens = {
+        path.name: read_table(path / "cot_tokens.parquet", COT_TOKENS) for path in files.datasets
+    }
+    tables = FeatureTables(
+        _of_models(files, models, LABELS),
+        _of_models(files, models, ASSOCIATION),
+        _of_models(files, models, EXAMPLES),
+        problems,
+        tokens,
+    )
+    write_features_page(site, tables)
+    if latents:
+        evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
+        curves = {name: read_table(path, TRAINING) for name, path in files.curves.items()}
+        write_models_page(site, evaluations, curves, latents)
+
+
+def _of_models(files: ReportFiles, models: Sequence[str], table: Artifact) -> dict[str, pa.Table]:
+    folders = {path.name: path for path in files.studied}
+    return {name: read_table(folders[name] / f"{table.name}.parquet", table) for name in models}
+
+
+def _banks(files: ReportFiles, models: Sequence[str]) -> dict[str, list[pa.Table]]:
+    return {
+        name: [
+            read_table(bank / "quality.parquet", QUALITY)
+            for bank in files.banks
+            if bank.parent.parent.name == name
+        ]
+        for name in models
+    }
