@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 QUICK = {
-    "bank": ["--epochs", "3", "--repeats", "1"],
+    "sae_bank": ["--epochs", "3", "--repeats", "1"],
     "association": ["--sample", "8"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
 }
