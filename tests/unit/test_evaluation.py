@@ -26,7 +26,8 @@ from saeflow.models.scoring import score_texts
 from saeflow.preflight import read_mixture
 from saeflow.report.abilities import cells_of
 from saeflow.report.card import write_card
-from saeflow.report.models import write_models_page
+from saeflow.report.models import MODELS, write_models_page
+from saeflow.report.site import Site
 from saeflow.studies.evaluation.lens import Lens, lens_measures, lens_table, read_thoughts
 from saeflow.studies.evaluation.measures import What, mean, share
 from saeflow.studies.evaluation.problems import (
@@ -242,17 +243,10 @@ def test_card_and_page_are_written(
         "no planted",
     ):
         assert part in card
-    evaluation = tmp_path / "toy" / "evaluation.parquet"
-    write_table(measured, evaluation, EVALUATION, Provenance("x"))
-    curves = {"step": [50, 50], "metric": ["accuracy 1 steps", "loss texts"], "value": [0.5, 2.0]}
-    write_table(curves, tmp_path / "training.parquet", TRAINING, Provenance("x"))
-    write_models_page(
-        template=ROOT / "workflow" / "report" / "models.html.jinja",
-        evaluations=[evaluation],
-        curves={"toy": tmp_path / "training.parquet"},
-        latents={"toy": LATENTS},
-        folder=tmp_path / "report",
-    )
+    columns = {"step": [50, 50], "metric": ["accuracy 1 steps", "loss texts"], "value": [0.5, 2.0]}
+    curves = pa.table(columns, schema=TRAINING.schema())
+    site = Site(ROOT / "workflow" / "report", tmp_path / "report", [MODELS])
+    write_models_page(site, {"toy": measured}, {"toy": curves}, {"toy": LATENTS})
     page = (tmp_path / "report" / "models.html").read_text(encoding="utf-8")
     for part in (
         "model-1-lens",
@@ -263,10 +257,6 @@ def test_card_and_page_are_written(
     ):
         assert part in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    write_models_page(
-        template=Path("absent"), evaluations=[], curves={}, latents={}, folder=tmp_path / "none"
-    )
-    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

@@ -59,7 +59,12 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "evaluation/llama/evaluation.parquet",
         "evaluation/llama/logit_lens.parquet",
         "report/index.html",
+        "report/gsm8k-llama.html",
+        "report/compare.html",
+        "report/features.html",
         "report/models.html",
+        "report/assets/plotly.min.js",
+        "report.zip",
     ):
         assert (finished / "results" / path).is_file(), path
 
