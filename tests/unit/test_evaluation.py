@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from saeflow.artifacts.catalog import EVALUATION, LOGIT_LENS, TRAINING
-from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table
 from saeflow.config.mixture import Mixture
 from saeflow.config.reference import ReferenceSettings
 from saeflow.datasets.generated import GeneratedProblem
