@@ -47,8 +47,11 @@ const COLUMNS = [
       return type === "display" ? `<button type="button" class="opens" aria-expanded="false">${featureId(row)}</button>` : featureId(row);
     },
   },
+  column("Model", "model"),
+  column("Data set", "dataset"),
+  column("Dictionary", "dictionary"),
+  column("Seed", "seed", null, number("seed")),
   column("Label", "label"),
-  column("Type", "type"),
   column("Mono.", "mono", (flag) => (flag ? "yes" : "no"), { searchable: false }),
   column("Active", "active", (n) => n.toLocaleString("en-US"), number("active")),
   column("Tokens", "tokens", null, number("tokens")),
@@ -61,11 +64,11 @@ const COLUMNS = [
   },
   column("Enrichment", "enrichment", (value) => (value === null ? "–" : value.toFixed(1)), number("enrichment")),
   column("p", "p", smallNumber, number("p")),
-  column("Model", "model"),
-  column("Data set", "dataset"),
-  column("Dictionary", "dictionary"),
-  column("Seed", "seed", null, number("seed")),
 ];
+
+// What one model has several of; a column that only repeats the model's name for it would take room.
+const several = (key) => RUNS.some((run) => RUNS.some((other) => other.model === run.model && other[key] !== run[key]));
+const OPTIONAL = { "Data set": () => several("dataset"), Dictionary: () => several("dictionary") };
 
 // ---- Filters ----
 
@@ -196,11 +199,10 @@ async function showFeatures() {
     told(error.message);
     return;
   }
-  const several = (key) => new Set(rows.map((row) => row[AT[key]])).size > 1;
   const table = new DataTable("#feature-table", {
     data: rows,
-    columns: COLUMNS.map((each) => (each.title === "Data set" ? { ...each, visible: several("dataset") } : each)),
-    order: [[8, "asc"]],
+    columns: COLUMNS.map((each) => (OPTIONAL[each.title] ? { ...each, visible: OPTIONAL[each.title]() } : each)),
+    order: [[COLUMNS.findIndex((each) => each.title === "p"), "asc"]],
     deferRender: true,
     autoWidth: false,
     pageLength: 25,

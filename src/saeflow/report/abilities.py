@@ -10,7 +10,7 @@ import pyarrow as pa
 from plotly.subplots import make_subplots
 
 from saeflow.report.figures import COLOURS, plain_figure
-from saeflow.report.tables import MISSING
+from saeflow.report.tables import cell_text, percent, points
 
 CONDITIONS = {
     "thoughts": "Latent thoughts",
@@ -47,7 +47,7 @@ def problem_rows(cells: Cells) -> list[dict[str, Any]]:
         found.append(cells.get(("problems", "thoughts", group, "exact", "commonest_answer")))
         more = cells.get(("problems", "thoughts", group, "exact_minus_neither", MODEL))
         count = found[0]["n"] if found[0] else 0
-        written = [*map(rate_cell, found), rate_cell(more, signed=True)]
+        written = [*map(rate_cell, found), cell_text(more, points)]
         rows.append({"group": group, "n": count, "cells": written})
     return rows
 
@@ -81,30 +81,21 @@ def text_rows(cells: Cells) -> list[dict[str, Any]]:
         groups = {key[2] for key in cells if (key[0], key[3]) == (part, metric)}
         for group in sorted(groups, key=lambda name: (name != "all", name)):
             both = [cells.get((part, "", group, metric, each)) for each in (MODEL, trivial)]
-            write = loss_cell if metric == "loss" else rate_cell
             n = both[0]["n"] if both[0] else 0
             row = {"part": part, "group": group, "metric": metric, "n": n}
-            rows.append({**row, "trivial": trivial, "cells": [write(cell) for cell in both]})
+            rows.append(
+                {**row, "trivial": trivial, "cells": [_loss_or_rate(cell, metric) for cell in both]}
+            )
     return rows
 
 
-def rate_cell(row: Mapping[str, Any] | None, signed: bool = False) -> dict[str, str]:
+def rate_cell(row: Mapping[str, Any] | None) -> dict[str, str]:
     """Write a share in per cent, with its interval."""
-    if row is None or row["value"] is None:
-        return {"value": MISSING, "interval": ""}
-    style = "{:+.1f}" if signed else "{:.1f}"
-    interval = ""
-    if row["ci_low"] is not None:
-        interval = f"[{style}, {style}]".format(100 * row["ci_low"], 100 * row["ci_high"])
-    return {"value": style.format(100 * row["value"]) + " %", "interval": interval}
+    return cell_text(row, percent, " %")
 
 
-def loss_cell(row: Mapping[str, Any] | None) -> dict[str, str]:
-    """Write a loss with its interval."""
-    if row is None or row["value"] is None:
-        return {"value": MISSING, "interval": ""}
-    interval = "" if row["ci_low"] is None else f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-    return {"value": f"{row['value']:.2f}", "interval": interval}
+def _loss_or_rate(row: Mapping[str, Any] | None, metric: str) -> dict[str, str]:
+    return cell_text(row, "{:.2f}".format) if metric == "loss" else rate_cell(row)
 
 
 def lens_figure(cells: Cells) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.report.bands import ModelBands, read_bands
 from saeflow.report.distribution import enrichment_figure
+from saeflow.report.dotplot import Panel, dotplot
 from saeflow.report.figures import RATES, rates_figure, units
 from saeflow.report.heatmaps import counts_figure, quality_figure
 from saeflow.report.site import Link, Site
@@ -70,9 +71,16 @@ def write_overview(
             for name, summary in tables.summaries.items()
         ],
         "datasets": dataset_rows(tables.problems),
+        "made": _made_with(tables.summaries),
         "answers": answers,
     }
-    site.write_page(OVERVIEW, "index.html.jinja", context)
+    panels = [
+        Panel(f"{each['name']} rate", each["models"], each["published"])
+        for each in answers
+        if each["name"] in RATES.values() and each["models"]
+    ]
+    figures = {"main-rates": dotplot(panels) if panels else None}
+    site.write_page(OVERVIEW, "index.html.jinja", context, figures)
 
 
 def write_model_page(site: Site, model: str, tables: StudyTables, spec: Mapping[str, Any]) -> None:
@@ -120,6 +128,18 @@ def _weights(summary: pa.Table) -> dict[str, Any]:
             if key.startswith("version.")
         },
     }
+
+
+def _made_with(summaries: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
+    """Models that were made with the same package versions, together."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, summary in summaries.items():
+        versions = _weights(summary)["versions"]
+        same = found.setdefault(
+            repr(sorted(versions.items())), {"models": [], "versions": versions}
+        )
+        same["models"].append(name)
+    return list(found.values())
 
 
 def _units(bands: ModelBands) -> dict[str, str]:

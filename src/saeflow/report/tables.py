@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -101,10 +101,35 @@ def number_text(value: float | None, kind: str, *, mean: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     if kind == "rate":
-        return f"{100 * value:.1f} %"
+        return f"{percent(value)} %"
     if kind == "count":
         return f"{value:,.1f}" if mean and value != round(value) else f"{value:,.0f}"
     return f"{value:,.1f}" if kind == "ratio" else f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """Write a share in per cent, with a second digit where one would make it all or nothing."""
+    text = f"{100 * value:.1f}"
+    return f"{100 * value:.2f}" if text in ("0.0", "100.0") and value not in (0, 1) else text
+
+
+def points(value: float) -> str:
+    """Write a difference of shares in percentage points: a minus sign, and none on zero."""
+    text = f"{100 * value:+.1f}"
+    if not float(text):
+        text = f"{100 * value:+.2f}" if float(f"{100 * value:.2f}") else "0.0"
+    return text.replace("-", "−")
+
+
+def cell_text(
+    row: Mapping[str, Any] | None, text: Callable[[float], str], unit: str = ""
+) -> dict[str, str]:
+    """Write a measurement's ``value``, and its interval in brackets where it has one."""
+    if row is None or row["value"] is None:
+        return {"value": MISSING, "interval": ""}
+    ends = (row["ci_low"], row["ci_high"])
+    interval = "" if None in ends else "[{}, {}]".format(*map(text, ends))
+    return {"value": text(row["value"]) + unit, "interval": interval}
 
 
 def dataset_rows(problems: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
