@@ -2,6 +2,7 @@
 # make test    environment, then the test suite
 # make bench   side-by-side benchmarks          make soak   kills and fuzzing, for longer
 # make lock    new versions into envs/          make schema regenerate what is generated from code
+# make picture the README's picture, from the report of a default run (Chromium and its driver)
 # ARGS="..." is handed on, e.g. make run ARGS="--configfile workflow/presets/gsm8k.yaml"
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SHELL := /bin/bash
 
-.PHONY: run test bench soak env lock schema clean
+.PHONY: run test bench soak env lock schema picture clean
 
 run: env
 	@$(BIN)/python -m saeflow unlock
@@ -32,6 +33,9 @@ lock:
 
 schema: env
 	$(BIN)/python -m saeflow schema
+
+picture: env
+	$(BIN)/python -m tests.browser.picture $(ARGS)
 
 clean:
 	rm -rf results/* .snakemake

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Browser
+from tests.browser.chromium import Browser
 from tests.conftest import ROOT
 from tests.report_tables import EVIL, make
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tests.workflow.running import ROOT
+from saeflow.studies.compare.published import PUBLISHED
+from tests.workflow.running import ROOT, copy_project, environment, planned
 
 RESULTS = Path(os.environ.get("SAEFLOW_RESULTS", ROOT / "results"))
 ROWS = {
@@ -32,6 +37,11 @@ POINTS = 1.5
 ANSWER_POINTS = 3.0
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("readme"))
+
+
 def table_of(name: str) -> pd.DataFrame:
     path = RESULTS / name
     if not path.is_file():
@@ -39,10 +49,24 @@ def table_of(name: str) -> pd.DataFrame:
     return pq.read_table(path).to_pandas()
 
 
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def said_of(row: str) -> list[float]:
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    line = next(line for line in lines if line.startswith(f"| {row} "))
+    line = next(line for line in readme().splitlines() if line.startswith(f"| {row} "))
     return [float(number) for number in re.findall(r"\d+\.\d+", line)]
+
+
+def said(pattern: str) -> list[float]:
+    """Numbers in the one place that a pattern finds, across line breaks."""
+    (found,) = re.findall(pattern, " ".join(readme().split()))
+    return [float(each.replace(",", "")) for each in ([found] if isinstance(found, str) else found)]
+
+
+def blocks(kind: str) -> list[str]:
+    """Code blocks of the README in one language, in order."""
+    return re.findall(rf"```{kind}\n(.*?)```", readme(), re.S)
 
 
 def rates_of(model: str, row: str) -> pd.DataFrame:
@@ -78,3 +102,64 @@ def test_abilities_of_the_readme(row: str) -> None:
     found = [exact(model, condition) for condition in ("thoughts", "written steps", "neither")]
     found.append(exact(f"{model}_untrained", "thoughts"))
     assert said_of(row) == pytest.approx([100 * value for value in found], abs=ANSWER_POINTS)
+
+
+@pytest.mark.parametrize("question", ["interpretable", "monosemantic"])
+def test_differences_of_the_readme(question: str) -> None:
+    table = table_of("compare/gsm8k.parquet")
+    table = table[(table.question == question) & (table.model == "llama") & (table.other == "gpt2")]
+    found = table[table.metric == "difference"].set_index("control")
+    ends = [
+        value
+        for control in ("none", "permuted")
+        for value in found.loc[control, ["value", "ci_low", "ci_high"]]
+    ]
+    assert said_of(f"{question} rate") == pytest.approx([100 * each for each in ends], abs=POINTS)
+
+
+def test_published_rates_of_the_readme() -> None:
+    llama = next(each for each in PUBLISHED if "Llama" in each.model)
+    found = [llama.interpretable_rate, llama.monosemantic_rate, llama.number_rate]
+    told = said(r"The study reported ([\d.]+) %, ([\d.]+) % and ([\d.]+) % for CODI-Llama")
+    assert told == pytest.approx([100 * value for value in found], abs=0.05)
+
+
+def test_what_the_readme_says_of_the_default_run(project: Path) -> None:
+    (jobs,) = said(r"the default run about six: (\d+) jobs")
+    assert sum(planned(project).values()) + len({"all"}) == jobs
+
+
+def test_what_the_readme_says_of_the_results() -> None:
+    problems = table_of("datasets/generated/problems.parquet")
+    weights = list((RESULTS / "saes").rglob("*.safetensors"))
+    size = sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file())
+    saes, analysed = said(r"It trains (\d+) SAEs .*? of the calculations in ([\d,]+) word problems")
+    (megabytes,) = said(r"jobs, some (\d+) MB")
+    assert len(weights) == saes
+    assert problems.analysed.sum() == analysed
+    assert size / 1e6 == pytest.approx(megabytes, rel=0.1)
+
+
+def test_query_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("duckdb", reason="duckdb is not installed")
+    table_of("gsm8k/llama/labels.parquet")
+    monkeypatch.chdir(RESULTS.parent)
+    (code,) = blocks("python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    rows = names["duckdb"].sql(names["query"]).fetchall()
+    assert len(rows) == 5
+    assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
+
+
+def test_configurations_of_the_readme_can_be_planned(project: Path) -> None:
+    (project / "data").mkdir()
+    command = [sys.executable, "-m", "saeflow", "problems", "data/mine.jsonl"]
+    paths = environment() | {"PYTHONPATH": str(project / "src")}
+    subprocess.run(command, cwd=project, env=paths, check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(project / "resources/models/llama", project / "models/mine")
+    default = planned(project)
+    for number, block in enumerate(blocks("yaml")):
+        overlay = project / f"mine{number}.yaml"
+        overlay.write_text(block, encoding="utf-8")
+        assert planned(project, "--configfile", overlay.name).keys() >= default.keys() - {"gather"}
