@@ -141,7 +141,7 @@ def rows_of(pairs: contingency.Pairs) -> np.ndarray:
 RULES = [
     AssociationSettings(),
     AssociationSettings(min_active=1, p_value=0.5, min_enrichment=1.0),
-    AssociationSettings(min_active=5, p_value=1.0, min_enrichment=0.0),
+    AssociationSettings(min_active=5, p_value=1.0, min_enrichment=1.0),
     AssociationSettings(min_active=1, min_total=81),
     AssociationSettings(min_active=1, p_value=0.05, min_enrichment=1.5, min_total=80),
 ]

@@ -35,7 +35,7 @@ class AssociationSettings(Block):
     min_total: int = Field(10, ge=1, description="Tables over fewer problems are skipped.")
     p_value: float = Field(0.01, gt=0, le=1, description="Pairs need a p-value below this.")
     min_enrichment: float = Field(
-        2.0, ge=0, description="Pairs need an enrichment of this or more."
+        2.0, ge=1, description="Pairs need an enrichment of this or more."
     )
     keep: int = Field(20, ge=1, description="Pairs stored per feature; all are counted.")
 

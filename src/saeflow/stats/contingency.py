@@ -1,17 +1,20 @@
 """Two-by-two tables of many features against many labels, as the published study tests them.
 
-All tables of a block come from one matrix product; p-values are computed only for tables that can
-pass. Counts below 2**24 are exact in float32, so CPU and CUDA agree to the last bit.
+All tables of a block come from one matrix product. Whether a table passes depends on its margins and
+on the joint count alone, and from some joint count on it does, so statistics are computed once per
+distinct pair of margins, and again only for what passes. Counts are exact, so CPU and CUDA agree to
+the last bit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Num
-from scipy.special import chdtrc, chdtri
+from scipy.special import chdtrc
 
 from saeflow.config.studies import AssociationSettings
 
@@ -65,9 +68,7 @@ def cooccurrence(
     numpy.ndarray of int64, shape (features, labels)
         Exact counts.
     """
-    left = torch.from_numpy(active).to(device, torch.float32)
-    right = torch.from_numpy(present).to(device, torch.float32)
-    return (left.T @ right).to(torch.int64).cpu().numpy()
+    return _joint(_transposed(active, device), _on(present, device)).to(torch.int64).cpu().numpy()
 
 
 def yates_chi2(
@@ -152,12 +153,15 @@ def published_pairs(
     if len(active) < criteria.min_total:
         analysed = analysed[:0]
     support = present.sum(0)
-    blocks = [
-        _pairs_of_block(active, present, analysed[start : start + BLOCK], support, criteria, device)
+    lowest = _Lowest(n_active[analysed], support, len(active), criteria, device)
+    right = _on(present, device)
+    found = [
+        _passing(active, analysed[start : start + BLOCK], right, lowest.of(start, BLOCK), device)
         for start in range(0, max(len(analysed), 1), BLOCK)
     ]
-    columns = [np.concatenate(column) for column in zip(*blocks, strict=True)]
-    feature, label, a, b, c, d = columns
+    feature, label, a = (np.concatenate(column) for column in zip(*found, strict=True))
+    b, c = n_active[feature] - a, support[label] - a
+    d = len(active) - a - b - c
     chi2 = yates_chi2(a, b, c, d)
     ratio = enrichment(a, b, c, d)
     order = np.lexsort((label, -ratio, feature))
@@ -165,25 +169,128 @@ def published_pairs(
     return Pairs(*(value[order] for value in values))
 
 
-def _pairs_of_block(
-    active: Bool[np.ndarray, "examples features"],
-    present: Bool[np.ndarray, "examples labels"],
-    features: Int[np.ndarray, " block"],
+def lowest_published(
+    active: Int[np.ndarray, " features"],
     support: Int[np.ndarray, " labels"],
+    total: int,
     criteria: AssociationSettings,
+) -> Int[np.ndarray, "features labels"]:
+    """Smallest joint count with which a table passes the published criteria; all larger ones do, too.
+
+    Larger, that is, as long as no cell is empty: a joint count of the whole margin never passes.
+
+    Parameters
+    ----------
+    active, support : numpy.ndarray of int
+        Examples on which each feature is active and each label is present.
+    total : int
+        Examples.
+    criteria : AssociationSettings
+        Thresholds; an enrichment of one or more makes the criteria one-sided.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (features, labels)
+        ``total + 1`` where no joint count passes.
+    """
+    n, s = active[:, None], support[None, :]
+    low = np.maximum(1, n + s - total + 1)
+    high = np.minimum(n, s) - 1
+    low, end = np.broadcast_arrays(low, high + 1)
+    low, end = low.copy(), np.maximum(end, low)
+    nothing = end
+    high = end.copy()
+    # Bisection, all margins at once: what passes is an interval that ends where a cell is empty.
+    while (searching := low < high).any():
+        middle = (low + high) // 2
+        passing = _passes(middle, n, s, total, criteria)
+        high = np.where(searching & passing, middle, high)
+        low = np.where(searching & ~passing, middle + 1, low)
+    return np.where(low < nothing, low, total + 1)
+
+
+def _passes(
+    a: Int[np.ndarray, "features labels"],
+    n: Int[np.ndarray, "features one"],
+    s: Int[np.ndarray, "one labels"],
+    total: int,
+    criteria: AssociationSettings,
+) -> Bool[np.ndarray, "features labels"]:
+    cells = (a, n - a, s - a, total - n - s + a)
+    enriched = enrichment(*cells) >= criteria.min_enrichment
+    return enriched & (chi2_p_value(yates_chi2(*cells)) < criteria.p_value)
+
+
+class _Lowest:
+    """`lowest_published` of many features, kept once per distinct pair of margins."""
+
+    def __init__(
+        self,
+        n_active: Int[np.ndarray, " features"],
+        support: Int[np.ndarray, " labels"],
+        total: int,
+        criteria: AssociationSettings,
+        device: torch.device,
+    ) -> None:
+        active, self._row = np.unique(n_active, return_inverse=True)
+        margins, column = np.unique(support, return_inverse=True)
+        table = lowest_published(active, margins, total, criteria)[:, column]
+        self._lowest = torch.from_numpy(table).to(device, torch.int32)
+        # Passing needs examples with the one and not the other, both ways.
+        self._below = torch.from_numpy(np.minimum(active[:, None], support[None, :]))
+        self._below = self._below.to(device, torch.int32)
+
+    def of(self, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """First joint count that passes and first that no longer does, for consecutive features."""
+        rows = torch.from_numpy(self._row[start : start + count]).to(self._lowest.device)
+        return self._lowest[rows], self._below[rows]
+
+
+def _passing(
+    active: Bool[np.ndarray, "examples features"],
+    features: Int[np.ndarray, " block"],
+    present: torch.Tensor,
+    window: tuple[torch.Tensor, torch.Tensor],
     device: torch.device,
 ) -> tuple[np.ndarray, ...]:
-    """Feature, label and cells of a block's passing tables."""
-    block = active[:, features]
-    a = cooccurrence(block, present, device)
-    b = block.sum(0)[:, None] - a
-    c = support[None, :] - a
-    d = len(active) - a - b - c
-    full = (a > 0) & (b > 0) & (c > 0) & (d > 0)
-    row, label = np.nonzero(full & (enrichment(a, b, c, d) >= criteria.min_enrichment))
-    cells = [cell[row, label] for cell in (a, b, c, d)]
-    chi2 = yates_chi2(*cells)
-    # The tail function is the costly part; tables clearly below the critical value never reach it.
-    near = chi2 > chdtri(1, min(criteria.p_value, 1.0)) * (1 - 1e-6) - 1e-12
-    near[near] = chi2_p_value(chi2[near]) < criteria.p_value
-    return (features[row[near]], label[near], *(cell[near] for cell in cells))
+    """Feature, label and joint count of a block's passing tables."""
+    joint = _joint(_transposed(active[:, features], device), present)
+    row, label = ((joint >= window[0]) & (joint < window[1])).nonzero(as_tuple=True)
+    counts = joint[row, label].to(torch.int64).cpu().numpy()
+    return features[row.cpu().numpy()], label.cpu().numpy(), counts
+
+
+def _joint(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply what `_transposed` and `_on` made; exact on either kind."""
+    return torch._int_mm(left, right) if left.dtype == torch.int8 else left @ right
+
+
+def _transposed(
+    active: Bool[np.ndarray, "examples features"], device: torch.device
+) -> torch.Tensor:
+    return _on(np.ascontiguousarray(active.T), device)
+
+
+def _on(values: Bool[np.ndarray, "rows columns"], device: torch.device) -> torch.Tensor:
+    """Ones and zeros for `_joint`: bytes where the CPU multiplies them, float32 elsewhere.
+
+    Sums of up to 2**24 ones are exact in float32; products of bytes add up in 32 bits.
+    """
+    flags = torch.from_numpy(np.ascontiguousarray(values)).to(device)
+    return flags.to(torch.int8 if _multiplies_bytes(device) else torch.float32)
+
+
+@cache
+def _multiplies_bytes(device: torch.device) -> bool:
+    """Whether this build of torch has the product of bytes for the device.
+
+    It is not a public function of torch, so its absence is expected; on CUDA it wants sizes that are
+    multiples of eight, and float32 is fast enough there.
+    """
+    if device.type != "cpu":
+        return False
+    one = torch.ones((1, 1), dtype=torch.int8)
+    try:
+        return int(torch._int_mm(one, one)) == 1
+    except (AttributeError, RuntimeError):
+        return False
