@@ -33,6 +33,7 @@ from saeflow.studies.gsm8k.permutations import (
     outcome_of_layers,
     permutation_table,
     permuted_rows,
+    published_tests,
 )
 from saeflow.studies.gsm8k.summary import (
     ENRICHMENT_EDGES,
@@ -206,7 +207,7 @@ def test_outcome_is_the_same_from_tables_and_in_one_go(
 ) -> None:
     layers, tokens = planted
     stored = outcome_from_tables(tables[0], tables[2])
-    direct = outcome_of_layers(layers, tokens, LOOSE, CPU)
+    direct = outcome_of_layers(layers, published_tests(layers, tokens, LOOSE, CPU), tokens, LOOSE)
     for name in ("layer", "step", "tested", "n_kept", "enrichment"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(direct, name), err_msg=name)
     assert stored.labels == direct.labels
@@ -344,7 +345,8 @@ def test_each_permutation_measures_the_moved_rows(planted: Any) -> None:
     table = permuted(planted, 2).to_pylist()
     for index in (0, 1):
         moved = TokenMatrix(tokens.tokens, tokens.present[permuted_rows(120, 0, index)])
-        expected = measure(outcome_of_layers(layers, moved, LOOSE, CPU), LOOSE.labels)
+        tests = published_tests(layers, moved, LOOSE, CPU)
+        expected = measure(outcome_of_layers(layers, tests, moved, LOOSE), LOOSE.labels)
         names = ("layer", "step", "metric", "value", "n")
         found = [tuple(row[name] for name in names) for row in table if row["permutation"] == index]
         assert found == [tuple(row) for row in expected]

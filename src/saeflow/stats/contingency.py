@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Num
-from scipy.special import chdtrc
+from scipy.special import chdtrc, chdtri
 
 from saeflow.config.studies import AssociationSettings
 
@@ -68,7 +68,7 @@ def cooccurrence(
     numpy.ndarray of int64, shape (features, labels)
         Exact counts.
     """
-    return _joint(_transposed(active, device), _on(present, device)).to(torch.int64).cpu().numpy()
+    return _joint(_on(active.T, device), _on(present, device)).to(torch.int64).cpu().numpy()
 
 
 def yates_chi2(
@@ -148,25 +148,67 @@ def published_pairs(
     Pairs
         All pairs that pass, not only those that the study stores.
     """
-    n_active = active.sum(0)
-    analysed = np.flatnonzero(n_active >= criteria.min_active)
-    if len(active) < criteria.min_total:
-        analysed = analysed[:0]
-    support = present.sum(0)
-    lowest = _Lowest(n_active[analysed], support, len(active), criteria, device)
-    right = _on(present, device)
-    found = [
-        _passing(active, analysed[start : start + BLOCK], right, lowest.of(start, BLOCK), device)
-        for start in range(0, max(len(analysed), 1), BLOCK)
-    ]
-    feature, label, a = (np.concatenate(column) for column in zip(*found, strict=True))
-    b, c = n_active[feature] - a, support[label] - a
-    d = len(active) - a - b - c
-    chi2 = yates_chi2(a, b, c, d)
-    ratio = enrichment(a, b, c, d)
-    order = np.lexsort((label, -ratio, feature))
-    values = (feature, label, a, b, c, d, chi2, chi2_p_value(chi2), ratio)
-    return Pairs(*(value[order] for value in values))
+    return PublishedTest(active, present.sum(0), criteria, device).pairs(present)
+
+
+class PublishedTest:
+    """`published_pairs` of the same features against labels whose rows move, as in a permutation.
+
+    Parameters
+    ----------
+    active : numpy.ndarray of bool, shape (examples, features)
+        Where features are not zero.
+    support : numpy.ndarray of int, shape (labels,)
+        Examples with each label, which a permutation does not change.
+    criteria : AssociationSettings
+        Thresholds.
+    device : torch.device
+        Where to multiply.
+    """
+
+    def __init__(
+        self,
+        active: Bool[np.ndarray, "examples features"],
+        support: Int[np.ndarray, " labels"],
+        criteria: AssociationSettings,
+        device: torch.device,
+    ) -> None:
+        self._total, self._support, self._device = len(active), support, device
+        self._n_active = active.sum(0)
+        analysed = np.flatnonzero(self._n_active >= criteria.min_active)
+        self._features = analysed if len(active) >= criteria.min_total else analysed[:0]
+        self._active = _on(active[:, self._features].T, device)
+        margins, self._row = np.unique(self._n_active[self._features], return_inverse=True)
+        supports, column = np.unique(support, return_inverse=True)
+        lowest = lowest_published(margins, supports, len(active), criteria)[:, column]
+        # Passing needs examples with the one and not the other, both ways.
+        below = np.minimum(margins[:, None], support[None, :])
+        self._lowest, self._below = (
+            torch.from_numpy(table).to(device, torch.int32) for table in (lowest, below)
+        )
+
+    def pairs(self, present: Bool[np.ndarray, "examples labels"]) -> Pairs:
+        """Pairs that pass; `present` has the support that was given."""
+        right = _on(present, self._device)
+        starts = range(0, max(len(self._features), 1), BLOCK)
+        found = [self._passing(slice(start, start + BLOCK), right) for start in starts]
+        feature, label, a = (np.concatenate(column) for column in zip(*found, strict=True))
+        b, c = self._n_active[feature] - a, self._support[label] - a
+        d = self._total - a - b - c
+        chi2 = yates_chi2(a, b, c, d)
+        ratio = enrichment(a, b, c, d)
+        order = np.lexsort((label, -ratio, feature))
+        values = (feature, label, a, b, c, d, chi2, chi2_p_value(chi2), ratio)
+        return Pairs(*(value[order] for value in values))
+
+    def _passing(self, block: slice, present: torch.Tensor) -> tuple[np.ndarray, ...]:
+        """Feature, label and joint count of a block's passing tables."""
+        joint = _joint(self._active[block], present)
+        rows = torch.from_numpy(self._row[block]).to(self._device)
+        passing = (joint >= self._lowest[rows]) & (joint < self._below[rows])
+        row, label = passing.nonzero(as_tuple=True)
+        counts = joint[row, label].to(torch.int64).cpu().numpy()
+        return self._features[block][row.cpu().numpy()], label.cpu().numpy(), counts
 
 
 def lowest_published(
@@ -217,58 +259,18 @@ def _passes(
     criteria: AssociationSettings,
 ) -> Bool[np.ndarray, "features labels"]:
     cells = (a, n - a, s - a, total - n - s + a)
-    enriched = enrichment(*cells) >= criteria.min_enrichment
-    return enriched & (chi2_p_value(yates_chi2(*cells)) < criteria.p_value)
-
-
-class _Lowest:
-    """`lowest_published` of many features, kept once per distinct pair of margins."""
-
-    def __init__(
-        self,
-        n_active: Int[np.ndarray, " features"],
-        support: Int[np.ndarray, " labels"],
-        total: int,
-        criteria: AssociationSettings,
-        device: torch.device,
-    ) -> None:
-        active, self._row = np.unique(n_active, return_inverse=True)
-        margins, column = np.unique(support, return_inverse=True)
-        table = lowest_published(active, margins, total, criteria)[:, column]
-        self._lowest = torch.from_numpy(table).to(device, torch.int32)
-        # Passing needs examples with the one and not the other, both ways.
-        self._below = torch.from_numpy(np.minimum(active[:, None], support[None, :]))
-        self._below = self._below.to(device, torch.int32)
-
-    def of(self, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """First joint count that passes and first that no longer does, for consecutive features."""
-        rows = torch.from_numpy(self._row[start : start + count]).to(self._lowest.device)
-        return self._lowest[rows], self._below[rows]
-
-
-def _passing(
-    active: Bool[np.ndarray, "examples features"],
-    features: Int[np.ndarray, " block"],
-    present: torch.Tensor,
-    window: tuple[torch.Tensor, torch.Tensor],
-    device: torch.device,
-) -> tuple[np.ndarray, ...]:
-    """Feature, label and joint count of a block's passing tables."""
-    joint = _joint(_transposed(active[:, features], device), present)
-    row, label = ((joint >= window[0]) & (joint < window[1])).nonzero(as_tuple=True)
-    counts = joint[row, label].to(torch.int64).cpu().numpy()
-    return features[row.cpu().numpy()], label.cpu().numpy(), counts
+    chi2 = yates_chi2(*cells)
+    # The tail function is the costly part; it decides only next to the critical value.
+    critical = chdtri(1, min(criteria.p_value, 1.0))
+    significant: Bool[np.ndarray, "features labels"] = chi2 > critical * (1 + 1e-6)
+    near = ~significant & (chi2 > critical * (1 - 1e-6) - 1e-12)
+    significant[near] = chi2_p_value(chi2[near]) < criteria.p_value
+    return significant & (enrichment(*cells) >= criteria.min_enrichment)
 
 
 def _joint(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Multiply what `_transposed` and `_on` made; exact on either kind."""
+    """Multiply what `_on` made; exact on either kind."""
     return torch._int_mm(left, right) if left.dtype == torch.int8 else left @ right
-
-
-def _transposed(
-    active: Bool[np.ndarray, "examples features"], device: torch.device
-) -> torch.Tensor:
-    return _on(np.ascontiguousarray(active.T), device)
 
 
 def _on(values: Bool[np.ndarray, "rows columns"], device: torch.device) -> torch.Tensor:

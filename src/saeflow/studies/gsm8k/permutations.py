@@ -12,7 +12,7 @@ from jaxtyping import Int
 from saeflow.config.studies import Gsm8kCriteria
 from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
-from saeflow.stats.contingency import published_pairs
+from saeflow.stats.contingency import Pairs, PublishedTest
 from saeflow.studies.gsm8k.association import LayerFeatures, TokenMatrix, rank_within
 from saeflow.studies.gsm8k.labels import TOP, Label, label_feature
 from saeflow.studies.gsm8k.summary import Outcome, measure
@@ -33,11 +33,12 @@ def permutation_table(
         Columns of `saeflow.artifacts.catalog.PERMUTATIONS`.
     """
     rows = []
+    tests = published_tests(layers, tokens, criteria, device)
     count, seed = criteria.permutations.count, criteria.permutations.seed
     for index in progress(range(count), description="permutations", total=count):
         order = permuted_rows(len(tokens.present), seed, index)
         permuted = TokenMatrix(tokens.tokens, tokens.present[order])
-        outcome = outcome_of_layers(layers, permuted, criteria, device)
+        outcome = outcome_of_layers(layers, tests, permuted, criteria)
         measured = measure(outcome, criteria.labels)
         rows += [{**run, **row._asdict(), "permutation": index} for row in measured]
     return pa.Table.from_pylist(rows)
@@ -52,11 +53,22 @@ def permuted_rows(n_problems: int, seed: int, permutation: int) -> Int[np.ndarra
     return generator.permutation(n_problems)
 
 
-def outcome_of_layers(
+def published_tests(
     layers: list[LayerFeatures],
     tokens: TokenMatrix,
     criteria: Gsm8kCriteria,
     device: torch.device,
+) -> list[PublishedTest]:
+    """Prepare the test of each layer's features, whichever way the token rows are permuted."""
+    support = tokens.present.sum(0)
+    return [PublishedTest(each.active, support, criteria.association, device) for each in layers]
+
+
+def outcome_of_layers(
+    layers: list[LayerFeatures],
+    tests: list[PublishedTest],
+    tokens: TokenMatrix,
+    criteria: Gsm8kCriteria,
 ) -> Outcome:
     """Associate and label in one go, keeping only what the summary reads.
 
@@ -64,19 +76,22 @@ def outcome_of_layers(
     ----------
     layers : list of LayerFeatures
         Features to test.
+    tests : list of PublishedTest
+        Their tests, as `published_tests` prepares them.
     tokens : TokenMatrix
         Tokens, permuted or not.
     criteria : Gsm8kCriteria
         Thresholds.
-    device : torch.device
-        Where to multiply.
 
     Returns
     -------
     Outcome
         Features in the order of `layers`, steps and index.
     """
-    parts = [_outcome_of_layer(each, tokens, criteria, device) for each in layers]
+    parts = [
+        _outcome_of_layer(each, test.pairs(tokens.present), tokens, criteria)
+        for each, test in zip(layers, tests, strict=True)
+    ]
     return Outcome(
         layer=np.concatenate([part.layer for part in parts]),
         step=np.concatenate([part.step for part in parts]),
@@ -88,12 +103,8 @@ def outcome_of_layers(
 
 
 def _outcome_of_layer(
-    features: LayerFeatures,
-    tokens: TokenMatrix,
-    criteria: Gsm8kCriteria,
-    device: torch.device,
+    features: LayerFeatures, pairs: Pairs, tokens: TokenMatrix, criteria: Gsm8kCriteria
 ) -> Outcome:
-    pairs = published_pairs(features.active, tokens.present, criteria.association, device)
     count = features.active.shape[1]
     first = rank_within(pairs.feature) == 0
     enrichment = np.zeros(count)
