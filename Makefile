@@ -15,6 +15,7 @@ SHELL := /bin/bash
 run: env
 	@$(BIN)/python -m saeflow unlock
 	$(BIN)/python -m snakemake --cores all $(ARGS)
+	@[ ! -f results/report/index.html ] || echo "Open $(CURDIR)/results/report/index.html in a browser."
 
 test: env
 	$(BIN)/python -m pytest $(ARGS)

@@ -22,11 +22,12 @@ from saeflow.artifacts.tables import write_table
 from saeflow.config.studies import Gsm8kPublished
 from saeflow.report.report import ReportFiles, write_report
 
-EVIL = "<script>alert(1)</script>"
+EVIL = '<b title="x">&lt;</b><script>alert(1)</script>'
+"""What becomes an element, or another text, wherever it is not escaped."""
 LAYERS, STEPS, SEEDS = range(3), range(2), (0, 1)
 PERMUTATIONS = 7
 RUN = {"dataset": "small", "dictionary": "tiny_k4", "mode": "published"}
-FRESH = Provenance("x", model_revision="fresh:0", packages=("pyarrow",))
+FRESH = Provenance("x", model_revision=f"fresh:{EVIL}", packages=("pyarrow",))
 TEMPLATES = Path(__file__).resolve().parents[1] / "workflow/report"
 SPEC = {
     "models": ["toy"],
@@ -136,7 +137,9 @@ def feature_rows(labels: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:
         for rank in range(2):
             counts = {"a": 5, "b": 20, "c": 3, "d": 47}
             pair = {"rank": rank, "token": row["top_tokens"][rank], **counts, "chi2": 9.0}
-            pairs.append({**key, **pair, "p_value": 0.001, "enrichment": row["max_enrichment"]})
+            p_value = (row["min_p_value"], 0.001)[rank]
+            enriched = row["max_enrichment"]
+            pairs.append({**key, **pair, "p_value": p_value, "enrichment": enriched})
             value = (-1) ** rank * (2.5 - rank)
             examples.append({**key, "rank": rank, "problem": 2 * rank, "value": value})
     return (

@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     problems.add_argument("target", type=Path, help="file to write")
     problems.add_argument("--count", type=int, default=1000, help="problems (default: 1000)")
     problems.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
+    problems.add_argument(
+        "--max-number",
+        type=int,
+        default=100,
+        help="largest operand or result (default: 100, which the bundled models know)",
+    )
     problems.add_argument("--split", choices=["train", "validation"], default="train")
     problems.set_defaults(run=_problems)
 
@@ -104,7 +110,7 @@ def _problems(options: argparse.Namespace) -> None:
 
     counts = {"n_train": 0, "n_validation": 0, f"n_{options.split}": options.count}
     try:
-        made = generate_problems(seed=options.seed, **counts)
+        made = generate_problems(seed=options.seed, max_number=options.max_number, **counts)
     except ValueError as error:
         raise SaeflowError(str(error)) from None
     write_text(options.target, "".join(to_jsonl_line(problem) + "\n" for problem in made))

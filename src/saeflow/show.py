@@ -11,6 +11,7 @@ from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import DAMAGED, known_artifact, read_schema, unreadable
 from saeflow.artifacts.vectors import KIND as VECTORS
 from saeflow.artifacts.vectors import read_vectors
+from saeflow.errors import SaeflowError
 
 
 def describe(path: Path, rows: int) -> str:
@@ -54,6 +55,8 @@ def describe(path: Path, rows: int) -> str:
 
 def describe_json(path: Path, rows: int) -> dict[str, Any]:
     """Return the same as `describe`, as plain values."""
+    if path.is_file() and path.suffix != ".parquet":
+        raise SaeflowError(f"{path} is no table; expected a file whose name ends in .parquet.")
     kind, schema = read_schema(path)
     artifact = known_artifact(kind)
     about = {column.name: column for column in artifact.columns} if artifact else {}

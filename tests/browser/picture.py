@@ -25,7 +25,7 @@ def main() -> None:
             browser.resize(WIDTH, 2000)
             browser.colours("light")
             browser.open((report / "index.html").resolve())
-            browser.until("document.querySelector('#main-rates svg .points')")
+            browser.until("document.querySelector('#monosemantic-rate svg .points')")
             end = f"document.querySelector('{LAST}').getBoundingClientRect().bottom"
             width = browser.run("return document.documentElement.clientWidth")
             clip = {"x": 0, "y": 0, "width": width, "height": browser.run(f"return {end}") + 16}

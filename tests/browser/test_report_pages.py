@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from saeflow.report import features
 from tests.browser.chromium import Browser
 from tests.conftest import ROOT
 from tests.report_tables import EVIL, make
@@ -21,8 +23,11 @@ COUNT = "document.querySelector('.dt-info').textContent"
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("report"))
+def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        # A problem per chunk, so that finding the chunk of a problem is put to use.
+        patch.setattr(features, "BLOCK", 1)
+        yield make(tmp_path_factory.mktemp("report"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -92,6 +97,45 @@ def test_table_sorts_filters_and_searches(browser: Browser, report: Path) -> Non
     browser.driver.find_element("css selector", ".dt-search input").send_keys("number_13")
     browser.until(f"{SHOWN} === 1")
     assert column(1) == ["L0_P0_F1"]
+    browser.driver.find_element("css selector", "#filters button").click()
+    browser.until(f"{SHOWN} === 24")
+
+
+def test_filters_of_numbers_and_choices(browser: Browser, report: Path) -> None:
+    browser.open(report / "features.html")
+    browser.until(SHOWN)
+
+    def choose(key: str, text: str) -> list[str]:
+        browser.driver.find_element("css selector", f"[data-key={key}]").send_keys(text)
+        browser.run("return new Promise((done) => setTimeout(done, 400))")
+        found = [row.text.split()[0] for row in browser.all(ROWS)]
+        browser.driver.find_element("css selector", "#filters button").click()
+        browser.until(f"{SHOWN} === 24")
+        return found
+
+    layers = choose("layer", "2")
+    assert len(layers) == 8
+    assert {name[:3] for name in layers} == {"L2_"}
+    assert len(choose("mono", "no")) == 8
+    # Feature by feature, p falls by a tenth from 0.01 and enrichment grows by a seventh from 2.
+    assert len(choose("p", "1e-20")) == 6
+    assert len(choose("enrichment", "5")) == 3
+    assert len(choose("active", "26")) == 3
+
+
+def test_nothing_in_a_cell_becomes_an_element(browser: Browser, report: Path) -> None:
+    browser.open(report / "features.html")
+    browser.until(SHOWN)
+    browser.driver.find_element("css selector", ".dt-search input").send_keys("alert")
+    browser.until(f"{SHOWN} === 1")
+    row = browser.all(ROWS)[0]
+    texts = browser.run("return [...arguments[0].cells].map((cell) => cell.textContent)", row)
+    assert f"number_{EVIL}" in texts
+    codes = browser.run(
+        "return [...arguments[0].querySelectorAll('code')].map((code) => code.textContent)", row
+    )
+    assert codes == ["0", EVIL]
+    assert not browser.all(f"{ROWS} b, {ROWS} script")
 
 
 def test_feature_opens_with_its_tokens_marked(browser: Browser, report: Path) -> None:
@@ -109,6 +153,9 @@ def test_feature_opens_with_its_tokens_marked(browser: Browser, report: Path) ->
     assert "-1.5 on train_2 (train)" in details.text
     assert EVIL in details.text
     assert button.get_attribute("aria-expanded") == "true"
+    assert not browser.all(".details b, .details script")
+    assert "Tokens that pass the criteria" in details.text
+    assert "The most enriched token, 0, is in 0 of these 2." in details.text
     button.click()
     assert not browser.all(".details")
 
@@ -120,6 +167,25 @@ def test_missing_data_are_told(chromium: Browser, tmp_path: Path) -> None:
     chromium.until("document.getElementById('loading').textContent.includes('features-1.js')")
     # The browser itself says so in its console, too.
     assert any("features-1.js" in message for message in chromium.complaints())
+
+
+def test_damaged_data_are_told(chromium: Browser, tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    path = folder / "data/features-0.js"
+    path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
+    chromium.open(folder / "features.html")
+    chromium.until("document.getElementById('loading').textContent.includes('is damaged')")
+    assert any("SyntaxError" in message for message in chromium.complaints())
+
+
+def test_tokens_beyond_the_stored_ones_are_counted(browser: Browser, report: Path) -> None:
+    browser.open(report / "features.html")
+    browser.until(SHOWN)
+    browser.driver.find_element("css selector", ".dt-search input").send_keys("number_13")
+    browser.until(f"{SHOWN} === 1")
+    browser.all("button.opens")[0].click()
+    browser.until("document.querySelector('.details li')")
+    assert "The 2 most enriched of 4 tokens" in browser.all(".details caption")[0].text
 
 
 def test_table_of_50000_features(

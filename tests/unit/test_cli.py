@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from saeflow.artifacts.tables import write_table
 from saeflow.artifacts.vectors import Vectors, write_vectors
 from saeflow.cli import main
 from saeflow.datasets.gsm8k import read_problems
+from saeflow.generated_files import WILDCARDS, wildcards_page
 
 Capture = pytest.CaptureFixture[str]
 
@@ -94,6 +97,16 @@ def test_show_tells_a_damaged_file(answers: Path, place: float, how: str, capsys
         assert code == 1
     if code:
         assert str(answers) in one_sentence(capsys)
+
+
+def test_show_of_what_is_no_table_is_told(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["show", str(tmp_path)]) == 1
+    assert "is a folder" in one_sentence(capsys)
+    (tmp_path / "notes.md").write_text("text")
+    assert main(["show", str(tmp_path / "notes.md")]) == 1
+    told = one_sentence(capsys)
+    assert "is no table" in told
+    assert "elete" not in told
 
 
 def test_show_of_nothing_is_told(tmp_path: Path, capsys: Capture) -> None:
@@ -173,14 +186,27 @@ def test_generated_files_are_current(capsys: Capture) -> None:
 def test_schema_writes_what_is_out_of_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    shutil.copy(cli.ROOT / "Snakefile", tmp_path)
+    shutil.copytree(cli.ROOT / "workflow/rules", tmp_path / "workflow/rules")
+    before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(cli, "ROOT", tmp_path)
     assert main(["schema", "--check"]) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.rglob("*")) == before
     assert main(["schema"]) == 0
     assert main(["schema", "--check"]) == 0
     assert "configuration.md: written" in capsys.readouterr().out
     schema = json.loads((tmp_path / "workflow" / "schemas" / "config.schema.json").read_text())
     assert set(schema["properties"]) >= {"datasets", "models", "dictionaries", "studies"}
+
+
+def test_every_wildcard_of_the_rules_is_told() -> None:
+    page = wildcards_page(cli.ROOT)
+    rows = re.findall(r"^\| `\w+` \| (`results/.*) \|$", page, re.M)
+    assert len(rows) > 10
+    assert set(re.findall(r"{(\w+)}", "".join(rows))) <= set(WILDCARDS)
+    rules = "".join(path.read_text() for path in cli.ROOT.glob("workflow/rules/*.smk"))
+    written = re.findall(r"^rule (\w+):(?:(?!^rule ).*\n)*?    output:", rules, re.M)
+    assert set(written) == set(re.findall(r"^\| `(\w+)` \| `results/", page, re.M))
 
 
 def test_version_and_help(capsys: Capture) -> None:

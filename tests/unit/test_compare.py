@@ -136,7 +136,12 @@ def reference(inputs: Inputs) -> pd.DataFrame:
             add(question, place, None, "excess", "none", seen.value.mean() - by_number.mean(),
                 by_seed.dropna(), "seed_range")  # fmt: skip
         for place, other in itertools.combinations(places, 2):
-            if place[0] == other[0] or place[3] != other[3]:
+            if place[3] != other[3]:
+                continue
+            alike = {p[1:] for p in places if p[0] == place[0]} & {
+                p[1:] for p in places if p[0] == other[0]
+            }
+            if place[0] != other[0] and alike and place[1:] != other[1:]:
                 continue
             one, two = at(own, place, metric).value, at(own, other, metric).value
             value = one.mean() - two.mean()
@@ -149,8 +154,13 @@ def reference(inputs: Inputs) -> pd.DataFrame:
             add(question, place, other, "difference", "permuted", moved.mean(), moved,
                 "permutation_range")  # fmt: skip
             excess = value - moved.mean()
+            gaps = [
+                (at(own, p, metric).set_index("seed").value
+                 - at(null, p, metric).groupby("seed").value.mean()).dropna()
+                for p in (place, other)
+            ]  # fmt: skip
             add(question, place, other, "excess_difference", "none", excess,
-                [] if np.isnan(excess) else pairs, "none")  # fmt: skip
+                [a - b for a in gaps[0] for b in gaps[1]], "seed_range")  # fmt: skip
     return pd.DataFrame(rows).sort_values(KEYS).reset_index(drop=True)
 
 
@@ -166,8 +176,8 @@ def test_table_equals_plain_pandas(missing: float, seed: int) -> None:
         assert found.value.isna().all()
         assert set(found.interval) == {"none"}
         assert set(found.n) == {0}
-    # Six pairs of places, less those of other modes and of one model, times four questions.
-    assert len(found) == 3 * 3 * 5 + 4 * 3 * (2 + 1 + 2)
+    # Zeta and alpha share one run, zeta and mid none, alpha and mid none; alpha has two runs of a mode.
+    assert len(found) == 3 * 3 * 5 + 4 * 3 * (1 + 1 + 2 + 1)
 
 
 def test_rows_worked_out_by_hand() -> None:
@@ -188,7 +198,8 @@ def test_rows_worked_out_by_hand() -> None:
         (row.model, row.other, row.metric, row.control): tuple(row[NUMBERS])
         for _, row in table[table.question.isin(["monosemantic", "capacity"])].iterrows()
     }
-    rate, nothing = "monosemantic_rate", (None, None, "none")
+    rate = "monosemantic_rate"
+    gaps = (0.75 - 1.75 / 3 + 0.0625, 0.25 + 0.0625)
     # Permutations of one, over its seeds: 0.375, 0.25 and 1; of two: 0.125 and 0.5.
     expected = {
         ("one", "", rate, "none"): (0.625, 0.5, 0.75, "seed_range", 2),
@@ -199,7 +210,7 @@ def test_rows_worked_out_by_hand() -> None:
         ("two", "", "excess", "none"): (-0.0625, -0.0625, -0.0625, "seed_range", 1),
         ("one", "two", "difference", "none"): (0.375, 0.25, 0.5, "seed_range", 2),
         ("one", "two", "difference", "permuted"): (0.0, -0.25, 0.25, "permutation_range", 2),
-        ("one", "two", "excess_difference", "none"): (0.375, *nothing, 2),
+        ("one", "two", "excess_difference", "none"): (0.375, *gaps, "seed_range", 2),
     }
     assert found.keys() == expected.keys()
     for key, numbers in expected.items():
@@ -248,8 +259,10 @@ def test_order_of_models_turns_differences_around() -> None:
     back = comparison_table(turned, permuted).to_pandas()
     names = {"model": "other", "dataset": "other_dataset", "dictionary": "other_dictionary"}
     swap = names | {value: key for key, value in names.items()}
-    difference = found[found.other != ""]
-    opposite = back[back.other != ""].rename(columns=swap)[found.columns]
+    difference = found[(found.other != "") & (found.other != found.model)]
+    opposite = back[(back.other != "") & (back.other != back.model)].rename(columns=swap)[
+        found.columns
+    ]
     ends = opposite[["ci_high", "ci_low"]].to_numpy()
     opposite = opposite.assign(value=-opposite.value, ci_low=-ends[:, 0], ci_high=-ends[:, 1])
     pd.testing.assert_frame_equal(
@@ -329,6 +342,4 @@ def test_published_counts_give_the_published_rates() -> None:
     assert said == [[37.7, 74.9, 98.9], [41.8, 72.6, 98.5]]
     for model in PUBLISHED:
         assert all(0 < getattr(model, metric) < 1 for metric in QUESTIONS.values())
-        assert model.features > model.analysed > model.interpretable > model.number
-        assert model.interpretable > model.monosemantic > model.high_enrichment
-        assert model.correlations > model.interpretable
+        assert model.features > model.interpretable > model.number > model.monosemantic

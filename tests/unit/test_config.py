@@ -53,6 +53,17 @@ def test_default_configuration_is_valid() -> None:
     assert dict(named_paths(config))["models.gpt2.path"] == "resources/models/gpt2"
 
 
+def test_studied_models_keep_the_order_of_the_models() -> None:
+    # As Snakemake merges an overlay that names the control first.
+    values = copy.deepcopy(default_values())
+    published = values["studies"]["gsm8k"]["published"]
+    published["models"] = dict(reversed(published["models"].items()))
+    before = copy.deepcopy(values)
+    config = parse_config(values)
+    assert list(config.studies.gsm8k.published.models) == list(config.models)
+    assert list(published["models"]) == list(before["studies"]["gsm8k"]["published"]["models"])
+
+
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_overlay_is_valid_over_the_default(path: Any) -> None:
     parse_config(merged(default_values(), read_yaml(path)))

@@ -13,11 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import jinja2
+import pyarrow as pa
 import pytest
 from docutils.core import publish_parts
 
 from saeflow.artifacts.provenance import Provenance
 from saeflow.report.bands import Banded, Run, run_names
+from saeflow.report.heatmaps import quality_figure
 from saeflow.report.site import datatables, write_archive
 from saeflow.report.tables import number_text
 from tests.report_tables import EVIL, LAYERS, PERMUTATIONS, SPEC, STEPS, TEMPLATES, make
@@ -119,7 +121,7 @@ def test_place_is_told_in_words(folder: Path) -> None:
     table = re.search(r'<table class="summary">.*?</table>', page, re.S)
     assert table
     rows = {
-        re.sub(r"<.*", "", row.split('<th scope="row">')[1]).strip(): re.findall(
+        html.unescape(re.sub(r"<.*", "", row.split('<th scope="row">')[1]).strip()): re.findall(
             r'<span class="word [a-z-]+">([^<]+)', row
         )
         for row in table.group().split("<tr>")
@@ -130,7 +132,7 @@ def test_place_is_told_in_words(folder: Path) -> None:
     assert rows["Monosemantic"] == ["below"] * 2
     assert rows["Number"] == ["inside"] * 2
     assert rows["Largest enrichment"] == ["not defined"] * 2
-    assert rows[html.escape(EVIL)] == ["in no permutation"] * 2
+    assert rows[EVIL] == ["in no permutation"] * 2
 
 
 def test_thresholds_come_from_params(overview: Page, study: Page) -> None:
@@ -199,6 +201,39 @@ def test_heat_maps_have_a_cell_per_site(study: Page) -> None:
     assert quality[1]["z"] == [[0.125] * 2] * 3
 
 
+def grid(layers: range, steps: tuple[int, ...]) -> pa.Table:
+    fixed = {"dictionary": "k4", "control": "none", "split": "validation", "metric": "fvu"}
+    rows = [
+        {**fixed, "seed": len(steps), "layer": layer, "step": step, "value": layer + step / 10}
+        for layer in layers
+        for step in steps
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def test_steps_keep_their_order_whichever_bank_comes_first() -> None:
+    figure = quality_figure([grid(range(2), (3, 5)), grid(range(3), (0, 3, 5))], "validation")
+    assert figure is not None
+    for name, axis in figure["layout"].items():
+        if name.startswith("xaxis"):
+            assert axis["categoryorder"] == "array"
+            assert list(axis["categoryarray"]) == ["s0", "s3", "s5"]
+        if name.startswith("yaxis"):
+            assert list(axis["categoryarray"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("layers", "steps", "told"), [(16, 7, "numbers"), (4, 9, "a bar")])
+def test_every_panel_tells_its_numbers(layers: int, steps: int, told: str) -> None:
+    figure = quality_figure([grid(range(layers), tuple(range(steps)))], "validation")
+    assert figure is not None
+    for panel in figure["data"]:
+        axis = figure["layout"][panel["coloraxis"]]
+        if panel["z"]:
+            assert (panel.get("texttemplate") is not None) == (told == "numbers")
+            assert axis["showscale"] == (told == "a bar")
+    assert any(panel["z"] for panel in figure["data"])
+
+
 def test_every_labelled_feature_is_there(folder: Path) -> None:
     manifest = Page(folder / "features.html").data("id", "manifest")
     names = [(run["model"], run["seed"], run["rows"]) for run in manifest["runs"]]
@@ -213,7 +248,7 @@ def test_details_of_a_feature(folder: Path) -> None:
     found = chunk(folder, "details-0-0")["0_0"]
     assert found["why"] == "because"
     assert found["tokens"] == [
-        ["0", 5, 20, 3, 47, 2.0, 0.001],
+        ["0", 5, 20, 3, 47, 2.0, 0.01],
         [EVIL, 5, 20, 3, 47, 2.0, 0.001],
     ]
     assert found["problems"] == [[0, 2.5], [2, -1.5]]

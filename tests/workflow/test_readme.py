@@ -69,24 +69,16 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", readme(), re.S)
 
 
-def rates_of(model: str, row: str) -> pd.DataFrame:
-    summary = table_of(f"gsm8k/{model}/summary.parquet")
-    return summary[
-        summary.layer.isna()
-        & summary.step.isna()
-        & (summary.seed == 0)
-        & (summary.dataset == "generated")
-        & (summary.metric == ROWS[row])
-    ].set_index("control")
-
-
 @pytest.mark.parametrize("row", ROWS)
 def test_rates_of_the_readme(row: str) -> None:
-    chosen = rates_of("llama", row)
-    permuted = chosen.loc["permuted"]
-    untrained = rates_of("llama_untrained", row).loc["none", "value"]
-    found = [chosen.loc["none", "value"], permuted.value, permuted.ci_low, permuted.ci_high]
-    assert said_of(row) == pytest.approx([100 * value for value in (*found, untrained)], abs=POINTS)
+    table = table_of("compare/gsm8k.parquet")
+    table = table[(table.metric == ROWS[row]) & (table.other == "")]
+    rates = table.set_index(["model", "control"])
+    permuted = rates.loc[("llama", "permuted")]
+    found = [rates.loc[("llama", "none"), "value"]]
+    found += [permuted.value, permuted.ci_low, permuted.ci_high]
+    found.append(rates.loc[("llama_untrained", "none"), "value"])
+    assert said_of(row) == pytest.approx([100 * value for value in found], abs=POINTS)
 
 
 @pytest.mark.parametrize("row", ABILITIES)
@@ -109,6 +101,8 @@ def test_differences_of_the_readme(question: str) -> None:
     table = table_of("compare/gsm8k.parquet")
     table = table[(table.question == question) & (table.model == "llama") & (table.other == "gpt2")]
     found = table[table.metric == "difference"].set_index("control")
+    if question == "monosemantic":
+        assert found.loc["permuted", "value"] > found.loc["none", "value"]
     ends = [
         value
         for control in ("none", "permuted")
@@ -153,8 +147,8 @@ def test_query_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_configurations_of_the_readme_can_be_planned(project: Path) -> None:
-    (project / "data").mkdir()
-    command = [sys.executable, "-m", "saeflow", "problems", "data/mine.jsonl"]
+    (told,) = re.findall(r"`python -m (saeflow problems [^`]*)`", readme())
+    command = [sys.executable, "-m", *told.split()]
     paths = environment() | {"PYTHONPATH": str(project / "src")}
     subprocess.run(command, cwd=project, env=paths, check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(project / "resources/models/llama", project / "models/mine")

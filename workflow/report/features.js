@@ -101,11 +101,16 @@ function connectFilters(form, table, rows) {
     table.search.fixed("filters", (text, row, index) => tests.every((test) => test(rows[index]))).draw();
   };
   let waiting = 0;
-  form.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(apply, 150);
-  });
-  form.addEventListener("reset", () => setTimeout(apply));
+  for (const kind of ["input", "change"]) {
+    form.addEventListener(kind, () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(apply, 150);
+    });
+  }
+  form.addEventListener("reset", () => setTimeout(() => {
+    table.search("");
+    apply();
+  }));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
 }
@@ -119,10 +124,11 @@ function element(name, text, children = []) {
   return made;
 }
 
-function tokenTable(tokens) {
+function tokenTable(tokens, passing) {
   const heads = ["Token", "Active, with", "Active, without", "Silent, with", "Silent, without", "Enrichment", "p"];
   const table = element("table");
-  table.createCaption().textContent = "Tokens that pass the criteria, most enriched first, and on how many problems.";
+  const shown = passing > tokens.length ? `The ${tokens.length} most enriched of ${passing} tokens that pass the criteria` : "Tokens that pass the criteria, most enriched first";
+  table.createCaption().textContent = `${shown}, and on how many problems.`;
   const head = table.createTHead().insertRow();
   for (const [index, title] of heads.entries()) {
     const cell = element("th", title);
@@ -159,12 +165,13 @@ async function details(row) {
   const blocks = [...new Set(found.problems.map(([problem]) => Math.floor(problem / BLOCK)))];
   const texts = Object.assign({}, ...(await Promise.all(blocks.map((each) => saeflow.load(`problems-${run.problems}-${each}`)))));
   const marked = new Set(found.tokens.map(([token]) => token));
+  const hits = found.problems.filter(([problem]) => texts[problem][2].flat().includes(found.tokens[0]?.[0])).length;
   const list = element("ol", "", found.problems.map(([problem, value]) => problemItem(value, texts[problem], marked)));
   const box = element("div", "", [
     element("p", `${featureId(row)} of ${run.model}, ${run.dictionary}, seed ${run.seed}. Label: ${row[AT.label]} (${found.why}).`),
-    tokenTable(found.tokens),
+    tokenTable(found.tokens, row[AT.tokens]),
     element("h3", "Problems where it fires hardest"),
-    element("p", "Activation, sign included; the feature’s tokens are marked in the calculation."),
+    element("p", `The most enriched token, ${found.tokens[0]?.[0] ?? ""}, is in ${hits} of these ${found.problems.length}. Activation, sign included; the tokens above are marked in the calculation.`),
     list,
   ]);
   box.className = "details";

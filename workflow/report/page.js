@@ -11,7 +11,11 @@ const saeflow = (() => {
         waiting.set(name, resolve);
         const script = document.createElement("script");
         script.src = `data/${name}.js`;
-        script.onload = () => script.remove();
+        script.onload = () => {
+          script.remove();
+          // A file that was cut short loads, too, and hands nothing over.
+          if (waiting.delete(name)) reject(new Error(`data/${name}.js is damaged. Run the workflow again.`));
+        };
         script.onerror = () => {
           asked.delete(name);
           script.remove();
@@ -22,7 +26,7 @@ const saeflow = (() => {
     }
     return asked.get(name);
   };
-  return { load, receive: (name, data) => waiting.get(name)(data) };
+  return { load, receive: (name, data) => { waiting.get(name)(data); waiting.delete(name); } };
 })();
 
 // ---- Figures: text and grid take the page's colours, light, dark or printed. ----

@@ -28,7 +28,7 @@ VALUES = (
     Column("value", REAL, "The measured number.", nullable=True),
     Column("ci_low", REAL, "Lower end of the interval.", nullable=True),
     Column("ci_high", REAL, "Upper end of the interval.", nullable=True),
-    Column("interval", TEXT, "Kind of interval (design, section 8); none where there is none."),
+    Column("interval", TEXT, "Kind of interval; none where there is none."),
     Column("n", pa.int64(), "How many units the value is taken over.", nullable=True),
 )
 
@@ -296,7 +296,7 @@ EVALUATION = Artifact(
 LOGIT_LENS = Artifact(
     "logit_lens",
     1,
-    "The tokens that a model's output embedding reads from each thought (methods/0, section 1.6).",
+    "The tokens that a model's output embedding reads from each thought.",
     (
         Column("problem", INDEX, "Running number of the held-out problem."),
         Column("step", SMALL, "Thought step: 0 is the begin-of-thought token, then the latents."),

@@ -141,6 +141,8 @@ def read_schema(path: Path) -> tuple[str | None, pa.Schema]:
     SaeflowError
         If the file is missing or no readable Parquet.
     """
+    if path.is_dir():
+        raise SaeflowError(f"{path} is a folder; expected a Parquet file, such as one inside it.")
     if not path.is_file():
         raise SaeflowError(f"{path} does not exist; expected a Parquet file there.")
     try:

@@ -64,12 +64,32 @@ def parse_config(values: Mapping[Any, Any]) -> Config:
         With one plain sentence naming the key, what was found and what was expected.
     """
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(_in_order_of_models(values))
     except ValidationError as error:
         raise SaeflowError(first_sentence(error, Config)) from None
     for problem in _contradictions(config):
         raise SaeflowError(problem)
     return config
+
+
+def _in_order_of_models(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Name the study's models in the order of the block `models`.
+
+    Snakemake puts what an overlay names first, which would turn pages and differences around.
+    """
+    match values:
+        case {
+            "models": dict(models),
+            "studies": {"gsm8k": {"published": {"models": dict(studied)}}},
+        }:
+            place = {name: number for number, name in enumerate(models)}
+            chosen = sorted(studied, key=lambda name: place.get(name, len(place)))
+            ordered = {name: studied[name] for name in chosen}
+            gsm8k = values["studies"]["gsm8k"]
+            published = {**gsm8k["published"], "models": ordered}
+            studies = {**values["studies"], "gsm8k": {**gsm8k, "published": published}}
+            return {**values, "studies": studies}
+    return values
 
 
 def evaluated_models(config: Config) -> list[str]:

@@ -131,15 +131,22 @@ def curves_figure(curves: pa.Table) -> dict[str, Any]:
     figure = make_subplots(
         rows=1, cols=2, subplot_titles=["loss, nats per token", "accuracy, held-out problems"]
     )
-    for number, (name, (steps, values)) in enumerate(sorted(series.items())):
+    drawn = {"loss": 0, "accuracy": 0}
+    for name, (steps, values) in sorted(series.items()):
         kind, label = name.split(" ", 1)
+        number = drawn[kind]
+        drawn[kind] += 1
         figure.add_trace(
             go.Scatter(
                 x=steps,
                 y=values,
-                name=label,
+                name="1 step" if label == "1 steps" else label,
                 mode="lines",
-                line={"color": COLOURS[number % len(COLOURS)], "width": 1.6},
+                line={
+                    "color": COLOURS[number % len(COLOURS)],
+                    "dash": "solid" if number < len(COLOURS) else "dash",
+                    "width": 1.6,
+                },
                 legendgroup=kind,
                 legendgrouptitle={"text": kind},
             ),

@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from saeflow.report.bands import Banded
-from saeflow.report.dotplot import Panel, dotplot
-from saeflow.report.site import Link, Site
+from saeflow.report.dotplot import dotplot
+from saeflow.report.site import Link, Site, model_page
 from saeflow.report.tables import cell_text, number_text, percent, points
-from saeflow.studies.compare.published import PUBLISHED
+from saeflow.studies.compare.gsm8k import BETWEEN_MODELS
+from saeflow.studies.compare.gsm8k import QUESTIONS as METRICS
+from saeflow.studies.compare.published import CAPACITY_VERDICT, PUBLISHED
 
 COMPARISON_PAGE = Link("Comparison", "compare.html")
 OBSERVED, PERMUTED = "none", "permuted"
 
 
 class Question(NamedTuple):
-    """One of the four: its name in the table, the metric, what is asked."""
+    """One of the four: its name in the table, what is asked, of what."""
 
     name: str
-    metric: str
     title: str
     about: str
 
@@ -29,28 +30,24 @@ class Question(NamedTuple):
 QUESTIONS = (
     Question(
         "interpretable",
-        "interpretable_rate",
         "How many features follow a token?",
         "Interpretable features among all latents.",
     ),
     Question(
         "monosemantic",
-        "monosemantic_rate",
         "How many of those have one meaning?",
         "Monosemantic features, by the published rule, among interpretable ones.",
     ),
     Question(
         "number",
-        "number_rate",
         "Are they about numbers?",
         "Features with “number” in their label among interpretable ones. Most tokens of a calculation are "
         "numbers, so nearly every label holds the word.",
     ),
     Question(
         "capacity",
-        "monosemantic_rate",
-        "Does the smaller model mix more meanings?",
-        "The published verdict is a bare comparison of two monosemantic rates, of models with different k, "
+        "Is the larger model less monosemantic?",
+        "The published answer is a bare comparison of two monosemantic rates, of models with different k, "
         "layers and problems. Here the difference stands beside what permuted tokens give for it.",
     ),
 )
@@ -75,8 +72,9 @@ def answers(comparison: pa.Table, models: Sequence[str]) -> list[dict[str, Any]]
     Returns
     -------
     list of dict
-        ``name``, ``title``, ``about``; ``published``: rate of each published model; ``models``: one
-        row per model and bank; ``differences``: one row per pair; ``figure``.
+        ``name``, ``title``, ``about``; ``published``: rate of each published model; ``verdict``:
+        what the study concluded from them, where it did; ``models``: one row per model and bank;
+        ``differences``: one row per pair; ``figure``.
     """
     place = {name: number for number, name in enumerate([*models, ""])}
     rows = sorted(
@@ -85,19 +83,19 @@ def answers(comparison: pa.Table, models: Sequence[str]) -> list[dict[str, Any]]
     found: list[dict[str, Any]] = []
     for question in QUESTIONS:
         own = [row for row in rows if row["question"] == question.name]
-        singles = list(_rows(own, question.metric, "excess", paired=False))
-        published = [
-            {"name": each.model, "rate": getattr(each, question.metric)} for each in PUBLISHED
-        ]
+        metric = METRICS[question.name]
+        singles = list(_rows(own, metric, "excess", paired=False))
+        published = [{"name": each.model, "rate": getattr(each, metric)} for each in PUBLISHED]
         found.append(
             {
                 **question._asdict(),
                 "published": [
                     {**each, "value": number_text(each["rate"], "rate")} for each in published
                 ],
+                "verdict": _published_verdict() if question.name in BETWEEN_MODELS else "",
                 "models": singles,
                 "differences": list(_rows(own, "difference", "excess_difference", paired=True)),
-                "figure": dotplot([Panel("", singles, published)]) if singles else None,
+                "figure": dotplot(singles, published) if singles else None,
             }
         )
     return found
@@ -118,12 +116,23 @@ def _rows(
         permuted = found.get((metric, PERMUTED))
         yield {
             **dict(zip(keys, key, strict=True)),
+            "href": model_page(key[0]),
             "observed": cell_text(observed, text, unit),
             "permuted": cell_text(permuted, text, unit),
             "excess": cell_text(found.get((excess, OBSERVED)), points),
             "word": _banded(observed, permuted).word,
             "numbers": (observed, permuted),
         }
+
+
+def _published_verdict() -> str:
+    llama, gpt2 = PUBLISHED
+    difference = llama.monosemantic_rate - gpt2.monosemantic_rate
+    word = "is" if difference < 0 else "is not"
+    return (
+        f"{llama.model} minus {gpt2.model}: {points(difference)} points. {llama.model}’s rate {word} "
+        f"the lower one, from which the study concluded: “{CAPACITY_VERDICT}”."
+    )
 
 
 def _banded(observed: Mapping[str, Any] | None, permuted: Mapping[str, Any] | None) -> Banded:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from saeflow.report.bands import Banded, ModelBands, Place, run_names
 from saeflow.report.figures import BAND, COLOURS, SLOT, SYMBOLS, plain_figure
+from saeflow.report.tables import number_text
 
 PREFIX = "n_enrichment."
 
@@ -80,8 +81,9 @@ def _traces(
         name=f"{name}: observed",
         legendgroup=name,
         text=[
-            f"<b>{label}, {name}</b><br>observed {cell.value:,.0f}<br>"
-            f"permuted {cell.mean:,.1f}, from {cell.low:,.0f} to {cell.high:,.0f}"
+            f"<b>{label}, {name}</b><br>observed {number_text(cell.value, 'count')}<br>"
+            f"permuted {number_text(cell.mean, 'count', mean=True)}, from "
+            f"{number_text(cell.low, 'count')} to {number_text(cell.high, 'count')}"
             for label, cell in zip(labels, found, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

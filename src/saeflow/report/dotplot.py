@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from saeflow.report.figures import BAND, COLOURS, plain_figure
 from saeflow.report.tables import percent
@@ -17,42 +16,27 @@ NARROW = 0.02
 Row = Mapping[str, Any]
 
 
-class Panel(NamedTuple):
-    """One rate: its title, a row per model as the comparison lays them out, published rates."""
-
-    title: str
-    models: Sequence[Row]
-    published: Sequence[Row]
-
-
-def dotplot(panels: Sequence[Panel]) -> dict[str, Any]:
-    """Draw panels side by side; all list the same models.
+def dotplot(
+    models: Sequence[Row], published: Sequence[Row], title: str | None = None
+) -> dict[str, Any]:
+    """Draw one rate of every model.
 
     Parameters
     ----------
-    panels : sequence of Panel
-        At least one.
+    models : sequence of mapping
+        A row per model and bank, as the comparison lays them out.
+    published : sequence of mapping
+        ``name`` and ``rate`` of each published model.
+    title : str, optional
+        Above the figure.
 
     Returns
     -------
     dict
         ``data`` and ``layout`` as plotly.js reads them.
     """
-    figure = make_subplots(
-        rows=1,
-        cols=len(panels),
-        shared_yaxes=True,
-        subplot_titles=[panel.title for panel in panels] if len(panels) > 1 else None,
-        horizontal_spacing=0.04,
-    )
-    for column, panel in enumerate(panels, start=1):
-        for trace in _traces(panel):
-            trace.showlegend = column == 1
-            figure.add_trace(trace, row=1, col=column)
-        figure.update_xaxes(tickformat=_tick_format(panel), zeroline=False, row=1, col=column)
-    first = panels[0]
-    names = [*(_name(row, first.models) for row in first.models)]
-    names += [each["name"] for each in first.published]
+    figure = go.Figure(_traces(models, published))
+    names = [*(_name(row, models) for row in models), *(each["name"] for each in published)]
     figure.update_yaxes(
         tickvals=list(range(len(names))),
         ticktext=names,
@@ -61,20 +45,21 @@ def dotplot(panels: Sequence[Panel]) -> dict[str, Any]:
         zeroline=False,
         automargin=True,
     )
-    figure.update_annotations(font={"size": 14})
+    figure.update_xaxes(tickformat=_tick_format(models, published), zeroline=False)
     figure.update_layout(
         barmode="overlay",
         height=150 + 38 * len(names),
-        margin={"l": 20, "r": 16, "t": 34 if len(panels) > 1 else 16, "b": 64},
+        margin={"l": 20, "r": 24, "t": 34 if title else 16, "b": 64},
         legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
     )
+    if title:
+        figure.update_layout(title={"text": title, "x": 0, "xref": "paper", "font": {"size": 15}})
     return plain_figure(figure)
 
 
-def _traces(panel: Panel) -> list[Any]:
-    observed = _numbered(row["numbers"][0] for row in panel.models)
-    banded = _numbered(row["numbers"][1] for row in panel.models)
-    published = range(len(panel.models), len(panel.models) + len(panel.published))
+def _traces(models: Sequence[Row], published: Sequence[Row]) -> list[Any]:
+    observed = _numbered(row["numbers"][0] for row in models)
+    banded = _numbered(row["numbers"][1] for row in models)
     band = go.Bar(
         orientation="h",
         y=list(banded),
@@ -82,14 +67,14 @@ def _traces(panel: Panel) -> list[Any]:
         x=[row["ci_high"] - row["ci_low"] for row in banded.values()],
         width=0.5,
         marker={"color": COLOURS[0] + BAND, "line": {"width": 0}},
-        name="permuted, smallest to largest",
+        name="permuted",
         hoverinfo="skip",
     )
     dots = _dots(
         list(observed),
         [row["value"] for row in observed.values()],
         {"size": 10, "color": COLOURS[0]},
-        name="observed, mean and range of SAE seeds",
+        name="observed",
         error_x={
             "type": "data",
             "symmetric": False,
@@ -99,10 +84,10 @@ def _traces(panel: Panel) -> list[Any]:
         },
     )
     other = _dots(
-        list(published),
-        [each["rate"] for each in panel.published],
+        list(range(len(models), len(models) + len(published))),
+        [each["rate"] for each in published],
         {"size": 10, "symbol": "diamond-open", "color": COLOURS[1], "line": {"width": 2}},
-        name="published, other weights",
+        name="published",
     )
     return [band, dots, other]
 
@@ -134,9 +119,9 @@ def _end(row: Row, key: str) -> float:
     return float(value)
 
 
-def _tick_format(panel: Panel) -> str:
-    rates = [each["rate"] for each in panel.published]
-    rates += [row["value"] for row in _numbered(r["numbers"][0] for r in panel.models).values()]
+def _tick_format(models: Sequence[Row], published: Sequence[Row]) -> str:
+    rates = [each["rate"] for each in published]
+    rates += [row["value"] for row in _numbered(r["numbers"][0] for r in models).values()]
     return ".1%" if rates and max(rates) - min(rates) < NARROW else ".0%"
 
 

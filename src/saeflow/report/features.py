@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import reduce
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from saeflow.report.site import Link, Site
 
 FEATURES = Link("Features", "features.html")
 BLOCK = 250
 """Problems per chunk."""
-SHOWN = 10
-"""Tokens shown of a feature."""
 
 _LABEL_COLUMNS = (
     "layer", "step", "feature", "label", "label_type", "monosemantic", "n_active", "n_kept",
-    "top_tokens", "max_enrichment", "min_p_value",
+    "top_tokens", "max_enrichment",
 )  # fmt: skip
 _PAIR_COLUMNS = ("token", "a", "b", "c", "d", "enrichment", "p_value")
 
@@ -32,6 +31,7 @@ class Run(NamedTuple):
     dataset: str
     dictionary: str
     seed: int
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,38 @@ def write_features_page(site: Site, tables: FeatureTables) -> None:
     runs: list[dict[str, Any]] = []
     shown: dict[str, set[int]] = {name: set() for name in datasets}
     for model, labels in tables.labels.items():
-        pairs = dict(_by_run(tables.pairs[model]))
-        examples = dict(_by_run(tables.examples[model]))
-        for key, rows in _by_run(labels):
-            number = len(runs)
+        for key in _runs(labels):
             run = Run(model, *key)
-            runs.append({**run._asdict(), "rows": len(rows), "problems": datasets[run.dataset]})
-            site.write_chunk(f"features-{number}", [_table_row(row) for row in rows])
-            found = _details(rows, pairs.get(key, []), examples.get(key, []))
-            for layer, features in found.items():
-                site.write_chunk(f"details-{number}-{layer}", features)
-            shown[run.dataset] |= {row["problem"] for row in examples.get(key, [])}
+            own, pairs, examples = (
+                _where(table, key)
+                for table in (labels, tables.pairs[model], tables.examples[model])
+            )
+            _write_run(site, len(runs), own, pairs, examples)
+            shown[run.dataset].update(examples["problem"].to_pylist())
+            runs.append({**run._asdict(), "rows": len(own), "problems": datasets[run.dataset]})
     for name, number in datasets.items():
         write_problems(site, number, tables.problems[name], tables.tokens[name], shown[name])
     context = {"runs": runs, "total": sum(run["rows"] for run in runs), "block": BLOCK}
     site.write_page(FEATURES.href, "features.html.jinja", context)
+
+
+def _write_run(
+    site: Site, number: int, labels: pa.Table, pairs: pa.Table, examples: pa.Table
+) -> None:
+    """Write a run's chunks layer by layer, for rows of Python objects take fifty times a table's room."""
+
+    def rows() -> Iterator[list[Any]]:
+        for layer in labels["layer"].unique().to_pylist():
+            own, of_pairs, of_examples = (
+                table.filter(pc.equal(table["layer"], layer)).to_pylist()
+                for table in (labels, pairs, examples)
+            )
+            site.write_chunk(f"details-{number}-{layer}", _details(own, of_pairs, of_examples))
+            # The enrichment and the p-value of one and the same token, the one most enriched.
+            first = {_key(row): row["p_value"] for row in of_pairs if row["rank"] == 0}
+            yield from (_table_row(row, first.get(_key(row))) for row in own)
+
+    site.write_rows(f"features-{number}", rows())
 
 
 def write_problems(
@@ -115,17 +132,20 @@ def write_problems(
         site.write_chunk(f"problems-{number}-{block}", found)
 
 
-def _by_run(table: pa.Table) -> Iterator[tuple[tuple[str, str, int], list[dict[str, Any]]]]:
-    """Rows of each data set, dictionary and seed; tables are sorted by these."""
-    rows = table.to_pylist()
-    for key, found in groupby(
-        rows, key=lambda row: (row["dataset"], row["dictionary"], row["seed"])
-    ):
-        yield key, list(found)
+def _runs(labels: pa.Table) -> list[tuple[Any, ...]]:
+    """Data set, dictionary, seed and mode of each run, in the order of the table."""
+    keys = labels.select(Run._fields[1:]).group_by(Run._fields[1:], use_threads=False).aggregate([])
+    return [tuple(row.values()) for row in keys.to_pylist()]
 
 
-def _table_row(row: Mapping[str, Any]) -> list[Any]:
-    *values, enrichment, p_value = (row[name] for name in _LABEL_COLUMNS)
+def _where(table: pa.Table, key: tuple[Any, ...]) -> pa.Table:
+    """Rows of one run."""
+    equal = [pc.equal(table[name], value) for name, value in zip(Run._fields[1:], key, strict=True)]
+    return table.filter(reduce(pc.and_, equal))
+
+
+def _table_row(row: Mapping[str, Any], p_value: float | None) -> list[Any]:
+    *values, enrichment = (row[name] for name in _LABEL_COLUMNS)
     return [*values, _short(enrichment), _short(p_value)]
 
 
@@ -133,20 +153,17 @@ def _details(
     labels: Sequence[Mapping[str, Any]],
     pairs: Sequence[Mapping[str, Any]],
     examples: Sequence[Mapping[str, Any]],
-) -> dict[int, dict[str, Any]]:
-    """By layer and ``STEP_FEATURE``: why it is called so, its tokens, its problems."""
-    found: dict[int, dict[str, Any]] = {}
-    for row in labels:
-        told = {"why": row["explanation"], "rate": _short(row["activation_rate"])}
-        found.setdefault(row["layer"], {})[_key(row)] = {**told, "tokens": [], "problems": []}
+) -> dict[str, Any]:
+    """By ``STEP_FEATURE`` of one layer: why a feature is called so, its tokens, its problems."""
+    found: dict[str, Any] = {
+        _key(row): {"why": row["explanation"], "tokens": [], "problems": []} for row in labels
+    }
     for row in pairs:
-        feature = found.get(row["layer"], {}).get(_key(row))
-        if feature is not None and row["rank"] < SHOWN:
+        if (feature := found.get(_key(row))) is not None:
             *values, enrichment, p_value = (row[name] for name in _PAIR_COLUMNS)
             feature["tokens"].append([*values, _short(enrichment), _short(p_value)])
     for row in examples:
-        feature = found[row["layer"]][_key(row)]
-        feature["problems"].append([row["problem"], _short(row["value"])])
+        found[_key(row)]["problems"].append([row["problem"], _short(row["value"])])
     return found
 
 

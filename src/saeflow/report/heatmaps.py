@@ -19,8 +19,8 @@ QUALITY = {
     "cosine": "cosine",
 }
 """Metrics of a bank's quality with a panel each, and what it is called."""
-WRITTEN = 48
-"""A panel with more cells than this is too dense to write the numbers into them."""
+WRITTEN = 8
+"""With more steps than this the cells are too narrow for numbers; a bar tells the colours instead."""
 
 Grid = dict[tuple[int, int], float | None]
 
@@ -109,7 +109,8 @@ def _figure(rows: Mapping[str, list[Panel]], shared_scale: int) -> dict[str, Any
             axis = axes[column].removesuffix("1")
             figure.add_trace(_heatmap(panel, axis), row=row, col=column + 1)
             scale = {"colorscale": "RdBu", "cmid": 0} if panel.centred else {"colorscale": "Blues"}
-            figure.update_layout({axis: {**scale, "showscale": False}})
+            bar = {"showscale": not _written(panel), "colorbar": _bar(panel, column, columns)}
+            figure.update_layout({axis: {**scale, **bar}})
     _label_axes(figure, rows)
     return plain_figure(figure)
 
@@ -118,28 +119,52 @@ def _heatmap(panel: Panel, axis: str) -> go.Heatmap:
     layers = sorted({layer for layer, _ in panel.cells})
     steps = sorted({step for _, step in panel.cells})
     numbers = [[panel.cells.get((layer, step)) for step in steps] for layer in layers]
-    written = f"%{{z:{panel.written}}}" if len(panel.cells) <= WRITTEN else None
     return go.Heatmap(
         x=[f"s{step}" for step in steps],
         y=[str(layer) for layer in layers],
         z=numbers,
         coloraxis=axis,
-        texttemplate=written,
+        texttemplate=f"%{{z:{panel.written}}}" if _written(panel) else None,
         hovertemplate=f"layer %{{y}}, step %{{x}}: %{{z:{panel.written}}}<extra></extra>",
         xgap=1,
         ygap=1,
     )
 
 
+def _written(panel: Panel) -> bool:
+    return len({step for _, step in panel.cells}) <= WRITTEN
+
+
+def _bar(panel: Panel, column: int, columns: int) -> dict[str, Any]:
+    """Place a colour bar below the panels of a column."""
+    return {
+        "orientation": "h",
+        "x": (column + 0.5) / columns,
+        "len": 0.8 / columns,
+        "thickness": 10,
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "tickformat": panel.written,
+        "outlinewidth": 0,
+    }
+
+
 def _label_axes(figure: Any, rows: Mapping[str, list[Panel]]) -> None:
+    cells = [cell for panels in rows.values() for panel in panels for cell in panel.cells]
+    # The rows share their axes: without an order, steps would stand as the first row shows them.
+    steps = [f"s{step}" for step in sorted({step for _, step in cells})]
+    levels = [str(layer) for layer in sorted({layer for layer, _ in cells})]
+    barred = not all(_written(panel) for panels in rows.values() for panel in panels)
     layers = max(len({layer for layer, _ in panels[0].cells}) for panels in rows.values())
-    figure.update_xaxes(type="category", showgrid=False, zeroline=False)
+    ordered = {"type": "category", "categoryorder": "array", "showgrid": False, "zeroline": False}
+    figure.update_xaxes(**ordered, categoryarray=steps)
     figure.update_xaxes(title_text="thought step", row=len(rows))
-    figure.update_yaxes(type="category", showgrid=False, zeroline=False)
+    figure.update_yaxes(**ordered, categoryarray=levels)
     figure.update_yaxes(title_text="layer", col=1)
     figure.update_layout(
-        height=110 + len(rows) * (90 + 26 * layers),
-        margin={"l": 64, "r": 12, "t": 40, "b": 60},
+        height=110 + len(rows) * (90 + 26 * layers) + 50 * barred,
+        margin={"l": 64, "r": 12, "t": 40, "b": 60 + 50 * barred},
     )
     figure.update_annotations(font={"size": 13})
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,11 @@ class Link(NamedTuple):
 
     title: str
     href: str
+
+
+def model_page(model: str) -> str:
+    """File name of a model's page."""
+    return f"gsm8k-{model}.html"
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,19 @@ class Site:
 
         A page from disk can neither fetch a file nor import a module; it can add a script.
         """
-        told = json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
-        write_text(self.folder / "data" / f"{name}.js", f'saeflow.receive("{name}",{told});\n')
+        self._hand_over(name, [_json(data)])
+
+    def write_rows(self, name: str, rows: Iterable[Any]) -> None:
+        """Write a list as `write_chunk` does, without holding more than a row of it."""
+        separated = (("," if place else "") + _json(row) for place, row in enumerate(rows))
+        self._hand_over(name, chain("[", separated, "]"))
+
+    def _hand_over(self, name: str, parts: Iterable[str]) -> None:
+        with (
+            atomic_file(self.folder / "data" / f"{name}.js") as partial,
+            partial.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            file.writelines(chain([f'saeflow.receive("{name}",'], parts, [");\n"]))
 
 
 def write_archive(folder: Path, path: Path) -> None:
@@ -108,11 +125,9 @@ def write_archive(folder: Path, path: Path) -> None:
     ):
         for file in sorted(each for each in folder.rglob("*") if each.is_file()):
             inside = Path(path.stem, file.relative_to(folder)).as_posix()
-            archive.writestr(
-                zipfile.ZipInfo(inside, _EPOCH),
-                file.read_bytes(),
-                compress_type=zipfile.ZIP_DEFLATED,
-            )
+            entry = zipfile.ZipInfo(inside, _EPOCH)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, file.read_bytes(), compress_type=zipfile.ZIP_DEFLATED)
 
 
 def datatables() -> str:
@@ -137,6 +152,10 @@ def datatables() -> str:
         )
     library = before.rpartition(",")[2]
     return f"(()=>{{{body}window.DataTable={library};}})();{rest}"
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
 def _environment(templates: Path) -> Environment:

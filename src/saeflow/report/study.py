@@ -11,10 +11,10 @@ import pyarrow as pa
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.report.bands import ModelBands, read_bands
 from saeflow.report.distribution import enrichment_figure
-from saeflow.report.dotplot import Panel, dotplot
+from saeflow.report.dotplot import dotplot
 from saeflow.report.figures import RATES, rates_figure, units
 from saeflow.report.heatmaps import counts_figure, quality_figure
-from saeflow.report.site import Link, Site
+from saeflow.report.site import Link, Site, model_page
 from saeflow.report.tables import SPLITS, dataset_rows, quality_rows, summary_blocks
 
 OVERVIEW = "index.html"
@@ -43,7 +43,7 @@ class StudyTables:
 
 def model_link(model: str) -> Link:
     """Name and place of a model's page."""
-    return Link(model, f"gsm8k-{model}.html")
+    return Link(model, model_page(model))
 
 
 def write_overview(
@@ -74,12 +74,13 @@ def write_overview(
         "made": _made_with(tables.summaries),
         "answers": answers,
     }
-    panels = [
-        Panel(f"{each['name']} rate", each["models"], each["published"])
+    figures = {
+        f"{each['name']}-rate": dotplot(
+            each["models"], each["published"], f"{each['name']} rate".capitalize()
+        )
         for each in answers
         if each["name"] in RATES.values() and each["models"]
-    ]
-    figures = {"main-rates": dotplot(panels) if panels else None}
+    }
     site.write_page(OVERVIEW, "index.html.jinja", context, figures)
 
 

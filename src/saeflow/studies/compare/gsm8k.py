@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -86,7 +86,10 @@ Rates = dict[Run, dict[str, Rate]]
 def comparison_table(
     summaries: Mapping[str, pa.Table], permutations: Iterable[tuple[str, pa.Table]]
 ) -> pa.Table:
-    """Answer the questions for every model and for every pair of models.
+    """Answer the questions for every model, every pair of models and every pair of one's banks.
+
+    Two models that share a data set and dictionary are compared on what they share; others on every
+    combination.
 
     A seed or permutation without a value (a rate over nothing) is left out of means and ranges.
     The excess is the observed mean minus the permuted mean, so where some seed lacks a value it
@@ -137,7 +140,8 @@ def about_two(rate: Rate, other: Rate) -> list[Row]:
     """Rows about two models: the difference, the same under permutation, and what remains.
 
     The range over seeds is that of all pairs of a seed of one and a seed of the other. Permutations
-    are paired by their number: on one data set, the same number moves the same problems.
+    are paired by their number: on one data set, the same number moves the same problems. The
+    permuted difference is the gap between two chance levels, not what two equal models would give.
 
     Parameters
     ----------
@@ -153,18 +157,11 @@ def about_two(rate: Rate, other: Rate) -> list[Row]:
         mean - other_means[number] for number, mean in means.items() if number in other_means
     ]
     excess = _minus(difference, _mean_or_none(permuted))
+    excesses = [one - two for one in rate.excesses() for two in other.excesses()]
     return [
         _ranged("difference", "none", difference, pairs, SEEDS),
         _ranged("difference", "permuted", _mean_or_none(permuted), permuted, PERMUTATIONS),
-        Row(
-            "excess_difference",
-            "none",
-            excess,
-            None,
-            None,
-            NONE,
-            0 if excess is None else len(pairs),
-        ),
+        _ranged("excess_difference", "none", excess, excesses, SEEDS),
     ]
 
 
@@ -180,13 +177,23 @@ def _rows_of_models(rates: Mapping[str, Rates]) -> Iterator[dict[str, object]]:
 
 
 def _rows_of_pairs(rates: Mapping[str, Rates]) -> Iterator[dict[str, object]]:
-    for (model, runs), (other, other_runs) in combinations(rates.items(), 2):
-        for run, other_run in ((a, b) for a in runs for b in other_runs if a.mode == b.mode):
+    for (model, runs), (other, other_runs) in combinations_with_replacement(rates.items(), 2):
+        for run, other_run in _pairs(list(runs), list(other_runs), same=model == other):
             name = {"model": model, "other": other, **run._asdict()}
             name |= {"other_dataset": other_run.dataset, "other_dictionary": other_run.dictionary}
             for question, metric in QUESTIONS.items():
                 for row in about_two(runs[run][metric], other_runs[other_run][metric]):
                     yield {"question": question, **name, **row._asdict()}
+
+
+def _pairs(runs: list[Run], others: list[Run], *, same: bool) -> Iterator[tuple[Run, Run]]:
+    """Runs to hold against each other: of one model all, of two those alike where there are any."""
+    if same:
+        pairs = list(combinations(runs, 2))
+    else:
+        alike = [(run, run) for run in runs if run in others]
+        pairs = alike or [(run, other) for run in runs for other in others]
+    return (pair for pair in pairs if pair[0].mode == pair[1].mode)
 
 
 def _observed(summary: pa.Table) -> Rates:
