@@ -169,6 +169,16 @@ def test_missing_data_are_told(chromium: Browser, tmp_path: Path) -> None:
     assert any("features-1.js" in message for message in chromium.complaints())
 
 
+def test_opened_feature_fits_a_narrow_window(browser: Browser, report: Path) -> None:
+    browser.resize(390)
+    browser.open(report / "features.html")
+    browser.until(SHOWN)
+    browser.all("button.opens")[0].click()
+    browser.until("document.querySelector('.details li')")
+    right = "document.querySelector('.details li p').getBoundingClientRect().right"
+    assert browser.run(f"return {right} <= window.innerWidth")
+
+
 def test_damaged_data_are_told(chromium: Browser, tmp_path: Path) -> None:
     folder = make(tmp_path)
     path = folder / "data/features-0.js"
