@@ -173,7 +173,8 @@ def test_opened_feature_fits_a_narrow_window(browser: Browser, report: Path) -> 
     browser.resize(390)
     browser.open(report / "features.html")
     browser.until(SHOWN)
-    browser.all("button.opens")[0].click()
+    # The page scrolls smoothly, which a click by coordinates does not wait for.
+    browser.run("document.querySelector('button.opens').click()")
     browser.until("document.querySelector('.details li')")
     right = "document.querySelector('.details li p').getBoundingClientRect().right"
     assert browser.run(f"return {right} <= window.innerWidth")
