@@ -100,7 +100,9 @@ def test_make_run_is_unlock_and_snakemake(finished: Path) -> None:
     lines = subprocess.run(
         command, cwd=finished, env=env, capture_output=True, text=True, check=True
     )
-    assert [line.split("python ")[-1] for line in lines.stdout.splitlines()][-2:] == [
+    assert [line.split("python ")[-1] for line in lines.stdout.splitlines() if " -m " in line][
+        -2:
+    ] == [
         "-m saeflow unlock",
         "-m snakemake --cores all --configfile tests/config/smoke.yaml",
     ]
