@@ -15,7 +15,6 @@ from saeflow.config.studies import AssociationSettings
 from saeflow.stats import contingency
 from saeflow.stats.contingency import (
     chi2_p_value,
-    cooccurrence,
     enrichment,
     published_pairs,
     yates_chi2,
@@ -100,13 +99,6 @@ def test_degenerate_enrichments() -> None:
     assert found[0] == np.inf
     assert np.isnan(found[1])
     assert found[2] == 0
-
-
-def test_cooccurrence_equals_numpy() -> None:
-    rng = np.random.default_rng(0)
-    active, present = rng.random((500, 33)) < 0.4, rng.random((500, 21)) < 0.2
-    found = cooccurrence(active, present, CPU)
-    np.testing.assert_array_equal(found, active.T.astype(int) @ present.astype(int))
 
 
 Row = tuple[int, int, int, int, int, int, float, float, float]

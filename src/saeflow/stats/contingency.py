@@ -47,30 +47,6 @@ class Pairs:
     enrichment: Float[np.ndarray, " pairs"]
 
 
-def cooccurrence(
-    active: Bool[np.ndarray, "examples features"],
-    present: Bool[np.ndarray, "examples labels"],
-    device: torch.device,
-) -> Int[np.ndarray, "features labels"]:
-    """Examples on which a feature is active and a label present, for all pairs.
-
-    Parameters
-    ----------
-    active : numpy.ndarray of bool, shape (examples, features)
-        Where features fire.
-    present : numpy.ndarray of bool, shape (examples, labels)
-        Where labels occur.
-    device : torch.device
-        Where to multiply.
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape (features, labels)
-        Exact counts.
-    """
-    return _joint(_on(active.T, device), _on(present, device)).to(torch.int64).cpu().numpy()
-
-
 def yates_chi2(
     a: Num[np.ndarray, "*shape"],
     b: Num[np.ndarray, "*shape"],
