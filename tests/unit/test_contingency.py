@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from saeflow.config.studies import AssociationSettings
-from saeflow.stats import contingency
+from saeflow.stats import contingency, joint
 from saeflow.stats.contingency import (
     chi2_p_value,
     enrichment,
     published_pairs,
     yates_chi2,
 )
+from saeflow.stats.joint import cooccurrence
 
 CPU = torch.device("cpu")
 # methods/6, section 8: the study's five most enriched features.
@@ -211,7 +212,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     active, present = rng.random((100, 50)) < 0.4, rng.random((100, 20)) < 0.3
     rule = AssociationSettings(p_value=0.3, min_enrichment=1.0)
     whole = rows_of(published_pairs(active, present, rule, CPU))
-    monkeypatch.setattr(contingency, "BLOCK", 7)
+    monkeypatch.setattr(joint, "BLOCK", 7)
     np.testing.assert_array_equal(rows_of(published_pairs(active, present, rule, CPU)), whole)
     assert len(whole) > 10
 

@@ -9,7 +9,6 @@ the last bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -17,9 +16,7 @@ from jaxtyping import Bool, Float, Int, Num
 from scipy.special import chdtrc, chdtri
 
 from saeflow.config.studies import AssociationSettings
-
-BLOCK = 4096
-"""Features per matrix product; bounds memory at BLOCK x labels tables."""
+from saeflow.stats.joint import JointCounts, Window
 
 
 @dataclass(frozen=True)
@@ -149,26 +146,21 @@ class PublishedTest:
         criteria: AssociationSettings,
         device: torch.device,
     ) -> None:
-        self._total, self._support, self._device = len(active), support, device
-        self._n_active = active.sum(0)
+        self._total, self._support, self._n_active = len(active), support, active.sum(0)
         analysed = np.flatnonzero(self._n_active >= criteria.min_active)
         self._features = analysed if len(active) >= criteria.min_total else analysed[:0]
-        self._active = _on(active[:, self._features].T, device)
-        margins, self._row = np.unique(self._n_active[self._features], return_inverse=True)
+        self._counts = JointCounts(active[:, self._features], device)
+        margins, row = np.unique(self._n_active[self._features], return_inverse=True)
         supports, column = np.unique(support, return_inverse=True)
         lowest = lowest_published(margins, supports, len(active), criteria)[:, column]
         # Passing needs examples with the one and not the other, both ways.
         below = np.minimum(margins[:, None], support[None, :])
-        self._lowest, self._below = (
-            torch.from_numpy(table).to(device, torch.int32) for table in (lowest, below)
-        )
+        self._window = Window(row, lowest, below)
 
     def pairs(self, present: Bool[np.ndarray, "examples labels"]) -> Pairs:
         """Pairs that pass; `present` has the support that was given."""
-        right = _on(present, self._device)
-        starts = range(0, max(len(self._features), 1), BLOCK)
-        found = [self._passing(slice(start, start + BLOCK), right) for start in starts]
-        feature, label, a = (np.concatenate(column) for column in zip(*found, strict=True))
+        row, label, a = self._counts.inside(present, self._window)
+        feature = self._features[row]
         b, c = self._n_active[feature] - a, self._support[label] - a
         d = self._total - a - b - c
         chi2 = yates_chi2(a, b, c, d)
@@ -176,15 +168,6 @@ class PublishedTest:
         order = np.lexsort((label, -ratio, feature))
         values = (feature, label, a, b, c, d, chi2, chi2_p_value(chi2), ratio)
         return Pairs(*(value[order] for value in values))
-
-    def _passing(self, block: slice, present: torch.Tensor) -> tuple[np.ndarray, ...]:
-        """Feature, label and joint count of a block's passing tables."""
-        joint = _joint(self._active[block], present)
-        rows = torch.from_numpy(self._row[block]).to(self._device)
-        passing = (joint >= self._lowest[rows]) & (joint < self._below[rows])
-        row, label = passing.nonzero(as_tuple=True)
-        counts = joint[row, label].to(torch.int64).cpu().numpy()
-        return self._features[block][row.cpu().numpy()], label.cpu().numpy(), counts
 
 
 def lowest_published(
@@ -242,33 +225,3 @@ def _passes(
     near = ~significant & (chi2 > critical * (1 - 1e-6) - 1e-12)
     significant[near] = chi2_p_value(chi2[near]) < criteria.p_value
     return significant & (enrichment(*cells) >= criteria.min_enrichment)
-
-
-def _joint(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Multiply what `_on` made; exact on either kind."""
-    return torch._int_mm(left, right) if left.dtype == torch.int8 else left @ right
-
-
-def _on(values: Bool[np.ndarray, "rows columns"], device: torch.device) -> torch.Tensor:
-    """Ones and zeros for `_joint`: bytes where the CPU multiplies them, float32 elsewhere.
-
-    Sums of up to 2**24 ones are exact in float32; products of bytes add up in 32 bits.
-    """
-    flags = torch.from_numpy(np.ascontiguousarray(values)).to(device)
-    return flags.to(torch.int8 if _multiplies_bytes(device) else torch.float32)
-
-
-@cache
-def _multiplies_bytes(device: torch.device) -> bool:
-    """Whether this build of torch has the product of bytes for the device.
-
-    It is not a public function of torch, so its absence is expected; on CUDA it wants sizes that are
-    multiples of eight, and float32 is fast enough there.
-    """
-    if device.type != "cpu":
-        return False
-    one = torch.ones((1, 1), dtype=torch.int8)
-    try:
-        return int(torch._int_mm(one, one)) == 1
-    except (AttributeError, RuntimeError):
-        return False

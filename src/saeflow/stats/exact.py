@@ -192,6 +192,8 @@ def _tails(
 
 
 def _groups(values: Int[np.ndarray, " tables"]) -> Iterator[tuple[Int[np.ndarray, " group"], int]]:
+    if not len(values):
+        return
     order = np.argsort(values, kind="stable")
     found, starts = np.unique(values[order], return_index=True)
     for value, chosen in zip(found, np.split(order, starts[1:]), strict=True):

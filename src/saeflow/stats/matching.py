@@ -29,7 +29,8 @@ def cosines(
     first: Float[np.ndarray, "rows features"], second: Float[np.ndarray, "rows others"]
 ) -> Float[np.ndarray, "features others"]:
     """Cosine of every column of one matrix with every column of another; 0 for a column of zeros."""
-    return _unit(first).T @ _unit(second)
+    found: Float[np.ndarray, "features others"] = _unit(first).T @ _unit(second)
+    return found
 
 
 def correlations(
@@ -59,7 +60,8 @@ def best_matching(similarity: Float[np.ndarray, "features others"]) -> Matches:
 def _unit(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
     values = values.astype(np.float64)
     lengths = np.linalg.norm(values, axis=0)
-    return values / np.where(lengths > 0, lengths, 1.0)
+    scaled: Float[np.ndarray, "rows columns"] = values / np.where(lengths > 0, lengths, 1.0)
+    return scaled
 
 
 def _centred(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:

@@ -1,0 +1,183 @@
+"""Which labels follow which features, with the rate of false discoveries held down.
+
+Exact one-sided tests of all pairs that occur often enough, corrected for their number; then, of each
+feature's labels, which still follow it once its best label is accounted for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from saeflow.stats.exact import adjusted, lowest_passing, stratified_tail, upper_tail
+from saeflow.stats.joint import JointCounts, Window
+
+
+@dataclass(frozen=True)
+class Discoveries:
+    """Pairs whose adjusted p-value is small, by feature, then p-value, then label.
+
+    Attributes
+    ----------
+    feature, label : numpy.ndarray of shape (pairs,), int64
+        Column of the features' and of the labels' matrix.
+    a, b, c, d : numpy.ndarray of shape (pairs,), int64
+        Active and present, active and absent, inactive and present, inactive and absent.
+    p_value, q_value : numpy.ndarray of shape (pairs,), float64
+        One-sided and exact; and adjusted for `n_tests` tests.
+    n_tests : int
+        Pairs that were tested.
+    """
+
+    feature: Int[np.ndarray, " pairs"]
+    label: Int[np.ndarray, " pairs"]
+    a: Int[np.ndarray, " pairs"]
+    b: Int[np.ndarray, " pairs"]
+    c: Int[np.ndarray, " pairs"]
+    d: Int[np.ndarray, " pairs"]
+    p_value: Float[np.ndarray, " pairs"]
+    q_value: Float[np.ndarray, " pairs"]
+    n_tests: int
+
+
+class ExactTest:
+    """Test the same features against labels whose rows may move, as in a permutation.
+
+    Parameters
+    ----------
+    active : numpy.ndarray of bool, shape (examples, features)
+        Where features are active.
+    support : numpy.ndarray of int, shape (labels,)
+        Examples with each label, which a permutation does not change.
+    device : torch.device
+        Where to multiply.
+    level : float
+        Largest adjusted p-value of a discovery.
+    min_active, min_support : int
+        Features active, and labels present, on fewer examples are not tested. The choice looks at
+        margins only, which say nothing about whether a pair is associated.
+    dependent : bool
+        Correct as Benjamini and Yekutieli do, which allows for any dependence between tests,
+        instead of as Benjamini and Hochberg do.
+    """
+
+    def __init__(
+        self,
+        active: Bool[np.ndarray, "examples features"],
+        support: Int[np.ndarray, " labels"],
+        device: torch.device,
+        *,
+        level: float = 0.05,
+        min_active: int = 20,
+        min_support: int = 10,
+        dependent: bool = False,
+    ) -> None:
+        self._total, self._level, self._dependent = len(active), level, dependent
+        n_active = active.sum(0)
+        self._features = np.flatnonzero(n_active >= min_active)
+        self._labels = np.flatnonzero(support >= min_support)
+        self._n_active, self._support = n_active[self._features], support[self._labels]
+        self.n_tests = len(self._features) * len(self._labels)
+        self._counts = JointCounts(active[:, self._features], device)
+        self._windows: dict[float, Window] = {}
+
+    def discoveries(self, present: Bool[np.ndarray, "examples labels"]) -> Discoveries:
+        """Pairs whose adjusted p-value is `level` or less; `present` has the support that was given."""
+        row, column, a = self._inside(present, self._level)
+        p_value = upper_tail(a, self._n_active[row], self._support[column], self._total)
+        q_value = adjusted(p_value, max(self.n_tests, 1), dependent=self._dependent)
+        kept = np.flatnonzero(q_value <= self._level)
+        order = kept[np.lexsort((column[kept], p_value[kept], row[kept]))]
+        row, column, a = row[order], column[order], a[order]
+        b, c = self._n_active[row] - a, self._support[column] - a
+        pairs = (self._features[row], self._labels[column], a, b, c, self._total - a - b - c)
+        return Discoveries(*pairs, p_value[order], q_value[order], self.n_tests)
+
+    def smallest(self, present: Bool[np.ndarray, "examples labels"]) -> float:
+        """Smallest p-value of all tests: what a max-statistic threshold is the quantile of."""
+        # Tails are the costly part, so few are asked for at first; most often there is one.
+        for level in (1e-4, 1e-2, 1.0):
+            row, column, a = self._inside(present, level)
+            if len(a):
+                tails = upper_tail(a, self._n_active[row], self._support[column], self._total)
+                return float(tails.min())
+        return 1.0
+
+    def _inside(
+        self, present: Bool[np.ndarray, "examples labels"], level: float
+    ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+        """Tested pairs with a p-value of `level` or less."""
+        if level not in self._windows:
+            self._windows[level] = self._window(level)
+        return self._counts.inside(present[:, self._labels], self._windows[level])
+
+    def _window(self, level: float) -> Window:
+        margins, row = np.unique(self._n_active, return_inverse=True)
+        supports, column = np.unique(self._support, return_inverse=True)
+        lowest = lowest_passing(margins, supports, self._total, level)[:, column]
+        return Window(row, lowest, np.full_like(lowest, self._total + 1))
+
+
+def conditional_p_values(
+    active: Bool[np.ndarray, "examples features"],
+    present: Bool[np.ndarray, "examples labels"],
+    found: Discoveries,
+) -> Float[np.ndarray, " pairs"]:
+    """Test each discovered label again, among examples with and without the feature's best label.
+
+    A label that follows a feature only because it occurs together with the best one, and is *carried*
+    by it, has no association left within these two strata (the exact form of the
+    Cochran-Mantel-Haenszel test).
+
+    Parameters
+    ----------
+    active : numpy.ndarray of bool, shape (examples, features)
+        Where features are active.
+    present : numpy.ndarray of bool, shape (examples, labels)
+        Where labels occur.
+    found : Discoveries
+        As `ExactTest.discoveries` gives them; the first pair of a feature is its best.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (pairs,)
+        One-sided p-values; the p-value itself for a feature's best label.
+    """
+    if not len(found.feature):
+        return found.p_value.copy()
+    starts = np.flatnonzero(np.r_[True, found.feature[1:] != found.feature[:-1]])
+    tables = np.zeros((4, len(found.feature), 2), np.int64)
+    for start, end in zip(starts, [*starts[1:], len(found.feature)], strict=True):
+        fires = active[:, found.feature[start]].astype(np.int64)
+        labels = present[:, found.label[start:end]].astype(np.int64)
+        for stratum in (0, 1):
+            inside = present[:, found.label[start]] == bool(stratum)
+            own = fires[inside]
+            tables[0, start:end, stratum] = own @ labels[inside]
+            tables[1, start:end, stratum] = own.sum()
+            tables[2, start:end, stratum] = labels[inside].sum(0)
+            tables[3, start:end, stratum] = inside.sum()
+    others = np.setdiff1d(np.arange(len(found.feature)), starts)
+    p_values = found.p_value.copy()
+    p_values[others] = stratified_tail(*(table[others] for table in tables))
+    return p_values
+
+
+def carried(
+    active: Bool[np.ndarray, "examples features"],
+    present: Bool[np.ndarray, "examples labels"],
+    found: Discoveries,
+    level: float = 0.05,
+) -> Bool[np.ndarray, " pairs"]:
+    """Discovered labels without a significant association of their own; see `conditional_p_values`."""
+    return conditional_p_values(active, present, found) > level
+
+
+def halves(
+    values: Float[np.ndarray, "examples features"],
+) -> Float[np.ndarray, "examples doubled"]:
+    """Split signed features: first the positive part of each, then the size of the negative part."""
+    return np.concatenate([np.maximum(values, 0), np.maximum(-values, 0)], axis=1)
