@@ -77,14 +77,14 @@ def _system_reason(error: BaseException) -> str | None:
     return f"{where} cannot be written: {SYSTEM_ERRORS[number]}."
 
 
-def run_keys(snakemake: Any) -> dict[str, str | int]:
+def run_keys(snakemake: Any, mode: str = "published") -> dict[str, str | int]:
     """Key columns of a study's part, from the wildcards of its path."""
     wildcards = snakemake.wildcards
     return {
         "dataset": wildcards.dataset,
         "dictionary": wildcards.dictionary,
         "seed": int(wildcards.seed),
-        "mode": "published",
+        "mode": mode,
     }
 
 

@@ -10,6 +10,11 @@ from typing import Any
 
 import yaml
 
+from saeflow.config.calibration import (
+    calibrated_banks,
+    calibrated_models,
+    calibration_contradictions,
+)
 from saeflow.config.datasets import PathDataset
 from saeflow.config.mixture import Mixture, parse_mixture
 from saeflow.config.models import MODEL_FILES, PathModel
@@ -18,6 +23,7 @@ from saeflow.config.root import (
     evaluated_models,
     layer_contradictions,
     named_paths,
+    resolve_dictionary,
     resolve_model,
 )
 from saeflow.errors import SaeflowError
@@ -40,13 +46,15 @@ def check_paths(config: Config, root: Path) -> None:
     SaeflowError
         If a path is missing, a model directory holds no weights, or a layer does not exist.
     """
+    for sentence in calibration_contradictions(config):
+        raise SaeflowError(sentence)
     used = _used_keys(config)
     for key, path in named_paths(config):
         if key in used and not (root / path).exists():
             raise SaeflowError(
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
             )
-    studied = config.studies.gsm8k.published.models
+    studied = studied_models(config)
     for name in dict.fromkeys([*studied, *evaluated_models(config)]):
         settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
@@ -138,20 +146,29 @@ def total_mb(paths: Iterable[str]) -> float:
     return total / 1e6
 
 
+def studied_models(config: Config) -> list[str]:
+    """Names of the models that the study analyses in either mode."""
+    published = config.studies.gsm8k.published.models
+    return list(dict.fromkeys([*published, *calibrated_models(config)]))
+
+
 def study_datasets(config: Config) -> list[str]:
     """Names of the data sets that the studies analyse, sorted."""
     runs = config.studies.gsm8k.published.models.values()
-    return sorted({dataset for run in runs for dataset in run.datasets})
+    published = {dataset for run in runs for dataset in run.datasets}
+    return sorted(published | {bank.dataset for bank in calibrated_banks(config)})
 
 
 def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
     """Model, dictionary and seed of every bank that the studies read."""
-    return [
+    published = [
         (model, dictionary, seed)
         for model, run in config.studies.gsm8k.published.models.items()
         for dictionary in run.dictionaries
         for seed in run.seeds
     ]
+    calibrated = [(each.model, each.dictionary, each.seed) for each in calibrated_banks(config)]
+    return list(dict.fromkeys([*published, *calibrated]))
 
 
 def _used_keys(config: Config) -> set[str]:
@@ -161,7 +178,7 @@ def _used_keys(config: Config) -> set[str]:
     for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
     for model, dictionary, _ in study_dictionaries(config):
-        used.add(f"datasets.{config.dictionaries[dictionary].dataset}.path")
+        used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
         block = config.models[model]
         used.add(f"models.{getattr(block, 'of', model)}.path")
     return used

@@ -192,7 +192,8 @@ def think(questions: list[str]) -> ChunkCapture:
     grid += np.arange(STEPS)[None, :, None, None] * 10 + np.arange(LAYERS)[None, None, :, None]
     predicted = [None if number % 4 == 0 else float(number) + number % 2 for number in numbers]
     hooks = {"resid_post": grid, "final_norm": grid[:, :, :1] + 0.5}
-    return ChunkCapture(hooks, "float32", questions, predicted)
+    decoded = [[f"{number}s{step}" for step in range(STEPS)] for number in numbers]
+    return ChunkCapture(hooks, "float32", questions, predicted, decoded)
 
 
 @pytest.fixture
@@ -214,6 +215,9 @@ def test_capture_is_read_back_by_layer_step_and_problem(tmp_path: Path) -> None:
     answers = read_table(target / "answers.parquet", ANSWERS).to_pylist()
     assert [row["predicted"] for row in answers[:4]] == [None, 2.0, 2.0, 4.0]
     assert [row["correct"] for row in answers[:4]] == [False, False, True, False]
+    assert [row["decoded"] for row in answers] == [
+        [f"{n}s0", f"{n}s1", f"{n}s2"] for n in range(10)
+    ]
     assert {path.name for path in target.iterdir()} == {
         "resid_post",
         "final_norm",

@@ -19,7 +19,6 @@ from saeflow.stats.contingency import (
     published_pairs,
     yates_chi2,
 )
-from saeflow.stats.joint import cooccurrence
 
 CPU = torch.device("cpu")
 # methods/6, section 8: the study's five most enriched features.

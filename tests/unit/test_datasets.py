@@ -278,8 +278,7 @@ def test_generated_problems_survive_a_file(tmp_path: Path) -> None:
     write_table(made.table, tmp_path / "problems.parquet", PROBLEMS, Provenance("c"))
     tokens = cot_token_table(made.table)
     write_table(tokens, tmp_path / "tokens.parquet", COT_TOKENS, Provenance("c"))
-    analysed = set(np.flatnonzero(made.table["analysed"].to_numpy()))
-    assert set(tokens["problem"].to_pylist()) == analysed
+    assert set(tokens["problem"].to_pylist()) == set(range(40)), "those not analysed, too"
 
 
 def test_path_of_the_block_is_read_where_no_file_is_given(tmp_path: Path) -> None:
@@ -298,7 +297,11 @@ def test_expected_digest_is_checked(tmp_path: Path) -> None:
 
 
 def test_problems_without_any_calculation_are_told(tmp_path: Path) -> None:
-    table = load({"source": "path", "path": "x"}, write(tmp_path, line(answer="#### 1"))).table
+    lines = line(answer="#### 1") + line(answer="<<1+1=2>> #### 2")
+    table = load({"source": "path", "path": "x"}, write(tmp_path, lines)).table
+    assert cot_token_table(table)["problem"].to_pylist() == [1] * 5
+    place = table.column_names.index("analysed")
+    table = table.set_column(place, "analysed", pa.array([True, False]))
     with pytest.raises(SaeflowError, match="no analysed problem holds"):
         cot_token_table(table)
 

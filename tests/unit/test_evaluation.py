@@ -12,11 +12,13 @@ import torch
 from saeflow.artifacts.catalog import EVALUATION, LOGIT_LENS, TRAINING
 from saeflow.artifacts.tables import read_table
 from saeflow.config.mixture import Mixture
+from saeflow.config.models import FreshModel
 from saeflow.config.reference import ReferenceSettings
 from saeflow.datasets.generated import GeneratedProblem
 from saeflow.datasets.mixture import mixture_problems, mixture_texts, word_problems
 from saeflow.datasets.texts.decimals import BUGGY_FORMATS, FORMATS
 from saeflow.datasets.texts.table import texts_to_table
+from saeflow.models.capture import capture_chunk
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.loading import fresh_model, load_directory
 from saeflow.models.reference.examples import ANSWER, IGNORED, Encoder
@@ -228,6 +230,16 @@ def test_thoughts_are_read_through_the_output_embedding(model: CodiModel, mixtur
             assert lens.log_probabilities[row][step][:2] == pytest.approx(
                 best.values.tolist(), abs=1e-4
             )
+
+
+def test_capture_decodes_the_lens_s_first_tokens(model: CodiModel, mixture: Mixture) -> None:
+    problems = mixture_problems(mixture.seed, mixture.parts).held_out[:40]
+    lens = read_thoughts(model, problems, latents=LATENTS, batch_size=16)
+    thoughts = {"latents": LATENTS, "max_new_tokens": 1}
+    settings = FreshModel(weights="fresh", family="gpt2", batch_size=7, thoughts=thoughts)
+    captured = capture_chunk(model, [each.question for each in problems], settings)
+    assert captured.decoded == [[step[0] for step in row] for row in lens.tokens]
+    assert len({token for row in captured.decoded for token in row}) > 3
 
 
 def test_card_and_page_are_written(

@@ -18,7 +18,7 @@ from scipy.stats import (
 )
 
 from saeflow.stats.effects import auroc, detection, log_odds_ratio, point_biserial
-from saeflow.stats.exact import adjusted, lowest_passing, stratified_tail, upper_tail
+from saeflow.stats.exact import TailTable, adjusted, stratified_tail, upper_tail
 
 
 def random_margins(rng: np.random.Generator, total: int, count: int) -> tuple[np.ndarray, ...]:
@@ -46,18 +46,23 @@ def test_tail_equals_fisher_exact_on_many_tables() -> None:
 
 
 @given(st.integers(1, 60), st.data())
-def test_lowest_passing_is_where_the_tail_falls_below_the_level(
+def test_lowest_passing_count_is_where_the_tail_falls_below_the_level(
     total: int, data: st.DataObject
 ) -> None:
     margins = st.integers(0, total)
     active = np.array(data.draw(st.lists(margins, min_size=1, max_size=4)))
     support = np.array(data.draw(st.lists(margins, min_size=1, max_size=4)))
     level = data.draw(st.sampled_from([1e-6, 0.01, 0.05, 0.5]))
-    found = lowest_passing(active, support, total, level)
+    table = TailTable(active, support, total)
+    found = table.lowest(level)[table.row][:, table.column]
     for (row, n), (column, s) in itertools.product(enumerate(active), enumerate(support)):
         counts = range(max(n + s - total, 0), min(n, s) + 1)
         passing = [a for a in counts if hypergeom.sf(a - 1, total, n, s) <= level]
         assert found[row, column] == min(passing, default=total + 1)
+        pairs = (np.full(len(counts), value) for value in (row, column))
+        p_values = table.p_values(np.array(counts), *pairs)
+        expected = upper_tail(np.array(counts), *np.array([(n, s)] * len(counts)).T, total)
+        np.testing.assert_array_equal(p_values, expected)
 
 
 @pytest.mark.parametrize("dependent", [False, True])

@@ -65,6 +65,14 @@ def test_tokens_are_in_first_seen_order_and_every_problem_has_a_row() -> None:
     assert found.present.tolist() == [[True, True, False], [False] * 3, [False, True, True]]
 
 
+def test_tokens_of_other_problems_do_not_count() -> None:
+    rows = [(1, "+"), (1, "5"), (3, "9"), (3, "+"), (4, "7"), (8, "1"), (9, "9")]
+    found = token_matrix(token_table(rows), np.array([3, 5, 8]))
+    assert found.tokens == ["9", "+", "1"]
+    assert found.present.tolist() == [[True, True, False], [False] * 3, [False, False, True]]
+    assert token_matrix(token_table(rows), np.array([5])).present.shape == (1, 0)
+
+
 def test_token_table_in_chunks_is_the_same() -> None:
     rows = [(3, "9"), (3, "+"), (8, "1"), (8, "9")]
     whole = token_matrix(token_table(rows), np.array([3, 8]))
@@ -398,7 +406,10 @@ def test_random_features_are_interpretable_as_often_as_measured(
         PathDataset(source="path", path=path, id_prefix="train_", subset=subset)
     ).table
     numbers = table["problem"].to_numpy()[table["analysed"].to_numpy()]
-    tokens = token_matrix(cot_token_table(table), numbers)
+    whole = cot_token_table(table)
+    tokens = token_matrix(whole, numbers)
+    alone = whole.filter(np.isin(whole["problem"].to_numpy(), numbers))
+    assert tokens.tokens == list(dict.fromkeys(alone["token"].to_pylist()))
     assert tokens.present.shape == (1000, 628)
     rng = np.random.default_rng(n_active)
     active = np.zeros((1000, 400), bool)

@@ -7,7 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
-from saeflow.stats.matching import best_matching, correlations, cosines
+from saeflow.stats.matching import (
+    best_matching,
+    chance_agreement,
+    correlations,
+    cosines,
+    shared_similarity,
+)
 
 
 def test_matching_is_the_best_of_all() -> None:
@@ -42,3 +48,27 @@ def test_correlations_equal_numpy() -> None:
     np.testing.assert_allclose(found[:, [0, 2, 3]], expected, atol=1e-12)
     assert (found[:, 1] == 0).all()
     assert (cosines(np.zeros((3, 2)), np.ones((3, 1))) == 0).all()
+
+
+def test_shared_similarity_reaches_a_threshold_where_both_do_with_one_sign() -> None:
+    cosine, correlation = np.random.default_rng(3).uniform(-1, 1, (2, 40, 50))
+    for level in (0.1, 0.5, 0.9):
+        positive = (cosine >= level) & (correlation >= level)
+        negative = (cosine <= -level) & (correlation <= -level)
+        signed = shared_similarity(cosine, correlation, signed=True) >= level
+        np.testing.assert_array_equal(signed, positive | negative)
+        unsigned = shared_similarity(cosine, correlation, signed=False) >= level
+        np.testing.assert_array_equal(unsigned, positive)
+        assert negative.any()
+        assert positive.any()
+    assert (shared_similarity(cosine, -cosine, signed=True) == 0).all()
+
+
+def test_chance_agreement_is_the_mean_over_all_ways_to_pair() -> None:
+    first, second = list("aabbc"), list("abbbd")
+    agreeing = [
+        sum(one == other for one, other in zip(first, ordered, strict=True))
+        for ordered in itertools.permutations(second)
+    ]
+    assert chance_agreement(first, second) == pytest.approx(np.mean(agreeing))
+    assert chance_agreement([], []) == 0

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from saeflow.config.models import UntrainedControl
 from saeflow.errors import SaeflowError
-from saeflow.models.capture import capture_chunk
-from saeflow.models.codi import CodiModel, answer_number
+from saeflow.models.capture import capture_chunk, thought_logits, token_texts
+from saeflow.models.codi import CodiModel, Thoughts, answer_number
 from saeflow.models.conventions import hooked_layers
 from saeflow.models.hooks import HOOKS, LastPositionTap, final_norm, transformer_blocks
 from saeflow.models.loading import load_model
@@ -113,6 +113,8 @@ def test_capture_keeps_order_whatever_the_batch(family: str) -> None:
     for chunk in captured:
         assert chunk.texts == direct.answers
         assert chunk.predicted == [answer_number(text) for text in direct.answers]
+        best = thought_logits(model, direct).argmax(-1).numpy()
+        assert chunk.decoded == token_texts(model, best)
         for hook in HOOKS:
             expected = direct.activations[hook].numpy()
             np.testing.assert_allclose(chunk.activations[hook], expected, atol=1e-4)
@@ -130,6 +132,39 @@ def test_capture_is_stored_in_the_asked_precision(dtype: Any) -> None:
     stored = stored.view(torch.bfloat16) if dtype == "bfloat16" else stored
     assert chunk.dtype == dtype
     torch.testing.assert_close(stored, exact, rtol=0, atol=1e-2 if dtype != "float32" else 1e-6)
+
+
+@torch.no_grad()
+def test_thoughts_are_read_as_the_language_model_reads_its_last_position(model: CodiModel) -> None:
+    embed, vocabulary = model.language_model.get_input_embeddings(), len(model.tokenizer)
+    found = thought_logits(model, model.think(QUESTIONS, latents=LATENTS))
+    assert found.shape == (len(QUESTIONS), LATENTS + 1, vocabulary)
+    for row, question in enumerate(QUESTIONS):
+        sequence = embed(torch.tensor([model.question_ids(question)]))
+        for step in range(LATENTS + 1):
+            output = model.language_model(
+                inputs_embeds=sequence, output_hidden_states=True, use_cache=False
+            )
+            expected = output.logits[0, -1]
+            assert len(expected) > vocabulary
+            torch.testing.assert_close(
+                found[row, step], expected[:vocabulary], atol=1e-4, rtol=1e-4
+            )
+            latent = model.projection(output.hidden_states[-1][:, -1:])
+            sequence = torch.cat([sequence, latent], dim=1)
+
+
+def test_rounding_for_storage_does_not_change_decoded_tokens(model: CodiModel) -> None:
+    questions = ["x" * length + "12" for length in range(1, 97)]
+    family, thoughts = model.language_model.config.model_type, {"latents": 2, "max_new_tokens": 1}
+    settings = settings_of(family, capture_dtype="bfloat16", batch_size=7, thoughts=thoughts)
+    captured = capture_chunk(model, questions, settings)
+    exact = model.think(questions, latents=2)
+    best = thought_logits(model, exact).argmax(-1).numpy()
+    assert captured.decoded == token_texts(model, best)
+    rounded = {hook: each.bfloat16().float() for hook, each in exact.activations.items()}
+    changed = thought_logits(model, Thoughts(rounded, [])).argmax(-1).numpy()
+    assert token_texts(model, changed) != captured.decoded
 
 
 def weights_of(model: CodiModel) -> dict[str, Tensor]:
@@ -153,6 +188,14 @@ def test_seed_decides_the_weights_and_leaves_the_global_generator(family: str) -
     assert all(torch.equal(other[name], untrained[name]) for name in first)
     assert not torch.equal(first["prj.1.weight"], other["prj.1.weight"])
     assert sum(not torch.equal(first[name], other[name]) for name in first) > 5
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (5,), (2, 3, 4)])
+def test_tokens_are_decoded_each_by_itself(model: CodiModel, shape: tuple[int, ...]) -> None:
+    ids = np.random.default_rng(0).integers(0, 60, shape)
+    found = np.array(token_texts(model, ids), dtype=object).reshape(shape)
+    for place in np.ndindex(shape):
+        assert found[place] == model.tokenizer.decode([int(ids[place])])
 
 
 @given(st.text())

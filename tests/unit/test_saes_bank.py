@@ -8,8 +8,8 @@ from saeflow.config.dictionaries import DictionarySettings
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.encode import encode_long
+from saeflow.saes.fixed import fixed_bank
 from saeflow.saes.selection import active_mask, largest_mask
-from saeflow.saes.train import fixed_bank
 
 CUDA = torch.device("cuda")
 cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -39,6 +39,11 @@ def random_bank(architecture: str, k: int, d_in: int, d_sae: int, n_sites: int =
         draw(n_sites, d_sae, d_in),
         draw(n_sites, d_in),
     )
+
+
+def raw_neurons(n_sites: int, d_in: int, k: int) -> Bank:
+    recipe = Recipe("abstopk", d_in, k, control="raw_neurons")
+    return fixed_bank(torch.zeros(n_sites, 1, d_in), sites_of(n_sites), recipe, seed=0)
 
 
 def naive_features(bank: Bank, x: torch.Tensor) -> np.ndarray:
@@ -114,7 +119,9 @@ def test_recipe_from_settings():
     assert recipe.learning_rate == 1e-3
     raw = DictionarySettings(dataset="gsm8k", d_sae=None, k=9, control="raw_neurons")
     assert Recipe.from_settings(raw, d_in=32).d_sae == 32
-    with pytest.raises(SaeflowError, match=r"k is 9, but there are 8 raw neurons.* from 1 to 8\.$"):
+    with pytest.raises(
+        SaeflowError, match=r"k is 9, but there are 8 latents of raw_neurons .* from 1 to 8\.$"
+    ):
         Recipe.from_settings(raw, d_in=8)
 
 
@@ -126,22 +133,30 @@ def test_k_must_fit():
 
 
 def test_raw_neurons_are_the_largest_coordinates():
-    recipe = Recipe("abstopk", d_sae=16, k=3, control="raw_neurons")
-    bank = fixed_bank(recipe, sites_of(2), d_in=16)
+    bank = raw_neurons(2, 16, k=3)
     x = torch.randn(2, 20, 16)
     features = bank.encode(x)
     assert (features != 0).sum(-1).eq(3).all()
     assert torch.equal(features[features != 0], x[features != 0])
     assert torch.equal(bank.decode(features), features)
-    everything = fixed_bank(dataclasses.replace(recipe, k=16), sites_of(2), d_in=16)
+    everything = raw_neurons(2, 16, k=16)
     assert torch.equal(everything.decode(everything.encode(x)), x)
 
 
 def test_fixed_bank_refuses_other_recipes():
-    with pytest.raises(SaeflowError, match="control is None; expected 'raw_neurons'"):
-        fixed_bank(Recipe("abstopk", 16, 3), sites_of(1), 16)
+    x, sites = torch.zeros(1, 5, 8), sites_of(1)
+    for control in (None, "frozen_encoder"):
+        with pytest.raises(
+            SaeflowError, match=rf"control is {control!r}; expected one of 'random_"
+        ):
+            fixed_bank(x, sites, Recipe("abstopk", 8, 3, control=control), seed=0)
+    raw = Recipe("abstopk", 16, 3, control="raw_neurons")
     with pytest.raises(SaeflowError, match=r"d_sae is 16.*expected the 8 dimensions"):
-        fixed_bank(Recipe("abstopk", 16, 3, control="raw_neurons"), sites_of(1), 8)
+        fixed_bank(x, sites, raw, seed=0)
+    with pytest.raises(SaeflowError, match=r"activations at layer0_step0 hold values that are not"):
+        fixed_bank(x / 0, sites, dataclasses.replace(raw, d_sae=8), seed=0)
+    with pytest.raises(SaeflowError, match=r"activations of 1 sites came with 2 different"):
+        fixed_bank(x, sites_of(2), dataclasses.replace(raw, d_sae=8), seed=0)
 
 
 @pytest.mark.parametrize("block_rows", [7, 4096])
@@ -159,8 +174,7 @@ def test_encode_long_lists_what_is_not_zero(block_rows):
 
 
 def test_encode_long_of_zeros_is_empty():
-    recipe = Recipe("abstopk", d_sae=6, k=2, control="raw_neurons")
-    bank = fixed_bank(recipe, sites_of(1), 6)
+    bank = raw_neurons(1, 6, k=2)
     for x in (torch.zeros(4, 6), torch.zeros(0, 6)):
         rows, latents, values = encode_long(bank, x)
         assert len(rows) == len(latents) == len(values) == 0

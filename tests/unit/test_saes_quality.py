@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from saeflow.saes.bank import Recipe
 from saeflow.saes.quality import bank_quality, site_quality
-from saeflow.saes.train import fixed_bank
-from tests.unit.test_saes_bank import CUDA, cuda_only, random_bank, sites_of
+from tests.unit.test_saes_bank import CUDA, cuda_only, random_bank, raw_neurons
 
 
 def expected_quality(x: np.ndarray, features: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
@@ -47,8 +45,7 @@ def test_quality_equals_plain_formulas(architecture, block_rows):
 
 
 def test_fixed_offsets_inflate_explained_variance_but_not_fvu():
-    recipe = Recipe("abstopk", d_sae=8, k=4, control="raw_neurons")
-    bank = fixed_bank(recipe, sites_of(1), 8)
+    bank = raw_neurons(1, 8, k=4)
     offset = torch.tensor([100.0, -100, 100, -100, 0, 0, 0, 0])
     x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) + offset
     values = site_quality(bank, x)
@@ -58,7 +55,7 @@ def test_fixed_offsets_inflate_explained_variance_but_not_fvu():
 
 
 def test_identity_reconstructs_everything():
-    bank = fixed_bank(Recipe("abstopk", 8, 8, control="raw_neurons"), sites_of(1), 8)
+    bank = raw_neurons(1, 8, k=8)
     x = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)).to(torch.float16)
     values = site_quality(bank, x)
     assert (values["explained_variance"], values["fvu"], values["mse"]) == (1, 0, 0)
@@ -85,7 +82,7 @@ def test_equal_rows_leave_fvu_undefined_alone():
 
 
 def test_zero_rows_have_cosine_zero():
-    bank = fixed_bank(Recipe("abstopk", 8, 8, control="raw_neurons"), sites_of(1), 8)
+    bank = raw_neurons(1, 8, k=8)
     x = torch.cat([torch.zeros(1, 8), torch.ones(1, 8)])
     assert site_quality(bank, x)["cosine"] == pytest.approx(0.5)
 

@@ -11,8 +11,8 @@ import torch
 
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Bank, Recipe, Site
+from saeflow.saes.fixed import fixed_bank
 from saeflow.saes.storage import load_bank, save_bank, weight_digests
-from saeflow.saes.train import fixed_bank
 from tests.unit.test_saes_bank import random_bank, sites_of
 
 NAME = "layer0_step1/sae_weights.safetensors"
@@ -104,7 +104,7 @@ def test_round_trip_and_equal_bytes(saved, tmp_path):
 
 def test_recipe_survives(sae_lens, tmp_path):
     recipe = Recipe("topk", 12, 4, "raw_neurons", epochs=3, batch_size=7, learning_rate=0.25)
-    bank = fixed_bank(recipe, sites_of(2), 12)
+    bank = fixed_bank(torch.zeros(2, 1, 12), sites_of(2), recipe, seed=0)
     save_bank(bank, tmp_path)
     assert_same(load_bank(tmp_path), bank)
 

@@ -24,8 +24,19 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
     sys.executable = shlex.quote(sys.executable)
 
 from saeflow.artifacts.digest import script_digest
+from saeflow.config.calibration import (
+    calibrated_banks,
+    calibrated_models,
+    held_out_problems,
+    named_controls,
+)
 from saeflow.config.reference import card_sizes
-from saeflow.config.root import evaluated_models, parse_config, resolve_model
+from saeflow.config.root import (
+    evaluated_models,
+    parse_config,
+    resolve_dictionary,
+    resolve_model,
+)
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
     check_environment,
@@ -35,6 +46,7 @@ from saeflow.preflight import (
     read_mixture,
     study_datasets,
     study_dictionaries,
+    studied_models,
     total_mb,
 )
 from saeflow.runlock import record_owner
@@ -48,6 +60,9 @@ except SaeflowError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
 GSM8K = CFG.studies.gsm8k.published
+CALIBRATED = CFG.studies.gsm8k.calibrated
+BANKS = list(calibrated_banks(CFG))
+STUDIED = studied_models(CFG)
 EVALUATED = evaluated_models(CFG)
 THREADS = CFG.compute.threads
 
@@ -61,7 +76,8 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, CFG.datasets)),
     dictionary="|".join(map(re.escape, CFG.dictionaries)),
     seed=r"\d+",
-    table="association|examples|labels|summary",
+    table="association|discoveries|examples|labels|summary",
+    first=r"\d+",
     reference="|".join(map(re.escape, MIXTURE.models)),
 
 
@@ -160,32 +176,45 @@ def installation_spec(wildcards):
 
 def dictionary_spec(wildcards):
     return {
-        "dictionary": plain(CFG.dictionaries[wildcards.dictionary]),
+        "dictionary": plain(resolve_dictionary(CFG, wildcards.dictionary)),
         "threads": THREADS,
     }
 
 
+def held_out(wildcards):
+    return held_out_problems(CFG, wildcards.dictionary, wildcards.dataset)
+
+
 def encode_spec(wildcards):
     # How the SAEs were trained reaches the features through the bank's files.
-    dictionary = plain(CFG.dictionaries[wildcards.dictionary])
-    names = ("architecture", "control", "k", "d_sae", "layer_convention", "steps")
-    return {**{name: dictionary[name] for name in names}, "threads": THREADS}
+    dictionary = plain(resolve_dictionary(CFG, wildcards.dictionary))
+    names = ("architecture", "control", "k", "d_sae", "layer_convention", "layers", "steps")
+    return {
+        **{name: dictionary[name] for name in names},
+        "held_out": held_out(wildcards) if CALIBRATED else None,
+        "threads": THREADS,
+    }
 
 
 def training_problems(wildcards):
-    dataset = CFG.dictionaries[wildcards.dictionary].dataset
+    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
     return f"results/datasets/{dataset}/problems.parquet"
 
 
 def training_capture(wildcards):
-    dataset = CFG.dictionaries[wildcards.dictionary].dataset
+    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
     return f"results/capture/{wildcards.model}/{dataset}"
 
 
-def parts_of(model, table):
-    run = GSM8K.models[model]
+PART = "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}"
+
+
+def published_parts(model, table):
+    run = GSM8K.models.get(model)
+    if run is None:
+        return []
     return expand(
-        "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/{table}.parquet",
+        PART + "/{table}.parquet",
         model=model,
         table=table,
         dataset=run.datasets,
@@ -194,11 +223,37 @@ def parts_of(model, table):
     )
 
 
+def calibrated_parts(model, table):
+    return [
+        f"{PART}/{table}.parquet".format(**bank._asdict())
+        for bank in BANKS
+        if bank.model == model
+    ]
+
+
 def gsm8k_parts(wildcards):
-    return parts_of(wildcards.model, wildcards.table)
+    model, table = wildcards.model, wildcards.table
+    if table == "discoveries":
+        return calibrated_parts(model, table)
+    calibrated = calibrated_parts(model, "calibrated") if table == "summary" else []
+    return published_parts(model, table) + calibrated
 
 
-PERMUTED = {model: parts_of(model, "permutations") for model in GSM8K.models}
+def public_tables():
+    """Tables that are gathered for each model."""
+    published = expand(
+        "results/gsm8k/{model}/{table}.parquet",
+        model=GSM8K.models,
+        table=["association", "examples", "labels"],
+    )
+    summaries = expand("results/gsm8k/{model}/summary.parquet", model=STUDIED)
+    discoveries = expand(
+        "results/gsm8k/{model}/discoveries.parquet", model=calibrated_models(CFG)
+    )
+    return published + summaries + discoveries
+
+
+PERMUTED = {model: published_parts(model, "permutations") for model in GSM8K.models}
 
 
 def report_banks(wildcards):

@@ -3,11 +3,9 @@
 
 rule gsm8k:
     input:
-        expand(
-            "results/gsm8k/{model}/{table}.parquet",
-            model=GSM8K.models,
-            table=["association", "examples", "labels", "summary"],
-        ),
+        public_tables(),
+        COMMON_FEATURES,
+        CAPACITY,
 
 
 rule associate:

@@ -15,6 +15,7 @@ with job(snakemake):
     table = comparison_table(
         dict(zip(spec["models"], summaries, strict=True)),
         zip(spec["permuted"], permuted, strict=True),
+        spec["dictionaries"],
     )
     provenance = combine(*summaries, *permuted, config=config_digest(spec))
     write_table(table, Path(snakemake.output.comparison), COMPARISON, provenance)

@@ -1,4 +1,4 @@
-"""Encode the analysed problems with every SAE of a bank."""
+"""Encode what the studies read of a data set with every SAE of a bank."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from saeflow.artifacts.catalog import FEATURES, PROBLEMS
 from saeflow.artifacts.files import atomic_folder
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_schema, read_table, write_table
+from saeflow.datasets.selection import encoded_numbers
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.saes.encoding import encode_layers
@@ -19,7 +20,8 @@ with job(snakemake):
         read_schema(bank / "quality.parquet")[1],
         read_schema(capture / "answers.parquet")[1],
     ]
-    layers = encode_layers(capture, bank, problems, spec["layer_convention"], resolve_device())
+    numbers = encoded_numbers(problems, spec["held_out"])
+    layers = encode_layers(capture, bank, numbers, spec["layer_convention"], resolve_device())
     with atomic_folder(Path(snakemake.output.features)) as folder:
         for layer, table, shape in layers:
             provenance = inherit(*sources, config=config_digest(spec), extra=shape)

@@ -42,12 +42,15 @@ class ChunkCapture:
         Answers.
     predicted : list of float or None
         The numbers they give.
+    decoded : list of list of str
+        By problem and step: the token that the output embedding reads from the thought.
     """
 
     activations: dict[str, Shaped[np.ndarray, "problems steps layers d_in"]]
     dtype: VectorDtype
     texts: list[str]
     predicted: list[float | None]
+    decoded: list[list[str]]
 
 
 def capture_all(
@@ -142,6 +145,7 @@ class CaptureWriter:
             "correct": [
                 number == right for number, right in zip(captured.predicted, gold, strict=True)
             ],
+            "decoded": captured.decoded,
         }
         write_table(answers, self._answers(chunk), ANSWERS, provenance)
 

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from saeflow.artifacts.calibration import CALIBRATION_ARTIFACTS
+from saeflow.artifacts.columns import (
+    CONTROL,
+    FEATURE_KEYS,
+    INDEX,
+    MAYBE_SITE,
+    REAL,
+    RUN_KEYS,
+    SITE_KEYS,
+    SMALL,
+    TARGET,
+    TEXT,
+    VALUES,
+)
 from saeflow.artifacts.schema import Artifact, Column
-
-TEXT = pa.string()
-INDEX = pa.int32()
-SMALL = pa.int16()
-REAL = pa.float64()
-
-RUN_KEYS = (
-    Column("dataset", TEXT, "Data set, by its name in the configuration."),
-    Column("dictionary", TEXT, "Recipe of the SAEs, by its name in the configuration."),
-    Column("seed", INDEX, "Seed of the SAEs."),
-    Column("mode", TEXT, "published: the study's procedure; calibrated: ours."),
-)
-SITE_KEYS = (
-    Column("layer", SMALL, "Layer, as the dictionary's layer_convention counts."),
-    Column("step", SMALL, "Thought step: 0 is the begin-of-thought token, 1 to 6 the latents."),
-)
-FEATURE_KEYS = (*SITE_KEYS, Column("feature", INDEX, "Index of the latent in its SAE."))
-CONTROL = Column("control", TEXT, "none for the measurement itself, else the control's name.")
-VALUES = (
-    Column("metric", TEXT, "What is measured."),
-    Column("value", REAL, "The measured number.", nullable=True),
-    Column("ci_low", REAL, "Lower end of the interval.", nullable=True),
-    Column("ci_high", REAL, "Upper end of the interval.", nullable=True),
-    Column("interval", TEXT, "Kind of interval; none where there is none."),
-    Column("n", pa.int64(), "How many units the value is taken over.", nullable=True),
-)
 
 PROBLEMS = Artifact(
     "problems",
@@ -57,8 +45,8 @@ PROBLEMS = Artifact(
 
 COT_TOKENS = Artifact(
     "cot_tokens",
-    1,
-    "One row per occurrence of a token in the calculations of the analysed problems.",
+    2,
+    "One row per occurrence of a token in the calculations of the problems.",
     (
         Column("problem", INDEX, "Running number of the problem in the data set."),
         Column("calculation", SMALL, "Which <<...>> annotation of the answer, from 0."),
@@ -71,7 +59,7 @@ COT_TOKENS = Artifact(
 
 ANSWERS = Artifact(
     "answers",
-    1,
+    2,
     "What the model answered, greedily, after its latent thoughts.",
     (
         Column("problem", INDEX, "Running number of the problem in the data set."),
@@ -81,6 +69,11 @@ ANSWERS = Artifact(
         ),
         Column("gold", REAL, "Number after #### in the problem."),
         Column("correct", pa.bool_(), "Whether the two are equal as floats."),
+        Column(
+            "decoded",
+            pa.list_(TEXT),
+            "Likeliest token that the output embedding reads from each thought, s0 first.",
+        ),
     ),
     ("problem",),
 )
@@ -183,32 +176,28 @@ EXAMPLES = Artifact(
     ("dataset", "dictionary", "seed", "layer", "step", "feature", "rank"),
 )
 
-MAYBE_SITE = tuple(
-    Column(column.name, column.type, column.about + " Null: all of them.", nullable=True)
-    for column in SITE_KEYS
-)
-
 PERMUTATIONS = Artifact(
     "permutations",
-    1,
+    2,
     "The summary's numbers after each joint permutation of the problems' token rows.",
     (
         *RUN_KEYS,
+        TARGET,
         *MAYBE_SITE,
         Column("permutation", INDEX, "Running number of the permutation."),
         Column("metric", TEXT, "What is measured."),
         Column("value", REAL, "The measured number.", nullable=True),
         Column("n", pa.int64(), "How many units the value is taken over.", nullable=True),
     ),
-    ("dataset", "dictionary", "seed", "layer", "step", "metric", "permutation"),
+    ("dataset", "dictionary", "seed", "mode", "target", "layer", "step", "metric", "permutation"),
 )
 
 SUMMARY = Artifact(
     "summary",
-    1,
-    "Rates and counts of the study, each beside what permuted tokens give.",
-    (*RUN_KEYS, CONTROL, *MAYBE_SITE, *VALUES),
-    ("dataset", "dictionary", "seed", "layer", "step", "metric", "control"),
+    2,
+    "Rates and counts of the study, published and calibrated, each beside what chance gives.",
+    (*RUN_KEYS, TARGET, CONTROL, *MAYBE_SITE, *VALUES),
+    ("dataset", "dictionary", "seed", "mode", "target", "layer", "step", "metric", "control"),
 )
 
 COMPARISON = Artifact(
@@ -326,5 +315,6 @@ ARTIFACTS = {
         TRAINING,
         EVALUATION,
         LOGIT_LENS,
+        *CALIBRATION_ARTIFACTS,
     )
 }

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Float32, Int
 
 from saeflow.artifacts.catalog import FEATURES
 from saeflow.artifacts.provenance import metadata_of
@@ -35,6 +37,34 @@ class LayerTable:
     steps: tuple[int, ...]
     d_sae: int
     table: pa.Table
+
+    def cells(
+        self, problems: Int[np.ndarray, " problems"]
+    ) -> tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"], Float32[np.ndarray, " cells"]]:
+        """Where the activations on chosen problems belong in a dense matrix.
+
+        Parameters
+        ----------
+        problems : numpy.ndarray of int, shape (problems,)
+            Running numbers, ascending; the table may hold others, too.
+
+        Returns
+        -------
+        row, column : numpy.ndarray of int, shape (cells,)
+            Place in `problems`; column ``i * d_sae + f`` is feature f of the i-th step.
+        value : numpy.ndarray of float32, shape (cells,)
+            The activation, never 0.
+        """
+        number, step, feature, value = (
+            self.table[name].to_numpy() for name in ("problem", "step", "feature", "value")
+        )
+        row = np.searchsorted(problems, number)
+        chosen = problems[np.minimum(row, len(problems) - 1)] == number
+        if not chosen.all():
+            row, step, feature, value = (each[chosen] for each in (row, step, feature, value))
+        place = np.full(max(self.steps) + 1, -1)
+        place[list(self.steps)] = np.arange(len(self.steps))
+        return row, place[step] * self.d_sae + feature, value
 
 
 def shape_metadata(steps: Sequence[int], d_sae: int) -> dict[str, str]:

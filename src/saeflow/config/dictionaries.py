@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from saeflow.config.base import Block, Name
+
+Control = Literal[
+    "frozen_decoder",
+    "soft_frozen_decoder",
+    "frozen_encoder",
+    "random_rotation",
+    "pca",
+    "raw_neurons",
+]
+FIXED_CONTROLS: tuple[Control, ...] = ("random_rotation", "pca", "raw_neurons")
+"""Controls that are not trained and have one latent per dimension of the activations."""
+CONTROLS = (
+    "An SAE that cannot learn what a trained one can. frozen_decoder, frozen_encoder: trained, but "
+    "for the random decoder or encoder directions it starts from. soft_frozen_decoder: trained, but "
+    "each decoder direction keeps a cosine of at least 0.8 with the random one it starts from. "
+    "random_rotation, pca, raw_neurons: not trained, one latent per dimension, with the same top-k: "
+    "random orthonormal directions, principal ones of the training rows, or the model's own "
+    "coordinates."
+)
+
+
+def _some_layers(layers: str | tuple[int, ...]) -> str | tuple[int, ...]:
+    if not layers:
+        raise ValueError("no layer is named; write all or a list")
+    if not isinstance(layers, str) and (len(set(layers)) != len(layers) or min(layers) < 0):
+        raise ValueError("layers must be different and not negative")
+    return layers
+
+
+Layers = Annotated[Literal["all"] | tuple[int, ...], AfterValidator(_some_layers)]
 
 
 class TrainingSettings(Block):
@@ -29,10 +59,13 @@ class DictionarySettings(Block):
         description="abstopk keeps the k largest by absolute value, signed (the published one); "
         "topk the k largest, then ReLU.",
     )
-    control: Literal["raw_neurons"] | None = Field(
-        None, description="raw_neurons: the model's own coordinates with the same top-k, untrained."
+    control: Control | None = Field(None, description=CONTROLS)
+    d_sae: int | None = Field(
+        512,
+        ge=1,
+        description="Latents per SAE; null for random_rotation, pca and raw_neurons, which have as "
+        "many as the model has dimensions.",
     )
-    d_sae: int | None = Field(512, ge=1, description="Latents per SAE; null for raw_neurons.")
     k: int = Field(100, ge=1, description="Active latents per activation.")
     layer_convention: Literal["block_output", "hidden_states_after", "hidden_states_before"] = (
         Field(
@@ -43,6 +76,9 @@ class DictionarySettings(Block):
             "and the last block is missing.",
         )
     )
+    layers: Layers = Field(
+        "all", description="Layers with SAEs, as the layer convention counts them."
+    )
     steps: tuple[int, ...] = Field(
         (0, 1, 2, 3, 4, 5), min_length=1, description="Thought steps s0, s1, ... with an SAE each."
     )
@@ -52,19 +88,92 @@ class DictionarySettings(Block):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> DictionarySettings:
-        if self.control == "raw_neurons":
+        if self.control in FIXED_CONTROLS:
             if self.d_sae is not None:
                 raise ValueError(
-                    f"d_sae is {self.d_sae}, but raw_neurons has as many latents as the model has "
-                    "dimensions; write d_sae: null"
+                    f"d_sae is {self.d_sae}, but {self.control} has as many latents as the model "
+                    "has dimensions; write d_sae: null"
                 )
         elif self.d_sae is None:
-            raise ValueError("d_sae is missing; only raw_neurons goes without it")
+            raise ValueError(
+                f"d_sae is missing; only the controls {', '.join(FIXED_CONTROLS)} go without it"
+            )
         elif self.k > self.d_sae:
             raise ValueError(f"k is {self.k}, but only {self.d_sae} latents exist (d_sae)")
         if len(set(self.steps)) != len(self.steps) or min(self.steps) < 0:
             raise ValueError(f"steps {list(self.steps)} must be different and not negative")
         return self
+
+
+class DictionaryControl(Block):
+    """A control of a dictionary, made by the same recipe (design, section 6)."""
+
+    of: Name = Field(description="Name of the dictionary whose recipe it shares.")
+    control: Control = Field(description=CONTROLS)
+    k: int | None = Field(
+        None, ge=1, description="Active latents per activation; null: as many as the dictionary's."
+    )
+    layers: Layers | None = Field(
+        None, description="Layers with SAEs; null: those of the dictionary."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shares_the_rest(cls, values: Any) -> Any:
+        for key in DictionarySettings.model_fields if isinstance(values, dict) else ():
+            if key in values and key not in cls.model_fields:
+                raise ValueError(
+                    f"{key} is given, but a control shares it with the dictionary that it is of; "
+                    "leave it out"
+                )
+        return values
+
+    def resolved(self, base: DictionarySettings) -> DictionarySettings:
+        """Whole recipe of the control.
+
+        Parameters
+        ----------
+        base : DictionarySettings
+            The dictionary that `of` names.
+
+        Returns
+        -------
+        DictionarySettings
+            The dictionary's recipe but for what this block says; ``d_sae`` is null for the
+            controls that have as many latents as the model has dimensions.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary is a control itself or has fewer than k latents; the message, in
+            one sentence without a full stop, is meant to follow the block's key and a colon.
+        """
+        if base.control is not None or base.d_sae is None:
+            raise ValueError(
+                f"of is {self.of!r}, which is the control {base.control} itself; expected a "
+                "dictionary without control"
+            )
+        k = base.k if self.k is None else self.k
+        fixed = self.control in FIXED_CONTROLS
+        if not fixed and k > base.d_sae:
+            raise ValueError(f"k is {k}, but {self.of!r} has only {base.d_sae} latents (d_sae)")
+        changes = {
+            "control": self.control,
+            "k": k,
+            "d_sae": None if fixed else base.d_sae,
+            "layers": base.layers if self.layers is None else self.layers,
+        }
+        return base.model_copy(update=changes)
+
+
+def _by_kind(block: Any) -> Any:
+    # Unlike a tagged union, this leaves no tag in the place that an error names.
+    of = block.get("of") if isinstance(block, dict) else getattr(block, "of", None)
+    return (DictionarySettings if of is None else DictionaryControl).model_validate(block)
+
+
+DictionaryChoice = Annotated[DictionarySettings | DictionaryControl, BeforeValidator(_by_kind)]
+"""A recipe, or with `of` a control of one."""
 
 
 class DictionarySpec(Block):

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.compute import ComputeSettings
 from saeflow.config.datasets import DatasetSettings, GeneratedDataset, PathDataset
-from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.dictionaries import DictionaryChoice, DictionaryControl, DictionarySettings
 from saeflow.config.messages import first_sentence
 from saeflow.config.models import (
     FreshModel,
@@ -36,7 +36,7 @@ class Config(Block):
     models: Annotated[dict[Name, ModelSettings], DropNulls] = Field(
         min_length=1, description="Models, by name."
     )
-    dictionaries: Annotated[dict[Name, DictionarySettings], DropNulls] = Field(
+    dictionaries: Annotated[dict[Name, DictionaryChoice], DropNulls] = Field(
         min_length=1, description="Recipes for SAEs, by name."
     )
     reference_models: ReferenceSettings = Field(
@@ -125,6 +125,16 @@ def resolve_model(config: Config, name: str) -> tuple[RunnableModel, UntrainedCo
     return block, None
 
 
+def resolve_dictionary(config: Config, name: str) -> DictionarySettings:
+    """Whole recipe behind a name, following ``of`` of a control."""
+    block = config.dictionaries[name]
+    if isinstance(block, DictionaryControl):
+        base = config.dictionaries[block.of]
+        assert isinstance(base, DictionarySettings), "parse_config refuses a control of a control"
+        return block.resolved(base)
+    return block
+
+
 def _contradictions(config: Config) -> Iterator[str]:
     for name, block in config.models.items():
         if isinstance(block, UntrainedControl):
@@ -132,7 +142,9 @@ def _contradictions(config: Config) -> Iterator[str]:
             if target is None or isinstance(target, UntrainedControl):
                 known = [k for k, v in config.models.items() if not isinstance(v, UntrainedControl)]
                 yield f"models.{name}.of is {block.of!r}, which is no model{nearest(block.of, known)}"
-    for name, dictionary in config.dictionaries.items():
+    yield from _control_contradictions(config)
+    for name in config.dictionaries:
+        dictionary = resolve_dictionary(config, name)
         if dictionary.dataset not in config.datasets:
             yield (
                 f"dictionaries.{name}.dataset is {dictionary.dataset!r}, which is no data set"
@@ -154,9 +166,31 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"reference_models.evaluate holds {name!r}, which is no model"
                 f"{nearest(name, config.models)}"
             )
-    published = config.studies.gsm8k.published
-    for name, run in published.models.items():
+    gsm8k = config.studies.gsm8k
+    for name, run in gsm8k.published.models.items():
         yield from _run_contradictions(config, f"studies.gsm8k.published.models.{name}", name, run)
+    if gsm8k.calibrated is not None:
+        for name, run in (gsm8k.calibrated.models or {}).items():
+            key = f"studies.gsm8k.calibrated.models.{name}"
+            yield from _run_contradictions(config, key, name, run)
+
+
+def _control_contradictions(config: Config) -> Iterator[str]:
+    for name, block in config.dictionaries.items():
+        if not isinstance(block, DictionaryControl):
+            continue
+        base = config.dictionaries.get(block.of)
+        if not isinstance(base, DictionarySettings):
+            known = [k for k, v in config.dictionaries.items() if isinstance(v, DictionarySettings)]
+            yield (
+                f"dictionaries.{name}.of is {block.of!r}, which is no dictionary"
+                f"{nearest(block.of, known)}"
+            )
+            continue
+        try:
+            block.resolved(base)
+        except ValueError as error:
+            yield f"dictionaries.{name}: {error}."
 
 
 def _run_contradictions(config: Config, key: str, model: str, run: Gsm8kRun) -> Iterator[str]:
@@ -172,7 +206,7 @@ def _run_contradictions(config: Config, key: str, model: str, run: Gsm8kRun) -> 
                 f"{key}.dictionaries holds {name!r}, which is no dictionary"
                 f"{nearest(name, config.dictionaries)}"
             )
-        dictionary = config.dictionaries[name]
+        dictionary = resolve_dictionary(config, name)
         last = settings.thoughts.latents
         if max(dictionary.steps) > last:
             yield (
@@ -181,10 +215,10 @@ def _run_contradictions(config: Config, key: str, model: str, run: Gsm8kRun) -> 
             )
         if isinstance(settings, FreshModel):
             yield from layer_contradictions(config, model, settings.num_hidden_layers)
-            if dictionary.control == "raw_neurons" and dictionary.k > settings.hidden_size:
+            if dictionary.d_sae is None and dictionary.k > settings.hidden_size:
                 yield (
-                    f"dictionaries.{name}.k is {dictionary.k}, but raw_neurons has one latent per "
-                    f"dimension and model {model!r} has {settings.hidden_size}."
+                    f"dictionaries.{name}.k is {dictionary.k}, but {dictionary.control} has one "
+                    f"latent per dimension and model {model!r} has {settings.hidden_size}."
                 )
 
 

@@ -98,13 +98,158 @@ class Gsm8kPublished(Gsm8kCriteria):
         return layers
 
 
+class ExactSettings(Block):
+    """Exact tests of feature-label pairs on held-out problems (methods/1, section 2.9)."""
+
+    min_active: int = Field(
+        20, ge=1, description="Half-features active on fewer problems are not tested."
+    )
+    min_support: int = Field(
+        10, ge=1, description="Labels that occur on fewer problems are not tested."
+    )
+    q_value: float = Field(0.05, gt=0, lt=1, description="Largest adjusted p-value of a discovery.")
+    correction: Literal["benjamini_hochberg", "benjamini_yekutieli"] = Field(
+        "benjamini_hochberg",
+        description="benjamini_yekutieli allows for any dependence between tests.",
+    )
+    carried_p_value: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="A label whose p-value, given the feature's best label, is larger is carried.",
+    )
+    keep: int = Field(20, ge=1, description="Discoveries stored per half-feature and target.")
+
+
+class RangedPermutations(PermutationSettings):
+    """Joint permutations of the problems' labels, in jobs of their own."""
+
+    count: int = Field(200, ge=19, description="Number of permutations.")
+    per_job: int = Field(200, ge=1, description="Permutations per job; any number gives the same.")
+
+
+class HalvesSettings(Block):
+    """What is found on one half of the problems is tested once on the other."""
+
+    count: int = Field(20, ge=2, description="Number of random splits.")
+    seed: int = Field(0, description="Seed of the splits.")
+
+
+class StabilitySettings(Block):
+    """Features of two SAE seeds matched one to one."""
+
+    min_similarity: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="A feature recurs if its partner's decoder cosine and activation correlation "
+        "are this or more, signs agreeing.",
+    )
+
+
+class CapacitySettings(Block):
+    """The grid of d_sae and k, trained at a few sites, the same for all models."""
+
+    d_sae: tuple[int, ...] = Field((512, 1024, 2048), min_length=1, description="Sizes of SAEs.")
+    k: tuple[int, ...] = Field((5, 10, 20, 100), min_length=1, description="Active latents.")
+    depths: tuple[float, ...] = Field(
+        (0.75,),
+        min_length=1,
+        description="Relative depths: 1 is the last block's output, before the final norm.",
+    )
+    steps: tuple[int, ...] = Field((3,), min_length=1, description="Thought steps.")
+    seed: int = Field(0, ge=0, description="Seed of the SAEs.")
+    permutations: int = Field(20, ge=2, description="Joint permutations per SAE.")
+
+    @field_validator("depths")
+    @classmethod
+    def _relative(cls, depths: tuple[float, ...]) -> tuple[float, ...]:
+        for depth in depths:
+            if not 0 < depth <= 1:
+                raise ValueError(f"{depth} is no relative depth; write a number above 0, up to 1")
+        return depths
+
+
+TargetName = Literal["token", "operator", "operand", "magnitude", "n_steps", "correct", "decoded"]
+
+
+class Gsm8kCalibrated(Block):
+    """Ours: held-out problems, exact tests, a false-discovery rate, nulls and controls."""
+
+    models: Annotated[dict[Name, Gsm8kRun] | None, DropNulls] = Field(
+        None, description="What is calibrated, per model; null: what the published mode analyses."
+    )
+    controls: Literal["all"] | tuple[Name, ...] = Field(
+        "all",
+        description="Control dictionaries that stand beside the banks of trained models: all that "
+        "are of one of their dictionaries, or these.",
+    )
+    control_seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Seeds of the controls' SAEs."
+    )
+    association: ExactSettings = Field(
+        default_factory=ExactSettings, description="Which pairs are discoveries."
+    )
+    targets: tuple[TargetName, ...] = Field(
+        ("token", "operator", "operand", "magnitude", "n_steps", "correct", "decoded"),
+        min_length=1,
+        description="What features are tested against: presence of a token anywhere, operator or "
+        "operand of a step, size of the result, number of steps, whether the model answers right, "
+        "the token that the model itself decodes at the thought. token cannot be left out.",
+    )
+    permutations: RangedPermutations = Field(
+        default_factory=RangedPermutations, description="The chance level."
+    )
+    halves: HalvesSettings = Field(
+        default_factory=HalvesSettings, description="Confirmation on the other half."
+    )
+    stability: StabilitySettings = Field(
+        default_factory=StabilitySettings, description="Recurrence across SAE seeds."
+    )
+    capacity: CapacitySettings | None = Field(
+        default_factory=CapacitySettings, description="Sizes of SAEs compared; null for none."
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _with_tokens(cls, targets: tuple[TargetName, ...]) -> tuple[TargetName, ...]:
+        if "token" not in targets or len(set(targets)) != len(targets):
+            raise ValueError(f"{list(targets)} must name token, and nothing twice")
+        return targets
+
+
 class Gsm8kStudy(Block):
     """Which SAE features follow which tokens of the calculation (methods/1)."""
 
     published: Gsm8kPublished = Field(description="The published procedure.")
+    calibrated: Gsm8kCalibrated | None = Field(
+        default_factory=Gsm8kCalibrated, description="The same questions, calibrated; null: not."
+    )
 
 
 class StudySettings(Block):
     """The studies to run."""
 
     gsm8k: Gsm8kStudy = Field(description="GSM8K feature interpretability.")
+
+
+class PublishedBeside(Block):
+    """Published criteria, for the analytic chance level beside the published rates.
+
+    `observed` asks for the rates themselves, too, which the published mode does not measure of a
+    control.
+    """
+
+    association: AssociationSettings
+    labels: LabelSettings
+    observed: bool
+
+
+class CalibrateSpec(Block):
+    """Everything that calibrating a bank reads, as a rule passes it on."""
+
+    association: ExactSettings
+    targets: tuple[TargetName, ...]
+    halves: HalvesSettings
+    published: PublishedBeside
+    held_out: Literal["validation", "analysed"]

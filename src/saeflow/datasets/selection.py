@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from saeflow.config.datasets import SplitSettings, SubsetSettings
 from saeflow.errors import SaeflowError
 from saeflow.seeds import numpy_generator
+
+HeldOut = Literal["validation", "analysed"]
 
 
 def published_split(
@@ -75,3 +79,49 @@ def analysed_mask(ids: list[str], settings: SubsetSettings) -> Bool[np.ndarray, 
     mask = np.zeros(total, bool)
     mask[chosen] = True
     return mask
+
+
+def held_out_numbers(problems: pa.Table, held_out: HeldOut) -> Int[np.ndarray, " problems"]:
+    """Running numbers of the problems on which a bank is calibrated, ascending.
+
+    Parameters
+    ----------
+    problems : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    held_out : {"validation", "analysed"}
+        The validation split of the data set that trained the SAEs, or the analysed problems of
+        another data set, none of which did.
+
+    Raises
+    ------
+    SaeflowError
+        If there is none.
+    """
+    if held_out == "analysed":
+        chosen = problems["analysed"].to_numpy()
+    else:
+        chosen = np.array(problems["split"].to_pylist()) == "validation"
+    if not chosen.any():
+        raise SaeflowError(
+            "no problem is held out: the data set has no validation problems; expected some, on "
+            "which no SAE was trained."
+        )
+    numbers: Int[np.ndarray, " problems"] = problems["problem"].to_numpy()[chosen]
+    return numbers
+
+
+def encoded_numbers(problems: pa.Table, held_out: HeldOut | None) -> Int[np.ndarray, " problems"]:
+    """Running numbers of the problems that a bank encodes, ascending: analysed ones and held-out ones.
+
+    Parameters
+    ----------
+    problems : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    held_out : {"validation", "analysed"} or None
+        As for `held_out_numbers`; None if nothing is calibrated.
+    """
+    numbers: Int[np.ndarray, " problems"] = problems["problem"].to_numpy()
+    analysed = numbers[problems["analysed"].to_numpy()]
+    return (
+        analysed if held_out is None else np.union1d(analysed, held_out_numbers(problems, held_out))
+    )

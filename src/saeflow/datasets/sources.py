@@ -80,7 +80,7 @@ def load_problems(settings: DatasetSettings, file: Path | None = None) -> Loaded
 
 
 def cot_token_table(problems: pa.Table) -> pa.Table:
-    """Tokens in the calculations of the analysed problems, one row per occurrence.
+    """Tokens in the calculations of all problems, one row per occurrence.
 
     Parameters
     ----------
@@ -97,16 +97,14 @@ def cot_token_table(problems: pa.Table) -> pa.Table:
     SaeflowError
         If no analysed problem holds a calculation.
     """
+    texts = (problems[name].to_pylist() for name in ("problem", "question", "answer"))
     rows = [
         (number, *row)
-        for number, question, answer, analysed in zip(
-            *(problems[name].to_pylist() for name in ("problem", "question", "answer", "analysed")),
-            strict=True,
-        )
-        if analysed
+        for number, question, answer in zip(*texts, strict=True)
         for row in token_rows(Problem(question, answer).calculations)
     ]
-    if not rows:
+    holding = {number for number, *_ in rows}
+    if holding.isdisjoint(problems.filter(problems["analysed"])["problem"].to_pylist()):
         raise SaeflowError("no analysed problem holds a <<...>> calculation; expected some.")
     columns = list(zip(*rows, strict=True))
     return pa.table(

@@ -1,18 +1,23 @@
-"""Thoughts of many problems, in batches of similar length, ready to be written."""
+"""Thoughts of many problems, in batches of similar length, ready to be written.
+
+The logit lens is here, too: which tokens the output embedding reads from thoughts (methods/0,
+section 1.6).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeflow.artifacts.captures import ChunkCapture
 from saeflow.artifacts.vectors import STORAGE, VectorDtype
 from saeflow.config.models import RunnableModel
-from saeflow.models.codi import CodiModel, answer_number
+from saeflow.models.codi import CodiModel, Thoughts, answer_number
 
 FULL = 256
 """Tokens up to which a batch is as large as it may be; a batch of longer texts is smaller."""
@@ -39,6 +44,7 @@ def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableMode
     """
     lengths = np.array([len(model.question_ids(question)) for question in questions])
     texts = [""] * len(questions)
+    decoded = np.empty((len(questions), settings.thoughts.latents + 1), np.int64)
     dtype = settings.capture_dtype
     activations: dict[str, np.ndarray] = {}
     for rows in cut_batches(lengths, settings.batch_size):
@@ -49,12 +55,57 @@ def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableMode
         )
         for row, text in zip(rows, thoughts.answers, strict=True):
             texts[row] = text
+        decoded[rows] = thought_logits(model, thoughts).max(-1).indices.cpu().numpy()
         for hook, values in thoughts.activations.items():
             stored = _storage_form(values, dtype)
             if hook not in activations:
                 activations[hook] = np.empty((len(questions), *stored.shape[1:]), STORAGE[dtype])
             activations[hook][rows] = stored
-    return ChunkCapture(activations, dtype, texts, [answer_number(text) for text in texts])
+    predicted = [answer_number(text) for text in texts]
+    return ChunkCapture(activations, dtype, texts, predicted, token_texts(model, decoded))
+
+
+@torch.no_grad()
+def thought_logits(model: CodiModel, thoughts: Thoughts) -> Float[Tensor, "batch steps tokens"]:
+    """What the output embedding reads from the last hidden state of thoughts, before projection.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model that thought.
+    thoughts : Thoughts
+        As it gave them, in its own precision.
+
+    Returns
+    -------
+    torch.Tensor of shape (batch, steps, tokens)
+        Logits of the tokenizer's tokens, in the model's precision; its embeddings hold more.
+    """
+    head = model.language_model.get_output_embeddings()
+    logits: Tensor = head(thoughts.activations["final_norm"][:, :, -1])
+    return logits[..., : len(model.tokenizer)]
+
+
+def token_texts(model: CodiModel, ids: Int[np.ndarray, "*shape"]) -> list[Any]:
+    """Decode tokens, each by itself.
+
+    Parameters
+    ----------
+    model : CodiModel
+        Its tokenizer decodes.
+    ids : numpy.ndarray of any shape
+        Token ids.
+
+    Returns
+    -------
+    list
+        Texts, in lists nested as `ids`. Part of a character gives U+FFFD.
+    """
+    different, places = np.unique(ids, return_inverse=True)
+    # A tokenizer takes longer over a token than numpy over all of them.
+    texts = np.array([model.tokenizer.decode([each]) for each in different.tolist()], dtype=object)
+    nested: list[Any] = texts[places.reshape(ids.shape)].tolist()
+    return nested
 
 
 def cut_batches(

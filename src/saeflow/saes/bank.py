@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.dictionaries import FIXED_CONTROLS, Control, DictionarySettings
 from saeflow.errors import SaeflowError
 from saeflow.saes.selection import Architecture, active_mask
 
@@ -48,8 +48,9 @@ class Recipe:
         Latents per SAE.
     k : int
         Latents kept per row.
-    control : {"raw_neurons"} or None
-        ``raw_neurons``: the identity in place of trained matrices.
+    control : Control or None
+        What keeps the SAEs from learning; see `saeflow.saes.train.train_bank` for the frozen ones
+        and `saeflow.saes.fixed.fixed_bank` for those that are not trained.
     epochs, batch_size : int
         Passes over the rows, and rows per update.
     learning_rate : float
@@ -64,18 +65,24 @@ class Recipe:
     architecture: Architecture
     d_sae: int
     k: int
-    control: Literal["raw_neurons"] | None = None
+    control: Control | None = None
     epochs: int = 25
     batch_size: int = 256
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.d_sae:
-            what = "raw neurons (d_in)" if self.control == "raw_neurons" else "latents (d_sae)"
+            fixed = self.control in FIXED_CONTROLS
+            what = f"latents of {self.control} (d_in)" if fixed else "latents (d_sae)"
             raise SaeflowError(
                 f"k is {self.k}, but there are {self.d_sae} {what}; expected a k from 1 to "
                 f"{self.d_sae}."
             )
+
+    @property
+    def frozen(self) -> str | None:
+        """Name of the weights that training leaves as they start, if any."""
+        return {"frozen_decoder": "W_dec", "frozen_encoder": "W_enc"}.get(self.control or "")
 
     @classmethod
     def from_settings(cls, settings: DictionarySettings, d_in: int) -> Recipe:

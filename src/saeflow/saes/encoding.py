@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Int
 
 from saeflow.artifacts.catalog import QUALITY
 from saeflow.artifacts.features import shape_metadata
@@ -37,11 +38,11 @@ def open_bank(folder: Path) -> Bank:
 def encode_layers(
     capture: Path,
     bank_folder: Path,
-    problems: pa.Table,
+    numbers: Int[np.ndarray, " problems"],
     convention: LayerConvention,
     device: torch.device,
 ) -> Iterator[tuple[int, pa.Table, dict[str, str]]]:
-    """Encode the analysed problems, one layer at a time.
+    """Encode problems, given by their running numbers in ascending order, one layer at a time.
 
     Yields
     ------
@@ -53,7 +54,6 @@ def encode_layers(
         Steps and d_sae, for the table's provenance.
     """
     bank = open_bank(bank_folder)
-    numbers = problems["problem"].to_numpy()[problems["analysed"].to_numpy()]
     for layer in sorted({site.layer for site in bank.sites}):
         sites = [site for site in bank.sites if site.layer == layer]
         vectors = read_sites(capture, convention, sites, numbers)

@@ -25,12 +25,12 @@ def reconstruction_gradients(
     x : torch.Tensor of shape (sites, rows, d_in), float32
         One batch.
     recipe : Recipe
-        Architecture and k.
+        Architecture, k and what is frozen.
 
     Returns
     -------
     dict of str to torch.Tensor
-        Same names and shapes as the weights.
+        Same names and shapes as the weights, without the frozen ones.
     """
     features = torch.baddbmm(weights["b_enc"].unsqueeze(1), x, weights["W_enc"])
     active = active_mask(features, recipe.architecture, recipe.k)
@@ -38,9 +38,9 @@ def reconstruction_gradients(
     error = torch.baddbmm(weights["b_dec"].unsqueeze(1), features, weights["W_dec"]).sub_(x)
     error.mul_(2 / (x.shape[1] * x.shape[2]))
     back = torch.bmm(error, weights["W_dec"].mT).mul_(active)
-    return {
-        "W_enc": torch.bmm(x.mT, back),
-        "b_enc": back.sum(1),
-        "W_dec": torch.bmm(features.mT, error),
-        "b_dec": error.sum(1),
-    }
+    gradients = {"b_enc": back.sum(1), "b_dec": error.sum(1)}
+    if recipe.frozen != "W_enc":
+        gradients["W_enc"] = torch.bmm(x.mT, back)
+    if recipe.frozen != "W_dec":
+        gradients["W_dec"] = torch.bmm(features.mT, error)
+    return gradients

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeflow.artifacts.captures import count_layers, read_layer
+from saeflow.errors import SaeflowError
 from saeflow.models.conventions import LayerConvention, hooked_layers
 from saeflow.saes.bank import Site
 
 
-def bank_sites(capture: Path, convention: LayerConvention, steps: Sequence[int]) -> list[Site]:
-    """Sites of a bank: every layer of the model and every step of the recipe.
+def bank_sites(
+    capture: Path,
+    convention: LayerConvention,
+    steps: Sequence[int],
+    layers: Literal["all"] | Sequence[int] = "all",
+) -> list[Site]:
+    """Sites of a bank: each layer and step of the recipe.
 
     Parameters
     ----------
@@ -26,14 +33,28 @@ def bank_sites(capture: Path, convention: LayerConvention, steps: Sequence[int])
         What "layer l" means.
     steps : sequence of int
         Thought steps.
+    layers : "all" or sequence of int
+        Layer numbers, as the convention counts them.
 
     Returns
     -------
     list of Site
-        Layer by layer.
+        Layer by layer, ascending.
+
+    Raises
+    ------
+    SaeflowError
+        If the model has no such layer.
     """
-    layers = range(len(hooked_layers(convention, count_layers(capture))))
-    return [Site(layer, step) for layer in layers for step in steps]
+    known = range(len(hooked_layers(convention, count_layers(capture))))
+    chosen = known if layers == "all" else sorted(layers)
+    for layer in chosen:
+        if layer not in known:
+            raise SaeflowError(
+                f"the dictionary's layers hold {layer}, but the model captured in {capture} has the "
+                f"layers 0 to {known[-1]}."
+            )
+    return [Site(layer, step) for layer in chosen for step in steps]
 
 
 def read_sites(

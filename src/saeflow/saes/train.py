@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saeflow.config.dictionaries import FIXED_CONTROLS
 from saeflow.errors import SaeflowError
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank, Recipe, Site
@@ -32,6 +33,10 @@ WAVE_BYTES = 2 * 2**30
 # 0.65 (256 x 512). So large SAEs are looped: single ones share out more evenly among threads.
 CPU_GROUP_SITES = 4
 CPU_BATCHED_WEIGHTS = 128 * 512
+# Adam rounds what is left over after the last whole vector of a tensor in another way; in a tensor
+# of several SAEs other numbers are left over than in that of one.
+CPU_VECTOR = 16
+SOFT_FROZEN_COSINE = 0.8
 
 
 def train_bank(
@@ -48,7 +53,13 @@ def train_bank(
     The published procedure: PyTorch's default initial values of two linear layers, decoder rows
     scaled to length 1 once, Adam, rows shuffled anew in each epoch, the last incomplete batch
     kept; no schedule, no auxiliary loss, no centring. An SAE depends on the seed, its site and
-    its activations, not on the sites beside it nor on the number of threads.
+    its activations, not on the sites beside it nor on the number of threads; with ``auto`` on a
+    CPU that holds to the bit.
+
+    The frozen controls (arXiv 2602.14111) start from the same weights and see the same batches.
+    ``frozen_decoder`` never updates W_dec and ``frozen_encoder`` never W_enc; both biases, and so
+    the thresholds of the latents, are trained in either. ``soft_frozen_decoder`` is projected
+    after each step, see `keep_near`; as in the trained SAEs the lengths of its rows are free.
 
     Parameters
     ----------
@@ -74,10 +85,12 @@ def train_bank(
     ------
     SaeflowError
         If there are no rows, an activation or a trained weight is not finite, or the recipe is
-        that of a control which is not trained.
+        that of a control that is not trained.
     """
     device = torch.device(device)
-    _check(vectors, sites, recipe)
+    if recipe.control in FIXED_CONTROLS:
+        raise SaeflowError(f"control is {recipe.control!r}, which is not trained; expected none.")
+    check_activations(vectors, sites)
     n_sites, rows, d_in = vectors.shape
     if backend == "auto":
         backend = choose_backend(device, d_in, recipe.d_sae, recipe.k, n_sites)
@@ -97,41 +110,6 @@ def train_bank(
     return Bank(recipe, tuple(sites), **weights)
 
 
-def fixed_bank(recipe: Recipe, sites: Sequence[Site], d_in: int) -> Bank:
-    """Bank of the control raw_neurons: each latent is one dimension of the activations.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        With the control ``raw_neurons`` and d_sae equal to d_in.
-    sites : sequence of Site
-        Sites of the bank.
-    d_in : int
-        Dimensions of an activation.
-
-    Returns
-    -------
-    Bank
-        Identity matrices and zero biases.
-
-    Raises
-    ------
-    SaeflowError
-        If the recipe is another one.
-    """
-    if recipe.control != "raw_neurons":
-        raise SaeflowError(f"control is {recipe.control!r}; expected 'raw_neurons'.")
-    if recipe.d_sae != d_in:
-        raise SaeflowError(
-            f"d_sae is {recipe.d_sae} for the control raw_neurons; expected the {d_in} dimensions "
-            "of the activations."
-        )
-    n_sites = len(sites)
-    identity = torch.eye(d_in).repeat(n_sites, 1, 1)
-    zeros = torch.zeros(n_sites, d_in)
-    return Bank(recipe, tuple(sites), identity, zeros, identity.clone(), zeros.clone())
-
-
 def choose_backend(device: torch.device, d_in: int, d_sae: int, k: int, n_sites: int) -> Backend:
     """Faster way to train on a device; a function of its arguments alone.
 
@@ -145,20 +123,25 @@ def choose_backend(device: torch.device, d_in: int, d_sae: int, k: int, n_sites:
     Returns
     -------
     {"batched", "looped"}
-        On a CPU ``batched`` for several small SAEs (the table above), elsewhere for all.
+        On a CPU ``batched`` for several small SAEs (the table above) of usual sizes, elsewhere
+        for all.
     """
     if n_sites == 1:
         return "looped"
     if device.type != "cpu":
         return "batched"
+    if d_in % CPU_VECTOR or d_sae % CPU_VECTOR:
+        return "looped"
     return "batched" if d_in * d_sae <= CPU_BATCHED_WEIGHTS else "looped"
 
 
 def site_bytes(rows: int, d_in: int, recipe: Recipe) -> int:
     """Memory that one site takes while it is trained, in bytes, by formula."""
     weights = 2 * d_in * recipe.d_sae + d_in + recipe.d_sae
+    start = d_in * recipe.d_sae if recipe.control == "soft_frozen_decoder" else 0
     batch = min(rows, recipe.batch_size) * (3 * d_in + 4 * recipe.d_sae)
-    return 4 * (4 * weights + rows * d_in + batch)  # weights, gradients and Adam's two moments
+    # Weights, gradients and Adam's two moments.
+    return 4 * (4 * weights + start + rows * d_in + batch)
 
 
 def initial_weights(site: Site, d_in: int, d_sae: int, seed: int) -> dict[str, Tensor]:
@@ -181,12 +164,38 @@ def initial_weights(site: Site, d_in: int, d_sae: int, seed: int) -> dict[str, T
     return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
 
 
-def _check(
-    vectors: Float[Tensor, "sites rows d_in"], sites: Sequence[Site], recipe: Recipe
+def keep_near(
+    rows: Float[Tensor, "sites d_sae d_in"], start: Float[Tensor, "sites d_sae d_in"]
 ) -> None:
+    """Turn rows back, in place, that have left the cone around where they started.
+
+    A row whose cosine with its start is below `SOFT_FROZEN_COSINE` is turned in the plane of the
+    two until the cosine is that; its length stays. Adam's moments stay as well.
+
+    Parameters
+    ----------
+    rows : torch.Tensor of shape (sites, d_sae, d_in), float32
+        Decoder weights after a step.
+    start : torch.Tensor of shape (sites, d_sae, d_in), float32
+        Those before the first step, of length 1.
+    """
+    along = (rows * start).sum(-1, keepdim=True)
+    length = rows.norm(dim=-1, keepdim=True)
+    across = torch.nn.functional.normalize(rows - along * start, dim=-1)
+    sine = math.sqrt(1 - SOFT_FROZEN_COSINE**2)
+    edge = length * (SOFT_FROZEN_COSINE * start + sine * across)
+    torch.where(along < SOFT_FROZEN_COSINE * length, edge, rows, out=rows)
+
+
+def check_activations(vectors: Float[Tensor, "sites rows d_in"], sites: Sequence[Site]) -> None:
+    """Check that there are finite activations, and one name for each site.
+
+    Raises
+    ------
+    SaeflowError
+        If not.
+    """
     n_sites, rows, _ = vectors.shape
-    if recipe.control is not None:
-        raise SaeflowError(f"control is {recipe.control!r}, which is not trained; expected none.")
     if n_sites != len(sites) or len(set(sites)) != len(sites):
         raise SaeflowError(
             f"activations of {n_sites} sites came with {len(set(sites))} different sites; "
@@ -254,12 +263,17 @@ class _Group:
             name: torch.cat([each[name] for each in starts]).to(device) for name in starts[0]
         }
         fused = device.type in ("cpu", "cuda")  # 41 ms in place of 228 for 38 M weights
-        self.adam = torch.optim.Adam(self.weights.values(), lr=recipe.learning_rate, fused=fused)
+        self.trained = {name: each for name, each in self.weights.items() if name != recipe.frozen}
+        self.adam = torch.optim.Adam(self.trained.values(), lr=recipe.learning_rate, fused=fused)
+        soft = recipe.control == "soft_frozen_decoder"
+        self.start = self.weights["W_dec"].clone() if soft else None
 
     def run_epoch(self, order: Int[Tensor, " rows"]) -> None:
         """Update the SAEs once per batch of rows."""
         for rows in torch.split(order, self.recipe.batch_size):
             gradients = reconstruction_gradients(self.weights, self.x[:, rows], self.recipe)
-            for name, weight in self.weights.items():
+            for name, weight in self.trained.items():
                 weight.grad = gradients[name]
             self.adam.step()
+            if self.start is not None:
+                keep_near(self.weights["W_dec"], self.start)

@@ -13,12 +13,13 @@ import torch
 from saeflow.artifacts.catalog import QUALITY
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import write_table
-from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.dictionaries import FIXED_CONTROLS, DictionarySettings
 from saeflow.saes.bank import Bank, Recipe
+from saeflow.saes.fixed import fixed_bank
 from saeflow.saes.quality import SiteMetric, bank_quality
 from saeflow.saes.sites import bank_sites, read_sites
 from saeflow.saes.storage import save_bank, weight_digests
-from saeflow.saes.train import fixed_bank, train_bank
+from saeflow.saes.train import train_bank
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class TrainedBank:
     quality : list of (split, SiteMetric)
         How well each reconstructs, on train, validation and all problems.
     control : str
-        ``none`` for trained SAEs, else the control's name.
+        ``none`` for the measurement itself, else the control's name.
     """
 
     bank: Bank
@@ -47,7 +48,9 @@ def train_from_capture(
     seed: int,
     device: torch.device,
 ) -> TrainedBank:
-    """Train one SAE per layer and step on captured activations.
+    """Train one SAE per layer and step of the recipe on captured activations.
+
+    SAEs of controls that are not trained are made from the same activations.
 
     Parameters
     ----------
@@ -66,17 +69,22 @@ def train_from_capture(
     -------
     TrainedBank
         SAEs and their quality.
+
+    Raises
+    ------
+    SaeflowError
+        If the model lacks a layer of the recipe, has fewer dimensions than k asks for, or the
+        training fails.
     """
     numbers = problems["problem"].to_numpy()
     is_train = np.array(problems["split"].to_pylist()) == "train"
-    sites = bank_sites(capture, settings.layer_convention, settings.steps)
+    sites = bank_sites(capture, settings.layer_convention, settings.steps, settings.layers)
     vectors = read_sites(capture, settings.layer_convention, sites, numbers)
-    d_in = vectors.shape[2]
-    recipe = Recipe.from_settings(settings, d_in)
-    if settings.control == "raw_neurons":
-        bank = fixed_bank(recipe, sites, d_in)
+    recipe = Recipe.from_settings(settings, vectors.shape[2])
+    rows = torch.from_numpy(is_train) if settings.rows == "train" else slice(None)
+    if settings.control in FIXED_CONTROLS:
+        bank = fixed_bank(vectors[:, rows], sites, recipe, seed=seed)
     else:
-        rows = torch.from_numpy(is_train) if settings.rows == "train" else slice(None)
         bank = train_bank(vectors[:, rows], sites, recipe, seed=seed, device=device)
     quality = []
     for split, mask in (("train", is_train), ("validation", ~is_train), ("all", is_train | True)):

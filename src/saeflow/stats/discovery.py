@@ -7,12 +7,13 @@ feature's labels, which still follow it once its best label is accounted for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from saeflow.stats.exact import adjusted, lowest_passing, stratified_tail, upper_tail
+from saeflow.stats.exact import TailTable, adjusted, stratified_tail
 from saeflow.stats.joint import JointCounts, Window
 
 
@@ -43,6 +44,25 @@ class Discoveries:
     n_tests: int
 
 
+class Candidates(NamedTuple):
+    """Tested pairs with a small p-value, by feature, then label.
+
+    Attributes
+    ----------
+    feature, label : numpy.ndarray of shape (pairs,), int64
+        Column of the features' and of the labels' matrix.
+    joint : numpy.ndarray of shape (pairs,), int64
+        Examples with both.
+    p_value : numpy.ndarray of shape (pairs,), float64
+        One-sided and exact.
+    """
+
+    feature: Int[np.ndarray, " pairs"]
+    label: Int[np.ndarray, " pairs"]
+    joint: Int[np.ndarray, " pairs"]
+    p_value: Float[np.ndarray, " pairs"]
+
+
 class ExactTest:
     """Test the same features against labels whose rows may move, as in a permutation.
 
@@ -62,6 +82,13 @@ class ExactTest:
     dependent : bool
         Correct as Benjamini and Yekutieli do, which allows for any dependence between tests,
         instead of as Benjamini and Hochberg do.
+
+    Attributes
+    ----------
+    features, labels : numpy.ndarray of int64
+        Columns that are tested.
+    n_active, support : numpy.ndarray of int64
+        Examples of every column, tested or not.
     """
 
     def __init__(
@@ -76,49 +103,54 @@ class ExactTest:
         dependent: bool = False,
     ) -> None:
         self._total, self._level, self._dependent = len(active), level, dependent
-        n_active = active.sum(0)
-        self._features = np.flatnonzero(n_active >= min_active)
-        self._labels = np.flatnonzero(support >= min_support)
-        self._n_active, self._support = n_active[self._features], support[self._labels]
-        self.n_tests = len(self._features) * len(self._labels)
-        self._counts = JointCounts(active[:, self._features], device)
+        self.n_active, self.support = active.sum(0), support
+        self.features = np.flatnonzero(self.n_active >= min_active)
+        self.labels = np.flatnonzero(support >= min_support)
+        self.n_tests = len(self.features) * len(self.labels)
+        self._counts = JointCounts(active[:, self.features], device)
+        self._tails = TailTable(
+            self.n_active[self.features], self.support[self.labels], self._total
+        )
         self._windows: dict[float, Window] = {}
+
+    def candidates(
+        self, present: Bool[np.ndarray, "examples labels"], level: float | None = None
+    ) -> Candidates:
+        """Tested pairs with a p-value of `level` or less, by default that of a discovery.
+
+        No pair with a larger p-value can be a discovery. `present` has the support that was given.
+        """
+        level = self._level if level is None else level
+        row, column, joint = self._counts.inside(present[:, self.labels], self._window(level))
+        p_value = self._tails.p_values(joint, row, column)
+        return Candidates(self.features[row], self.labels[column], joint, p_value)
 
     def discoveries(self, present: Bool[np.ndarray, "examples labels"]) -> Discoveries:
         """Pairs whose adjusted p-value is `level` or less; `present` has the support that was given."""
-        row, column, a = self._inside(present, self._level)
-        p_value = upper_tail(a, self._n_active[row], self._support[column], self._total)
+        feature, label, a, p_value = self.candidates(present)
         q_value = adjusted(p_value, max(self.n_tests, 1), dependent=self._dependent)
         kept = np.flatnonzero(q_value <= self._level)
-        order = kept[np.lexsort((column[kept], p_value[kept], row[kept]))]
-        row, column, a = row[order], column[order], a[order]
-        b, c = self._n_active[row] - a, self._support[column] - a
-        pairs = (self._features[row], self._labels[column], a, b, c, self._total - a - b - c)
+        order = kept[np.lexsort((label[kept], p_value[kept], feature[kept]))]
+        feature, label, a = feature[order], label[order], a[order]
+        b, c = self.n_active[feature] - a, self.support[label] - a
+        pairs = (feature, label, a, b, c, self._total - a - b - c)
         return Discoveries(*pairs, p_value[order], q_value[order], self.n_tests)
 
     def smallest(self, present: Bool[np.ndarray, "examples labels"]) -> float:
         """Smallest p-value of all tests: what a max-statistic threshold is the quantile of."""
-        # Tails are the costly part, so few are asked for at first; most often there is one.
+        # Most often few pairs pass the first level, and the smallest is among them.
         for level in (1e-4, 1e-2, 1.0):
-            row, column, a = self._inside(present, level)
-            if len(a):
-                tails = upper_tail(a, self._n_active[row], self._support[column], self._total)
-                return float(tails.min())
+            found = self.candidates(present, level)
+            if len(found.p_value):
+                return float(found.p_value.min())
         return 1.0
 
-    def _inside(
-        self, present: Bool[np.ndarray, "examples labels"], level: float
-    ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
-        """Tested pairs with a p-value of `level` or less."""
-        if level not in self._windows:
-            self._windows[level] = self._window(level)
-        return self._counts.inside(present[:, self._labels], self._windows[level])
-
     def _window(self, level: float) -> Window:
-        margins, row = np.unique(self._n_active, return_inverse=True)
-        supports, column = np.unique(self._support, return_inverse=True)
-        lowest = lowest_passing(margins, supports, self._total, level)[:, column]
-        return Window(row, lowest, np.full_like(lowest, self._total + 1))
+        if level not in self._windows:
+            lowest = self._tails.lowest(level)[:, self._tails.column]
+            above = np.full_like(lowest, self._total + 1)
+            self._windows[level] = Window(self._tails.row, lowest, above)
+        return self._windows[level]
 
 
 def conditional_p_values(

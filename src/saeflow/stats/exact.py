@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import gammaln
+from scipy.special import digamma, gammaln
 
 Counts = Int[np.ndarray, "*shape"]
 
@@ -47,13 +47,8 @@ def upper_tail(
     return found
 
 
-def lowest_passing(
-    active: Int[np.ndarray, " features"],
-    support: Int[np.ndarray, " labels"],
-    total: int,
-    p_value: float,
-) -> Int[np.ndarray, "features labels"]:
-    """Smallest joint count whose one-sided p-value is `p_value` or less.
+class TailTable:
+    """One-sided p-values of all joint counts, for each distinct pair of margins.
 
     Parameters
     ----------
@@ -63,25 +58,57 @@ def lowest_passing(
         Examples with each label.
     total : int
         Examples.
-    p_value : float
-        Level.
 
-    Returns
-    -------
-    numpy.ndarray of int64, shape (features, labels)
-        ``total + 1`` where no count passes.
+    Attributes
+    ----------
+    row, column : numpy.ndarray of int, shape (features,) and (labels,)
+        Which distinct margin is each feature's, and each label's.
     """
-    rows, row = np.unique(active, return_inverse=True)
-    columns, column = np.unique(support, return_inverse=True)
-    factorials = gammaln(np.arange(total + 2, dtype=np.float64) + 1)
-    lowest = np.empty((len(rows), len(columns)), np.int64)
-    for place, each in enumerate(columns):
-        passing = _tails(rows, int(each), total, factorials) <= p_value
-        # Tails fall, so the first count that passes is the number of those that do not.
-        first = (~passing).sum(1)
-        possible = first <= np.minimum(rows, each)
-        lowest[:, place] = np.where(possible, first, total + 1)
-    return lowest[row][:, column]
+
+    def __init__(
+        self, active: Int[np.ndarray, " features"], support: Int[np.ndarray, " labels"], total: int
+    ) -> None:
+        self._active, self.row = np.unique(active, return_inverse=True)
+        self._support, self.column = np.unique(support, return_inverse=True)
+        self._total = total
+        factorials = gammaln(np.arange(total + 2, dtype=np.float64) + 1)
+        sizes = len(self._active) * (self._support + 1)
+        self._start = np.r_[0, np.cumsum(sizes)]
+        self._tails = np.empty(self._start[-1])
+        for place, each in enumerate(self._support):
+            tails = _tails(self._active, int(each), total, factorials)
+            self._tails[self._start[place] : self._start[place + 1]] = tails.ravel()
+
+    def p_values(
+        self,
+        joint: Int[np.ndarray, " tables"],
+        feature: Int[np.ndarray, " tables"],
+        label: Int[np.ndarray, " tables"],
+    ) -> Float[np.ndarray, " tables"]:
+        """Chance of this many joint examples or more: what `upper_tail` computes anew."""
+        column = self.column[label]
+        width = self._support[column] + 1
+        found: Float[np.ndarray, " tables"] = self._tails[
+            self._start[column] + self.row[feature] * width + joint
+        ]
+        return found
+
+    def lowest(self, p_value: float) -> Int[np.ndarray, "rows columns"]:
+        """Smallest joint count whose p-value is this or less, for each pair of distinct margins.
+
+        Returns
+        -------
+        numpy.ndarray of int64, shape (rows, columns)
+            ``total + 1`` where no count passes.
+        """
+        lowest = np.empty((len(self._active), len(self._support)), np.int64)
+        for place, each in enumerate(self._support):
+            tails = self._tails[self._start[place] : self._start[place + 1]]
+            # Tails fall, so the first count that passes is the number of those that do not.
+            first = (tails.reshape(len(self._active), each + 1) > p_value).sum(1)
+            possible = first <= np.minimum(self._active, each)
+            lowest[:, place] = np.where(possible, first, self._total + 1)
+        return lowest
 
 
 def adjusted(
@@ -106,11 +133,16 @@ def adjusted(
     """
     order = np.argsort(p_values, kind="stable")
     ranks = np.arange(1, len(p_values) + 1)
-    factor = n_tests * (np.sum(1 / np.arange(1, n_tests + 1)) if dependent else 1.0)
+    factor = n_tests * (harmonic_number(n_tests) if dependent else 1.0)
     scaled = p_values[order] * factor / ranks
     found = np.empty(len(p_values))
     found[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return found
+
+
+def harmonic_number(n: int) -> float:
+    """Sum of 1, 1/2, ... 1/n: by how much Benjamini and Yekutieli are stricter."""
+    return float(digamma(n + 1) + np.euler_gamma)
 
 
 def stratified_tail(

@@ -42,7 +42,7 @@ class JointCounts:
     """
 
     def __init__(self, active: Bool[np.ndarray, "examples features"], device: torch.device) -> None:
-        self._active, self._device = _on(active.T, device), device
+        self._active, self._device = ones_and_zeros(active.T, device), device
 
     def inside(
         self, present: Bool[np.ndarray, "examples labels"], window: Window
@@ -61,7 +61,7 @@ class JointCounts:
         feature, label, joint : numpy.ndarray of int64, shape (pairs,)
             By feature, then by label.
         """
-        right = _on(present, self._device)
+        right = ones_and_zeros(present, self._device)
         lowest, below = (
             torch.from_numpy(table).to(self._device, torch.int32)
             for table in (window.lowest, window.below)
@@ -77,37 +77,13 @@ class JointCounts:
         return feature.cpu().numpy(), label.cpu().numpy(), counts.cpu().numpy()
 
 
-def cooccurrence(
-    active: Bool[np.ndarray, "examples features"],
-    present: Bool[np.ndarray, "examples labels"],
-    device: torch.device,
-) -> Int[np.ndarray, "features labels"]:
-    """Examples on which a feature is active and a label present, for all pairs.
-
-    Parameters
-    ----------
-    active : numpy.ndarray of bool, shape (examples, features)
-        Where features fire.
-    present : numpy.ndarray of bool, shape (examples, labels)
-        Where labels occur.
-    device : torch.device
-        Where to multiply.
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape (features, labels)
-        Exact counts.
-    """
-    return product(_on(active.T, device), _on(present, device)).to(torch.int64).cpu().numpy()
-
-
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Multiply ones and zeros as `_on` holds them; exact on either kind."""
+    """Multiply ones and zeros as `ones_and_zeros` holds them; exact on either kind."""
     return torch._int_mm(left, right) if left.dtype == torch.int8 else left @ right
 
 
-def _on(values: Bool[np.ndarray, "rows columns"], device: torch.device) -> torch.Tensor:
-    """Ones and zeros for `_joint`: bytes where the CPU multiplies them, float32 elsewhere.
+def ones_and_zeros(values: Bool[np.ndarray, "rows columns"], device: torch.device) -> torch.Tensor:
+    """Flags as `product` multiplies them: bytes where the CPU does, float32 elsewhere.
 
     Sums of up to 2**24 ones are exact in float32; products of bytes add up in 32 bits.
     """

@@ -84,7 +84,9 @@ Rates = dict[Run, dict[str, Rate]]
 
 
 def comparison_table(
-    summaries: Mapping[str, pa.Table], permutations: Iterable[tuple[str, pa.Table]]
+    summaries: Mapping[str, pa.Table],
+    permutations: Iterable[tuple[str, pa.Table]],
+    dictionaries: Sequence[str],
 ) -> pa.Table:
     """Answer the questions for every model, every pair of models and every pair of one's banks.
 
@@ -102,6 +104,8 @@ def comparison_table(
         a pair the other is subtracted from.
     permutations : iterable of (str, pyarrow.Table)
         Model, and columns of `saeflow.artifacts.catalog.PERMUTATIONS`, in any order.
+    dictionaries : sequence of str
+        Which dictionaries to compare; the summaries hold their controls, too.
 
     Returns
     -------
@@ -109,7 +113,10 @@ def comparison_table(
         Columns of `saeflow.artifacts.catalog.COMPARISON`. Control ``none`` holds the rate, its
         excess over chance, or a difference, control ``permuted`` the same number under permutation.
     """
-    rates = {model: _observed(summary) for model, summary in summaries.items()}
+    rates = {
+        model: _observed(summary.filter(pc.is_in(summary["dictionary"], pa.array(dictionaries))))
+        for model, summary in summaries.items()
+    }
     for model, table in permutations:
         _add_permuted(rates[model], table)
     rows = [*_rows_of_models(rates), *_rows_of_pairs(rates)]
@@ -217,7 +224,8 @@ def _overall(table: pa.Table) -> list[dict[str, Any]]:
     """Rows over all layers and steps of the metrics that are asked about."""
     asked = pa.array(sorted(set(QUESTIONS.values())))
     everywhere = pc.and_(pc.is_null(table["layer"]), pc.is_null(table["step"]))
-    chosen = table.filter(pc.and_(everywhere, pc.is_in(table["metric"], asked)))
+    asked_for = pc.and_(pc.is_in(table["metric"], asked), pc.equal(table["mode"], "published"))
+    chosen = table.filter(pc.and_(everywhere, asked_for))
     return list(chosen.to_pylist())
 
 

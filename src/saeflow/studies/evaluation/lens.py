@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import torch
 
 from saeflow.artifacts.catalog import LOGIT_LENS
 from saeflow.datasets.generated import GeneratedProblem
+from saeflow.models.capture import thought_logits, token_texts
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import CALCULATION
 from saeflow.studies.evaluation.measures import MODEL, Measure, What, share
@@ -35,22 +35,18 @@ class Lens:
     log_probabilities: list[list[list[float]]]
 
 
-@torch.no_grad()
 def read_thoughts(
     model: CodiModel, problems: Sequence[GeneratedProblem], *, latents: int, batch_size: int
 ) -> Lens:
     """Read the last hidden state of every step through the output embedding, before projection."""
     tokens: list[list[list[str]]] = []
     values: list[list[list[float]]] = []
-    head = model.language_model.get_output_embeddings()
     for start in range(0, len(problems), batch_size):
         questions = [problem.question for problem in problems[start : start + batch_size]]
-        hidden = model.think(questions, latents=latents).activations["final_norm"][:, :, -1]
-        logits = head(hidden).float()[..., : len(model.tokenizer)]
-        found = logits.log_softmax(-1).topk(RANKS)
-        for ids, each in zip(found.indices.tolist(), found.values.tolist(), strict=True):
-            tokens.append([[model.tokenizer.decode([token]) for token in step] for step in ids])
-            values.append(each)
+        logits = thought_logits(model, model.think(questions, latents=latents))
+        found = logits.float().log_softmax(-1).topk(RANKS)
+        tokens += token_texts(model, found.indices.cpu().numpy())
+        values += found.values.tolist()
     return Lens(tokens, values)
 
 

@@ -57,20 +57,22 @@ class LayerFeatures:
 
 
 def token_matrix(cot_tokens: pa.Table, problems: Int[np.ndarray, " problems"]) -> TokenMatrix:
-    """Presence of tokens in the analysed problems.
+    """Presence of tokens in some problems, such as the analysed ones.
 
     Parameters
     ----------
     cot_tokens : pyarrow.Table
-        Columns problem and token, in the order of the data set.
+        Columns problem and token, in the order of the data set; those of other problems do not
+        count.
     problems : numpy.ndarray of shape (problems,)
-        Running numbers of the analysed problems, ascending; one without a calculation keeps its row.
+        Their running numbers, ascending; a problem without a calculation keeps its row.
 
     Returns
     -------
     TokenMatrix
-        Tokens in first-seen order.
+        Tokens in first-seen order among these problems.
     """
+    cot_tokens = cot_tokens.filter(pa.array(np.isin(cot_tokens["problem"].to_numpy(), problems)))
     column = cot_tokens["token"].combine_chunks().dictionary_encode()
     encoded = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     present = np.zeros((len(problems), len(encoded.dictionary)), bool)
@@ -85,7 +87,7 @@ def layer_features(source: LayerTable, problems: Int[np.ndarray, " problems"]) -
     Parameters
     ----------
     source : LayerTable
-        Activations of the layer's features.
+        Activations of the layer's features, which may hold other problems, too.
     problems : numpy.ndarray of shape (problems,)
         Running numbers of the analysed problems, ascending.
 
@@ -95,11 +97,8 @@ def layer_features(source: LayerTable, problems: Int[np.ndarray, " problems"]) -
         Rows in the order of `problems`.
     """
     active = np.zeros((len(problems), len(source.steps) * source.d_sae), bool)
-    place = np.full(max(source.steps) + 1, -1)
-    place[list(source.steps)] = np.arange(len(source.steps))
-    rows = np.searchsorted(problems, source.table["problem"].to_numpy())
-    columns = place[source.table["step"].to_numpy()] * source.d_sae
-    active[rows, columns + source.table["feature"].to_numpy()] = True
+    row, column, _ = source.cells(problems)
+    active[row, column] = True
     return LayerFeatures(source.layer, source.steps, source.d_sae, active)
 
 

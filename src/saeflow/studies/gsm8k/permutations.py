@@ -40,7 +40,8 @@ def permutation_table(
         permuted = TokenMatrix(tokens.tokens, tokens.present[order])
         outcome = outcome_of_layers(layers, tests, permuted, criteria)
         measured = measure(outcome, criteria.labels)
-        rows += [{**run, **row._asdict(), "permutation": index} for row in measured]
+        key = {**run, "target": "token", "permutation": index}
+        rows += [{**key, **row._asdict()} for row in measured]
     return pa.Table.from_pylist(rows)
 
 

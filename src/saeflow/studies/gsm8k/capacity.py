@@ -1,0 +1,316 @@
+"""The grid of SAE sizes: SAEs of every d_sae and k at the same relative depths of every model.
+
+The study compared its models at different k, layers, problems and numbers of training rows, which
+moves even the rates of random features further apart than what it found (methods/1, section 2.9).
+Here all of them are the same, and every rate stands beside what permuted tokens give.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeflow.artifacts.calibration import CAPACITY
+from saeflow.artifacts.captures import count_layers
+from saeflow.config.studies import CapacitySettings, ExactSettings, Gsm8kCriteria
+from saeflow.errors import SaeflowError
+from saeflow.models.conventions import LayerConvention, hooked_layers
+from saeflow.progress import progress
+from saeflow.saes.bank import Bank, Recipe, Site
+from saeflow.saes.parallel import one_thread_each
+from saeflow.saes.quality import site_quality
+from saeflow.saes.sites import read_sites
+from saeflow.saes.train import train_bank
+from saeflow.stats.discovery import ExactTest, halves
+from saeflow.studies.gsm8k.association import LayerFeatures, TokenMatrix, token_matrix
+from saeflow.studies.gsm8k.permutations import outcome_of_layers, permuted_rows, published_tests
+from saeflow.studies.gsm8k.summary import measure
+
+CONVENTION: LayerConvention = "block_output"
+"""The same for all models, unlike the studies' own (methods/1, section 2.1)."""
+QUALITY = ("explained_variance", "fvu", "l0_mean", "dead_share")
+PUBLISHED_RATES = ("interpretable_rate", "monosemantic_rate")
+BAND = (0.025, 0.975)
+
+Rate = tuple[float | None, int]
+"""Value, None where there is nothing to divide by, and the number that it is a share of."""
+Rates = dict[tuple[str, str], Rate]
+"""By mode and metric."""
+
+
+@dataclass(frozen=True)
+class GridCriteria:
+    """Everything that decides a grid's numbers, besides the activations.
+
+    Attributes
+    ----------
+    grid : CapacitySettings
+        Sizes and sites.
+    exact : ExactSettings
+        What a discovery is.
+    published : Gsm8kCriteria
+        Criteria and label rule of the study; of its permutations the seed alone is used.
+    """
+
+    grid: CapacitySettings
+    exact: ExactSettings
+    published: Gsm8kCriteria
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> GridCriteria:
+        """Criteria from the plain blocks ``capacity``, ``association`` and ``published``."""
+        return cls(
+            CapacitySettings.model_validate(spec["capacity"]),
+            ExactSettings.model_validate(spec["association"]),
+            Gsm8kCriteria.model_validate(spec["published"]),
+        )
+
+
+def capacity_table(
+    capture: Path,
+    problems: pa.Table,
+    cot_tokens: pa.Table,
+    criteria: GridCriteria,
+    *,
+    model: str,
+    dataset: str,
+    device: torch.device,
+) -> pa.Table:
+    """Train an SAE of every d_sae and k at every site, and measure it on held-out problems.
+
+    SAEs are trained with the published recipe (abstopk) on the problems of the split ``train`` and
+    measured on those of the split ``validation`` alone. A k larger than a d_sae is left out there.
+
+    Parameters
+    ----------
+    capture : Path
+        Folder of the capture.
+    problems, cot_tokens : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS` and `COT_TOKENS`.
+    criteria : GridCriteria
+        Sizes, sites and thresholds.
+    model, dataset : str
+        Their names in the configuration.
+    device : torch.device
+        Where to train and to multiply.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.CAPACITY`. Mode ``published`` holds interpretable_rate
+        (of d_sae) and monosemantic_rate (of the interpretable), mode ``calibrated`` discovered_rate:
+        the share of the d_sae features of which either half has a discovery, all tests of one SAE
+        being corrected together. Each has a row with control ``permuted``, the mean over joint
+        permutations with their smallest and largest value (``permutation_range``), and an excess:
+        observed minus that mean, with the observed minus the 97.5 % and the 2.5 % quantile of the
+        permuted values (``permutation_95``). Rates over nothing are null. The quality of the SAEs
+        (see `saeflow.saes.quality.site_quality`) is in mode ``calibrated``, for the study measured
+        it on training rows, too.
+
+    Raises
+    ------
+    SaeflowError
+        If a split is empty or the capture lacks a step.
+    """
+    grid = criteria.grid
+    numbers, split = problems["problem"].to_numpy(), np.array(problems["split"].to_pylist(), str)
+    learned, held_out = numbers[split == "train"], numbers[split == "validation"]
+    if not len(learned) or not len(held_out):
+        raise SaeflowError(
+            f"data set {dataset} has {len(learned)} problems in the split train and "
+            f"{len(held_out)} in the split validation; expected at least 1 of each to compare "
+            "sizes of SAEs."
+        )
+    layers = layers_at(grid.depths, count_layers(capture))
+    sites = [
+        Site(layer, step) for layer in sorted({*layers.values()}) for step in sorted({*grid.steps})
+    ]
+    train, test = (read_sites(capture, CONVENTION, sites, rows) for rows in (learned, held_out))
+    tokens = token_matrix(cot_tokens, held_out)
+    key = {"model": model, "dataset": dataset, "seed": grid.seed}
+    rows: list[dict[str, object]] = []
+
+    def measure_size(size: tuple[int, int]) -> list[dict[str, object]]:
+        d_sae, k = size
+        bank = train_bank(train, sites, Recipe("abstopk", d_sae, k), seed=grid.seed, device=device)
+        return [
+            {**key, "d_sae": d_sae, "k": k, "layer": site.layer, "step": site.step, **row}
+            for site, x in zip(sites, test, strict=True)
+            for row in _site_rows(bank.select([site]).to(device), x, tokens, criteria)
+        ]
+
+    sizes = grid_sizes(grid)
+    # One site's SAE keeps one core busy, so that on a CPU several sizes are trained at a time.
+    with one_thread_each(device) as pool:
+        parts = pool.map(measure_size, sizes)
+        for part in progress(parts, description="sizes", total=len(sizes), unit="sizes"):
+            rows += part
+    # Two depths of a shallow model may be one layer; each has its rows.
+    rows = [
+        {**row, "depth": depth}
+        for depth, layer in layers.items()
+        for row in rows
+        if row["layer"] == layer
+    ]
+    return pa.Table.from_pylist(rows, CAPACITY.schema())
+
+
+def layers_at(depths: Sequence[float], n_blocks: int) -> dict[float, int]:
+    """Layer at each relative depth, ascending; a depth of 1 is the last block's output.
+
+    Parameters
+    ----------
+    depths : sequence of float
+        Above 0, up to 1.
+    n_blocks : int
+        Number of blocks of the model.
+
+    Returns
+    -------
+    dict of float to int
+        Layer, as the convention ``block_output`` counts.
+    """
+    n_layers = len(hooked_layers(CONVENTION, n_blocks))
+    return {depth: max(0, round(depth * n_layers) - 1) for depth in sorted({*depths})}
+
+
+def grid_sizes(grid: CapacitySettings) -> list[tuple[int, int]]:
+    """All pairs of a d_sae and a k that fits it, ascending; the log names those that do not."""
+    pairs = [(d_sae, k) for d_sae in sorted({*grid.d_sae}) for k in sorted({*grid.k})]
+    for d_sae, k in pairs:
+        if k > d_sae:
+            logging.getLogger("saeflow").info(
+                "k %d is left out for d_sae %d, which has fewer latents.", k, d_sae
+            )
+    return [(d_sae, k) for d_sae, k in pairs if k <= d_sae]
+
+
+class _Tests:
+    """Both procedures on the features of one SAE, whichever way the token rows are permuted."""
+
+    def __init__(
+        self,
+        site: Site,
+        values: Float[np.ndarray, "problems features"],
+        tokens: TokenMatrix,
+        criteria: GridCriteria,
+        device: torch.device,
+    ) -> None:
+        self.d_sae, self.criteria, exact = values.shape[1], criteria.published, criteria.exact
+        self.layers = [LayerFeatures(site.layer, (site.step,), self.d_sae, values != 0)]
+        self.published = published_tests(self.layers, tokens, self.criteria, device)
+        self.exact = ExactTest(
+            halves(values) > 0,
+            tokens.present.sum(0),
+            device,
+            level=exact.q_value,
+            min_active=exact.min_active,
+            min_support=exact.min_support,
+            dependent=exact.correction == "benjamini_yekutieli",
+        )
+
+    def rates(self, tokens: TokenMatrix) -> Rates:
+        """Rates that these tokens give, permuted or not."""
+        outcome = outcome_of_layers(self.layers, self.published, tokens, self.criteria)
+        overall = {
+            row.metric: (row.value, row.n)
+            for row in measure(outcome, self.criteria.labels)
+            if row.layer is None and row.step is None
+        }
+        rates: Rates = {("published", name): overall[name] for name in PUBLISHED_RATES}
+        discovered = np.unique(self.exact.discoveries(tokens.present).feature % self.d_sae)
+        rates["calibrated", "discovered_rate"] = (len(discovered) / self.d_sae, self.d_sae)
+        return rates
+
+
+def _site_rows(
+    sae: Bank, x: Float[Tensor, "problems d_in"], tokens: TokenMatrix, criteria: GridCriteria
+) -> Iterator[dict[str, object]]:
+    measured = site_quality(sae, x)
+    for metric in QUALITY:
+        value = measured[metric]
+        yield _row("calibrated", "none", metric, value if np.isfinite(value) else None, len(x))
+    yield from _rate_rows(sae, x, tokens, criteria)
+
+
+def _rate_rows(
+    sae: Bank, x: Float[Tensor, "problems d_in"], tokens: TokenMatrix, criteria: GridCriteria
+) -> Iterator[dict[str, object]]:
+    values = sae.encode(x.to(sae.device).unsqueeze(0))[0].cpu().numpy()
+    tests = _Tests(sae.sites[0], values, tokens, criteria, sae.device)
+    observed = tests.rates(tokens)
+    null: list[Rates] = []
+    for index in range(criteria.grid.permutations):
+        order = permuted_rows(len(values), criteria.published.permutations.seed, index)
+        null.append(tests.rates(TokenMatrix(tokens.tokens, tokens.present[order])))
+    for place, rate in observed.items():
+        chance = [each[place][0] for each in null]
+        yield from beside_chance(*place, rate, [value for value in chance if value is not None])
+
+
+def beside_chance(
+    mode: str, metric: str, rate: Rate, chance: Sequence[float]
+) -> Iterator[dict[str, object]]:
+    """Rows of one rate: observed, permuted, and the excess of the one over the other.
+
+    Parameters
+    ----------
+    mode, metric : str
+        What names the rate; a metric ``NAME_rate`` has the excess ``NAME_excess``.
+    rate : Rate
+        Observed.
+    chance : sequence of float
+        Its value in each permutation that has one.
+
+    Yields
+    ------
+    dict
+        Columns mode, control, metric, value, ci_low, ci_high, interval, n; the n of a permuted
+        row is the number of permutations.
+    """
+    value, n = rate
+    yield _row(mode, "none", metric, value, n)
+    excess = f"{metric.removesuffix('_rate')}_excess"
+    if not chance:
+        yield _row(mode, "permuted", metric, None, 0)
+        yield _row(mode, "none", excess, None, n)
+        return
+    mean = float(np.mean(chance))
+    ends = (min(chance), max(chance))
+    yield _row(mode, "permuted", metric, mean, len(chance), ends, "permutation_range")
+    if value is None:
+        yield _row(mode, "none", excess, None, n)
+        return
+    low, high = np.quantile(chance, BAND)
+    ends = (float(value - high), float(value - low))
+    yield _row(mode, "none", excess, value - mean, n, ends, "permutation_95")
+
+
+def _row(
+    mode: str,
+    control: str,
+    metric: str,
+    value: float | None,
+    n: int,
+    ends: tuple[float | None, float | None] = (None, None),
+    interval: str = "none",
+) -> dict[str, object]:
+    return {
+        "mode": mode,
+        "control": control,
+        "metric": metric,
+        "value": value,
+        "ci_low": ends[0],
+        "ci_high": ends[1],
+        "interval": interval,
+        "n": n,
+    }

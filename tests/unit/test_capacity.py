@@ -1,0 +1,547 @@
+"""The grid of SAE sizes against slow tests of every pair, and matching against plain arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from scipy.stats import chi2_contingency, false_discovery_control, fisher_exact
+
+from saeflow.artifacts.calibration import CAPACITY, MATCHED
+from saeflow.artifacts.catalog import ANSWERS, COT_TOKENS, PROBLEMS
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.schema import Artifact
+from saeflow.artifacts.tables import metadata_of, read_table, write_table
+from saeflow.artifacts.vectors import Vectors, write_vectors
+from saeflow.config.studies import (
+    AssociationSettings,
+    CapacitySettings,
+    ExactSettings,
+    Gsm8kCriteria,
+)
+from saeflow.errors import SaeflowError
+from saeflow.saes.bank import Recipe, Site
+from saeflow.saes.sites import read_sites
+from saeflow.saes.train import train_bank
+from saeflow.studies.compare.capacity import capacity_verdict, matched_table
+from saeflow.studies.gsm8k.association import token_matrix
+from saeflow.studies.gsm8k.capacity import (
+    GridCriteria,
+    beside_chance,
+    capacity_table,
+    grid_sizes,
+    layers_at,
+)
+from saeflow.studies.gsm8k.labels import label_feature
+from saeflow.studies.gsm8k.permutations import permuted_rows
+from tests.scripts.test_adapters import adapter
+from tests.sentences import check_sentence
+
+CPU = torch.device("cpu")
+N_TRAIN, N_HELD_OUT, D_IN, LAYERS, STEPS = 160, 140, 12, 3, 3
+TOKENS = ["12", "+", "7", "*", "250", "-", "3.5", "/"]
+GRID = CapacitySettings(
+    d_sae=(16, 8), k=(2, 12, 4), depths=(1.0, 0.4), steps=(2, 0), seed=3, permutations=4
+)
+CRITERIA = GridCriteria(
+    GRID,
+    ExactSettings(min_active=5, min_support=6),
+    Gsm8kCriteria(association=AssociationSettings(min_active=8, p_value=0.05, min_enrichment=1.3)),
+)
+RUN: dict[str, Any] = {"model": "m", "dataset": "d", "device": CPU}
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Activations that are sums of one direction per token, the weaker the lower the layer."""
+    folder = tmp_path_factory.mktemp("capture")
+    rng = np.random.default_rng(0)
+    present = present_tokens()
+    numbers = np.arange(len(present), dtype=np.int32)
+    for layer in range(LAYERS):
+        parts = []
+        for _ in range(STEPS):
+            size = present * rng.uniform(0.7, 1.3, present.shape)
+            noise = rng.standard_normal((len(present), D_IN)) / 10
+            parts.append(layer * size @ rng.standard_normal((len(TOKENS), D_IN)) + noise)
+        values = np.stack(parts, 1).reshape(-1, D_IN).astype(np.float32)
+        steps = np.tile(np.arange(STEPS, dtype=np.int16), len(numbers))
+        vectors = Vectors(np.repeat(numbers, STEPS), steps, values, "float32")
+        write_vectors(vectors, folder / f"resid_post/layer{layer}/chunk0.parquet", Provenance("c"))
+    return folder
+
+
+def present_tokens() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.random((N_TRAIN + N_HELD_OUT, len(TOKENS))) < np.linspace(0.12, 0.3, len(TOKENS))
+
+
+def problem_table(n_held_out: int = N_HELD_OUT) -> pa.Table:
+    # Splits are mixed, as the study draws them.
+    total = N_TRAIN + N_HELD_OUT
+    held_out = np.random.default_rng(2).permutation(total) < n_held_out
+    split = np.where(held_out, "validation", "train")
+    return pa.table({"problem": pa.array(range(total), pa.int32()), "split": split})
+
+
+def token_table() -> pa.Table:
+    problem, token = present_tokens().nonzero()
+    return pa.table(
+        {"problem": pa.array(problem, pa.int32()), "token": np.array(TOKENS, object)[token]}
+    )
+
+
+def grid(capture: Path, criteria: GridCriteria = CRITERIA) -> pa.Table:
+    return capacity_table(capture, problem_table(), token_table(), criteria, **RUN)
+
+
+@pytest.fixture(scope="module")
+def found(capture: Path) -> pd.DataFrame:
+    return grid(capture).to_pandas()
+
+
+def cells_of(one: np.ndarray, other: np.ndarray) -> list[list[int]]:
+    return [[int((a & b).sum()) for b in (other, ~other)] for a in (one, ~one)]
+
+
+def slow_published(active: np.ndarray, present: np.ndarray, tokens: list[str]) -> list[float]:
+    """Interpretable and monosemantic rate, one pair after the other."""
+    settings, labels = CRITERIA.published.association, []
+    for feature in active.T:
+        kept = []
+        for name, label in zip(tokens, present.T, strict=True):
+            cells = np.array(cells_of(feature, label))
+            if feature.sum() < settings.min_active or (cells == 0).any():
+                continue
+            ratio = (cells[0, 0] / cells[0].sum()) / (cells[1, 0] / cells[1].sum())
+            if chi2_contingency(cells).pvalue < settings.p_value and ratio >= 1.3:
+                kept.append((-ratio, name))
+        kept.sort(key=lambda pair: pair[0])
+        if kept:
+            top = [name for _, name in kept]
+            labels.append(label_feature(top, -kept[0][0], CRITERIA.published.labels))
+    mono = sum(label.monosemantic for label in labels)
+    return [len(labels) / active.shape[1], mono / len(labels) if labels else float("nan")]
+
+
+def slow_discovered(values: np.ndarray, present: np.ndarray) -> float:
+    """Share of features of which the positive or the negative part has a discovery."""
+    owners, p_values = [], []
+    for feature, sign in itertools.product(range(values.shape[1]), (1, -1)):
+        active = sign * values[:, feature] > 0
+        for label in present.T:
+            if active.sum() >= 5 and label.sum() >= 6:
+                owners.append(feature)
+                test = fisher_exact(cells_of(active, label), alternative="greater")
+                p_values.append(test.pvalue)
+    chosen = false_discovery_control(p_values) <= 0.05
+    return len(set(np.array(owners)[chosen])) / values.shape[1]
+
+
+def test_cell_equals_slow_tests_of_every_pair(capture: Path, found: pd.DataFrame) -> None:
+    split = np.array(problem_table()["split"].to_pylist())
+    sites = [Site(layer, step) for layer in (0, 2) for step in (0, 2)]
+    numbers = np.arange(len(split))
+    train, test = (
+        read_sites(capture, "block_output", sites, numbers[split == name])
+        for name in ("train", "validation")
+    )
+    bank = train_bank(train, sites, Recipe("abstopk", 16, 4), seed=3, device=CPU)
+    place = sites.index(Site(2, 2))
+    encoded = bank.encode(test)
+    values, x = encoded[place].numpy(), test[place].numpy().astype(float)
+    error = x - bank.decode(encoded)[place].numpy()
+    tokens = token_matrix(token_table(), numbers[split == "validation"])
+
+    def rates(present: np.ndarray) -> list[float]:
+        return [
+            *slow_published(values != 0, present, tokens.tokens),
+            slow_discovered(values, present),
+        ]
+
+    observed = rates(tokens.present)
+    orders = [permuted_rows(N_HELD_OUT, 0, index) for index in range(4)]
+    null = np.array([rates(tokens.present[order]) for order in orders])
+    cell = found[(found.depth == 1.0) & (found.step == 2) & (found.d_sae == 16) & (found.k == 4)]
+    assert set(cell.layer) == {2}
+    rows = {(row.metric, row.control): row for row in cell.itertuples()}
+    assert rows["explained_variance", "none"].value == pytest.approx(1 - error.var() / x.var())
+    fvu = (error**2).sum() / ((x - x.mean(0)) ** 2).sum()
+    assert rows["fvu", "none"].value == pytest.approx(fvu, rel=1e-4)
+    assert rows["l0_mean", "none"].value == 4
+    assert rows["dead_share", "none"].value == (values == 0).all(0).mean()
+    n_labelled = round(observed[0] * 16)
+    for name, mode, value, chance, n in zip(
+        ["interpretable", "monosemantic", "discovered"],
+        ["published", "published", "calibrated"],
+        observed, null.T, [16, n_labelled, 16], strict=True,
+    ):  # fmt: skip
+        chance = chance[~np.isnan(chance)]
+        own, permuted = rows[f"{name}_rate", "none"], rows[f"{name}_rate", "permuted"]
+        excess = rows[f"{name}_excess", "none"]
+        assert {own.mode, permuted.mode, excess.mode} == {mode}
+        assert (own.value, own.n, own.interval) == (pytest.approx(value), n, "none")
+        assert (permuted.ci_low, permuted.value, permuted.ci_high, permuted.n) == pytest.approx(
+            (chance.min(), chance.mean(), chance.max(), len(chance))
+        )
+        assert excess.value == pytest.approx(value - chance.mean())
+        ends = value - np.quantile(chance, [0.975, 0.025])
+        assert (excess.ci_low, excess.ci_high) == pytest.approx(tuple(ends))
+        assert (excess.interval, excess.n) == ("permutation_95", n)
+    assert 0 < observed[1] <= 1
+    assert observed[0] > null[:, 0].max() > 0
+    assert observed[2] > null[:, 2].max()
+
+
+def test_every_size_and_site_has_its_rows(found: pd.DataFrame, tmp_path: Path) -> None:
+    sizes = [(8, 2), (8, 4), (16, 2), (16, 4), (16, 12)]
+    cells = found.groupby(["d_sae", "k", "depth", "layer", "step"]).size()
+    assert list(cells.index) == [
+        (*size, *site, step) for size in sizes for site in ((0.4, 0), (1.0, 2)) for step in (0, 2)
+    ]
+    assert set(cells) == {4 + 3 * 3}
+    assert (found[found.metric == "l0_mean"].value == found[found.metric == "l0_mean"].k).all()
+    table = pa.Table.from_pandas(found, CAPACITY.schema(), preserve_index=False)
+    write_table(table, tmp_path / "capacity.parquet", CAPACITY, Provenance("c"))
+    assert len(read_table(tmp_path / "capacity.parquet", CAPACITY)) == len(found)
+    assert not found.duplicated(list(CAPACITY.keys)).any()
+
+
+def test_what_was_planted_is_found_and_noise_is_not(found: pd.DataFrame) -> None:
+    rates = found[(found.metric == "discovered_rate") & (found.control == "none")]
+    assert rates[(rates.layer == 2) & (rates.k > 2)].value.min() >= 0.5
+    assert rates[rates.layer == 0].value.mean() <= 0.05, "the first layer is noise"
+    excess = found[(found.metric == "interpretable_excess") & (found.layer == 0)]
+    assert (excess.ci_low <= 0.25).all()
+
+
+def test_order_of_sites_and_sizes_changes_nothing(capture: Path, found: pd.DataFrame) -> None:
+    changed = GRID.model_copy(
+        update={"d_sae": (8, 16, 8), "k": (12, 4, 2), "depths": (0.4, 1.0), "steps": (0, 2)}
+    )
+    other = GridCriteria(changed, CRITERIA.exact, CRITERIA.published)
+    pd.testing.assert_frame_equal(grid(capture, other).to_pandas(), found, check_exact=True)
+
+
+def test_k_that_does_not_fit_is_left_out_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = logging.getLogger("saeflow")
+    monkeypatch.setattr(log, "info", lambda text, *parts: said.append(text % parts))
+    assert grid_sizes(GRID) == [(8, 2), (8, 4), (16, 2), (16, 4), (16, 12)]
+    assert said == ["k 12 is left out for d_sae 8, which has fewer latents."]
+
+
+def test_relative_depths() -> None:
+    assert layers_at([1.0, 0.75, 0.01, 0.75], 16) == {0.01: 0, 0.75: 11, 1.0: 15}
+    assert layers_at([0.75, 1.0], 4) == {0.75: 2, 1.0: 3}
+    assert layers_at([0.7, 0.75], 12) == {0.7: 7, 0.75: 8}
+
+
+def test_two_depths_of_a_shallow_model_are_one_layer(capture: Path) -> None:
+    changed = GRID.model_copy(update={"depths": (0.9, 1.0), "d_sae": (8,), "k": (2,)})
+    table = grid(capture, GridCriteria(changed, CRITERIA.exact, CRITERIA.published)).to_pandas()
+    one, other = (table[table.depth == depth].drop(columns="depth") for depth in (0.9, 1.0))
+    assert len(one)
+    pd.testing.assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True))
+
+
+def test_rates_over_nothing_are_null(capture: Path) -> None:
+    strict = Gsm8kCriteria(association=AssociationSettings(min_active=N_HELD_OUT))
+    small = GRID.model_copy(update={"d_sae": (8,), "k": (2,)})
+    table = grid(capture, GridCriteria(small, CRITERIA.exact, strict)).to_pandas()
+    mono = table[table.metric.isin(["monosemantic_rate", "monosemantic_excess"])]
+    assert len(mono) == 4 * 3
+    assert mono[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert set(mono.n) == {0}
+    assert set(table[table.metric == "interpretable_rate"].value) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("rate", "chance", "excess"),
+    [((0.5, 4), [0.25, 0.0], 0.375), ((None, 0), [1.0, 1.0], None), ((0.5, 4), [], None)],
+)
+def test_excess_needs_both(rate: Any, chance: list[float], excess: float | None) -> None:
+    own, permuted, difference = beside_chance("calibrated", "discovered_rate", rate, chance)
+    assert (own["value"], own["n"]) == rate
+    assert permuted["n"] == len(chance)
+    assert (difference["metric"], difference["value"]) == ("discovered_excess", excess)
+    assert (difference["ci_low"] is None) == (excess is None)
+
+
+@pytest.mark.parametrize("n_held_out", [0, N_TRAIN + N_HELD_OUT])
+def test_empty_split_is_refused(capture: Path, n_held_out: int) -> None:
+    with pytest.raises(SaeflowError) as caught:
+        capacity_table(capture, problem_table(n_held_out), token_table(), CRITERIA, **RUN)
+    check_sentence(caught.value, "data set d", f"{n_held_out} in the split validation")
+
+
+# From here on: one model minus another.
+
+RATES = {"interpretable": "published", "monosemantic": "published", "discovered": "calibrated"}
+
+
+def sweep(points: dict[int, dict[str, float | None]], **key: Any) -> list[dict[str, Any]]:
+    """Rows of one d_sae by k: fvu, and of each rate the value, permuted values and excess."""
+    place = {"model": "m", "dataset": "d", "depth": 0.75, "layer": 2, "step": 3, "d_sae": 512}
+    place |= {"seed": 0, **key}
+    rows = []
+    for k, numbers in points.items():
+        at = {**place, "k": k, "n": 512}
+        bare = {"ci_low": None, "ci_high": None, "interval": "none", "control": "none"}
+        rows.append({**at, **bare, "mode": "calibrated", "metric": "fvu", "value": numbers["fvu"]})
+        for number, (name, mode) in enumerate(RATES.items()):
+            own = numbers["rate"]
+            chance = [numbers[part] for part in ("low", "mean", "high")]
+            known = own is not None
+            value = own / (number + 1) if known else None
+            low, mean, high = (each / (number + 1) for each in chance)
+            metric = {**at, "mode": mode, "metric": f"{name}_rate"}
+            rows.append({**metric, **bare, "value": value})
+            band = {"ci_low": low, "ci_high": high, "interval": "permutation_range"}
+            rows.append({**metric, **band, "control": "permuted", "value": mean, "n": 20})
+            excess = {"ci_low": value - high, "ci_high": value - low} if known else {}
+            excess |= {"value": value - mean, "interval": "permutation_95"} if known else {}
+            rows.append({**metric, **bare, "value": None, **excess, "metric": f"{name}_excess"})
+    return rows
+
+
+def matched(**models: list[dict[str, Any]]) -> pd.DataFrame:
+    tables = {
+        name: pa.Table.from_pylist([{**row, "model": name} for row in rows], CAPACITY.schema())
+        for name, rows in models.items()
+    }
+    table = matched_table(tables)
+    assert table.schema.equals(MATCHED.schema())
+    frame = table.to_pandas()
+    assert not frame.duplicated(list(MATCHED.keys)).any()
+    return frame
+
+
+def line(k: int, start: float, slope: float, explained: float) -> dict[str, float | None]:
+    """A rate, and half of it under permutation, that are linear in the explained variance."""
+    rate = start + slope * explained
+    return {"fvu": 1 - explained, "rate": rate, "mean": rate / 2, "low": rate / 4, "high": rate}
+
+
+def test_matching_on_l0_is_subtraction() -> None:
+    rng = np.random.default_rng(0)
+
+    def points(ks: list[int]) -> dict[int, dict[str, float | None]]:
+        drawn = {}
+        for k in ks:
+            low, mean, high, rate = np.sort(rng.random(4)).tolist()
+            drawn[k] = {"fvu": rng.random(), "low": low, "mean": mean, "high": high, "rate": rate}
+        return drawn
+
+    one, two = points([5, 10, 20]), points([10, 20, 100])
+    table = matched(alpha=sweep(one), beta=sweep(two))
+    table = table[table.matched_on == "l0"]
+    assert set(table.level) == {10.0, 20.0}
+    assert len(table) == 2 * 9
+    for k, (number, (name, mode)) in itertools.product((10, 20), enumerate(RATES.items())):
+        a, b = (
+            {key: value / (number + 1) for key, value in each[k].items()} for each in (one, two)
+        )
+        at = table[(table.level == k) & (table["mode"] == mode)]
+        rows = {(row.metric, row.control): row for row in at.itertuples()}
+        own, permuted = rows[f"{name}_rate", "none"], rows[f"{name}_rate", "permuted"]
+        excess = rows[f"{name}_excess", "none"]
+        assert own.value == pytest.approx(a["rate"] - b["rate"])
+        assert (own.interval, np.isnan(own.ci_low), own.n) == ("none", True, 512)
+        bound = (a["low"] - b["high"], a["high"] - b["low"])
+        assert permuted.value == pytest.approx(a["mean"] - b["mean"])
+        assert (permuted.ci_low, permuted.ci_high) == pytest.approx(bound)
+        assert (permuted.interval, permuted.n) == ("permutation_bound", 20)
+        assert excess.value == pytest.approx(own.value - permuted.value)
+        bound = (a["rate"] - a["high"] - b["rate"] + b["low"],
+                 a["rate"] - a["low"] - b["rate"] + b["high"])  # fmt: skip
+        assert (excess.ci_low, excess.ci_high) == pytest.approx(bound)
+        assert excess.interval == "permutation_bound"
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 3, 1)])
+def test_matching_on_explained_variance_is_the_difference_of_curves(order: Any) -> None:
+    """Sweeps that do not grow with k give the same as those that do: they are sorted first."""
+    ks = [(5, 10, 20, 100)[place] for place in order]
+    own = dict(zip(ks, [0.3, 0.5, 0.6, 0.9], strict=True))
+    others = dict(zip(ks, [0.1, 0.4, 0.55, 0.7], strict=True))
+    one = {k: line(k, 0.1, 0.6, explained) for k, explained in own.items()}
+    two = {k: line(k, 0.3, 0.2, explained) for k, explained in others.items()}
+    table = matched(alpha=sweep(one), beta=sweep(two))
+    table = table[table.matched_on == "explained_variance"]
+    assert sorted(set(table.level)) == pytest.approx([0.4, 0.5, 0.6])
+    assert len(table) == 3 * 9
+    rates = table[(table.metric == "interpretable_rate") & (table.control == "none")]
+    assert rates.value.to_numpy() == pytest.approx(-0.2 + 0.4 * rates.level.to_numpy())
+    halved = table[(table.metric == "monosemantic_rate") & (table.control == "permuted")]
+    assert halved.value.to_numpy() == pytest.approx((-0.2 + 0.4 * halved.level.to_numpy()) / 4)
+    excess = table[table.metric == "discovered_excess"]
+    assert excess.value.to_numpy() == pytest.approx((-0.2 + 0.4 * excess.level.to_numpy()) / 6)
+    # Excess intervals of a rate r reach from 0 to 3 r / 4.
+    one_high = 0.75 * (0.1 + 0.6 * excess.level.to_numpy()) / 3
+    two_high = 0.75 * (0.3 + 0.2 * excess.level.to_numpy()) / 3
+    assert excess.ci_high.to_numpy() == pytest.approx(one_high)
+    assert excess.ci_low.to_numpy() == pytest.approx(-two_high)
+
+
+def test_nothing_is_extrapolated() -> None:
+    one = {k: line(k, 0.0, 1.0, explained) for k, explained in ((5, 0.1), (10, 0.4))}
+    for explained, levels in ((0.41, set()), (0.4, {0.4})):
+        two = {k: line(k, 0.0, 0.5, explained + k / 1000 - 0.005) for k in (5, 10)}
+        table = matched(alpha=sweep(one), beta=sweep(two))
+        assert set(table[table.matched_on == "l0"].level) == {5.0, 10.0}
+        assert set(table[table.matched_on == "explained_variance"].level) == levels
+
+
+def test_a_single_size_is_compared_where_the_other_reaches_it() -> None:
+    one = {10: line(10, 0.0, 1.0, 0.25)}
+    two = {5: line(5, 0.0, 0.5, 0.0), 20: line(20, 0.0, 0.5, 0.5)}
+    table = matched(alpha=sweep(one), beta=sweep(two))
+    assert set(table.matched_on) == {"explained_variance"}
+    row = table[(table.metric == "interpretable_rate") & (table.control == "none")]
+    assert (row.level.tolist(), row.value.tolist()) == ([0.25], [0.125])
+
+
+def test_of_saes_that_explain_the_same_the_sparsest_counts() -> None:
+    one = {k: line(k, rate, 0.0, 0.5) for k, rate in ((20, 0.9), (5, 0.7), (10, 0.8))}
+    table = matched(alpha=sweep(one), beta=sweep({5: line(5, 0.2, 0.0, 0.5)}))
+    row = table[(table.matched_on == "explained_variance") & (table.control == "none")
+                & (table.metric == "interpretable_rate")]  # fmt: skip
+    assert row.value.tolist() == pytest.approx([0.5])
+
+
+def test_what_was_not_measured_stays_missing() -> None:
+    one = {k: line(k, 0.0, 1.0, k / 100) for k in (10, 20, 50)}
+    two = {k: line(k, 0.0, 0.5, k / 100) for k in (10, 20, 50)}
+    two[10]["rate"] = None
+    two[60] = {**line(60, 0.0, 0.5, 0.6), "fvu": None}
+    table = matched(alpha=sweep(one), beta=sweep(two))
+    rates = table[(table.metric == "interpretable_rate") & (table.control == "none")]
+    values = {
+        (row.matched_on, round(row.level, 3)): row.value
+        for row in rates.itertuples()
+    }  # fmt: skip
+    assert np.isnan(values.pop(("l0", 10.0)))
+    assert values == pytest.approx(
+        {("l0", 20.0): 0.1, ("l0", 50.0): 0.25, ("explained_variance", 0.2): 0.1,
+         ("explained_variance", 0.3): 0.15, ("explained_variance", 0.4): 0.2}
+    )  # fmt: skip
+    gone = table[(table.level == 10) & (table.metric == "interpretable_excess")]
+    assert gone[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert gone.interval.tolist() == ["none"]
+    two[20]["rate"] = None
+    table = matched(alpha=sweep(one), beta=sweep(two))
+    between = table[(table.metric == "interpretable_rate") & (table.control == "none")
+                    & (table.matched_on == "explained_variance")]  # fmt: skip
+    assert between.value.isna().all()
+    assert len(between) == 3
+
+
+def test_pairs_share_data_set_depth_step_and_size() -> None:
+    points = {10: line(10, 0.0, 1.0, 0.25)}
+    table = matched(
+        zeta=sweep(points, dataset="d") + sweep(points, dataset="e"),
+        alpha=sweep(points, dataset="e") + sweep(points, d_sae=64),
+        mid=sweep(points, step=1) + sweep(points, depth=0.5) + sweep(points, dataset="e", layer=9),
+    )
+    pairs = table[["model", "other", "dataset"]].drop_duplicates().to_numpy().tolist()
+    assert pairs == [["zeta", "alpha", "e"], ["zeta", "mid", "e"], ["alpha", "mid", "e"]]
+    assert set(table[table.control == "none"].value) == {0.0}
+    assert not len(matched(zeta=sweep(points)))
+
+
+def test_seeds_are_not_mixed() -> None:
+    points = {10: line(10, 0.0, 1.0, 0.25)}
+    with pytest.raises(SaeflowError) as caught:
+        matched(one=sweep(points) + sweep(points, seed=1), two=sweep(points))
+    check_sentence(caught.value, "one", "0, 1", "expected one seed")
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 3])
+def test_few_models_cannot_test_the_capacity_claim(n_models: int) -> None:
+    trend = [(float(size), -float(size)) for size in range(n_models)]
+    verdict = capacity_verdict(n_models, trend)
+    assert verdict.word == "not testable in this run"
+    assert "needs 4" in verdict.rule
+    assert f"this run compares {n_models} model" in verdict.rule
+
+
+@pytest.mark.parametrize(
+    ("excesses", "word"),
+    [
+        ([0.4, 0.3, 0.2, 0.1], "contradicted"),
+        ([0.1, 0.2, 0.3, 0.4], "supported"),
+        ([0.1, 0.2, 0.4, 0.3], "not distinguishable from chance"),
+        ([0.4, 0.3, 0.2, 0.1, 0.5], "not distinguishable from chance"),
+        ([0.9, 0.7, 0.6, 0.65, 0.4, 0.2], "contradicted"),
+        ([0.2, 0.2, 0.2, 0.2], "not distinguishable from chance"),
+    ],
+)
+def test_order_of_four_models_and_more_is_tested(excesses: list[float], word: str) -> None:
+    sizes = [10.0**power for power in range(len(excesses))]
+    trend = list(zip(sizes, excesses, strict=True))
+    assert capacity_verdict(len(trend), trend).word == word
+    assert capacity_verdict(len(trend), trend[::-1]).word == word
+
+
+def test_verdict_needs_a_size_of_every_model() -> None:
+    trend = [(1.0, 0.1), (1.0, 0.2), (2.0, 0.3), (3.0, 0.4)]
+    for given in (trend, trend[1:], []):
+        verdict = capacity_verdict(4, given)
+        assert verdict.word == "not testable in this run"
+        assert "different sizes" in verdict.rule
+
+
+def write_filled(columns: pa.Table, path: Path, artifact: Artifact) -> str:
+    """Write some columns of a table; the others hold nothing in particular."""
+    blank = {pa.string(): "", pa.bool_(): False, pa.list_(pa.string()): []}
+    rows = {each.name: [blank.get(each.type, 0)] * len(columns) for each in artifact.columns}
+    source = Provenance("c", dataset_revision="r", model_revision="w", packages=("torch",))
+    write_table(rows | columns.to_pydict(), path, artifact, source)
+    return str(path)
+
+
+def test_adapters(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr("saeflow.device.set_threads", threads.append)  # it lasts for the process
+    problems = write_filled(problem_table(), tmp_path / "problems.parquet", PROBLEMS)
+    tokens = write_filled(token_table(), tmp_path / "tokens.parquet", COT_TOKENS)
+    write_filled(problem_table().select(["problem"]), capture / "answers.parquet", ANSWERS)
+    small = GRID.model_copy(update={"d_sae": (8,), "k": (2,)})
+    published = CRITERIA.published.model_dump(mode="json", include={"association", "labels"})
+    spec = {"datasets": ["d"], "capacity": small.model_dump(mode="json"), "threads": 2,
+            "association": CRITERIA.exact.model_dump(mode="json"), "published": published}  # fmt: skip
+    target = tmp_path / "capacity.parquet"
+    adapter(
+        "capacity_grid",
+        tmp_path,
+        input={"problems": [problems], "tokens": [tokens], "capture": [str(capture)]},
+        output={"capacity": str(target)},
+        wildcards={"model": "m"},
+        params={"spec": spec},
+    )
+    assert threads == [2]
+    made = read_table(target, CAPACITY)
+    expected = grid(capture, GridCriteria(small, CRITERIA.exact, CRITERIA.published))
+    order = [(key, "ascending") for key in CAPACITY.keys]
+    assert made.replace_schema_metadata(None).equals(expected.sort_by(order))
+    said = metadata_of(made.schema)
+    assert (said["seed"], said["dataset_revision"], said["model_revision"]) == ("3", "r", "w")
+    assert {"version.scipy", "version.torch"} <= said.keys()
+    adapter(
+        "compare_capacity",
+        tmp_path,
+        input={"capacity": [str(target), str(target)]},
+        output={"matched": str(tmp_path / "matched.parquet")},
+        params={"spec": {"models": ["m", "same"]}},
+    )
+    differences = read_table(tmp_path / "matched.parquet", MATCHED).to_pandas()
+    assert set(differences[differences.control == "none"].value.dropna()) == {0.0}
+    assert set(differences.matched_on) == {"l0", "explained_variance"}
