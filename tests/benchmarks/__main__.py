@@ -14,7 +14,7 @@ from pathlib import Path
 
 QUICK = {
     "sae_bank": ["--epochs", "3", "--repeats", "1"],
-    "association": ["--sample", "8"],
+    "association": ["--layers", "4", "--sample", "8", "--repeats", "3", "--permutations", "10"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
 }
 

@@ -33,7 +33,14 @@ MODELS: dict[str, tuple[list[tuple[str, str, str]], list[int]]] = {
 
 
 def summary_row(run: Any, seed: int, metric: str, value: float | None, **other: Any) -> dict:
-    own = {"control": "none", "layer": None, "step": None, "interval": "none", "n": 10}
+    own = {
+        "target": "token",
+        "control": "none",
+        "layer": None,
+        "step": None,
+        "interval": "none",
+        "n": 10,
+    }
     own |= {"ci_low": None, "ci_high": None}
     return {**dict(zip(RUN, run, strict=True)), "seed": seed, "metric": metric, "value": value} | (
         own | other
@@ -43,7 +50,7 @@ def summary_row(run: Any, seed: int, metric: str, value: float | None, **other: 
 def permuted_row(
     run: Any, seed: int, number: int, metric: str, value: float | None, **other: Any
 ) -> dict:
-    own = {"layer": None, "step": None, "permutation": number, "n": 10}
+    own = {"target": "token", "layer": None, "step": None, "permutation": number, "n": 10}
     return {**dict(zip(RUN, run, strict=True)), "seed": seed, "metric": metric, "value": value} | (
         own | other
     )

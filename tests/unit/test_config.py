@@ -171,6 +171,12 @@ def test_wrong_type_or_value_names_key_and_value(change: dict[str, Any], start: 
 
 
 RAW = {"dictionaries.llama_k100.control": "raw_neurons"}
+CONTROLS_OF_LLAMA = {
+    f"dictionaries.{name}": None
+    for name, block in default_values()["dictionaries"].items()
+    if block.get("of") == "llama_k100"
+}
+"""A control has no controls of its own."""
 
 
 @pytest.mark.parametrize(
@@ -179,7 +185,12 @@ RAW = {"dictionaries.llama_k100.control": "raw_neurons"}
         ({"dictionaries.llama_k100.k": 513}, ["k is 513, but only 512 latents"]),
         (RAW, ["d_sae is 512, but raw_neurons", "d_sae: null"]),
         (
-            {**RAW, "dictionaries.llama_k100.d_sae": None, "dictionaries.llama_k100.k": 129},
+            {
+                **RAW,
+                **CONTROLS_OF_LLAMA,
+                "dictionaries.llama_k100.d_sae": None,
+                "dictionaries.llama_k100.k": 129,
+            },
             ["dictionaries.llama_k100.k is 129", "'llama' has 128"],
         ),
         ({"dictionaries.llama_k100.d_sae": None}, ["d_sae is missing"]),
@@ -239,6 +250,7 @@ def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
     run = {f"{RUN}.models.gpt2": None, "models.gpt2": None, "dictionaries.gpt2_k150": None}
     config = parse_config(changed({**run, "datasets.x": None}))
     assert (set(config.models), set(config.datasets)) == ({"llama"}, {"generated"})
+    assert not any(name.startswith("gpt2") for name in config.dictionaries)  # nor their controls
     assert "no model of the models block" in sentence_of(changed({"models.gpt2": None}))
     hub = changed({"datasets.x": {"source": "hub", "file": "f", "revision": "r", "repo": "o/n"}})
     over = {"datasets": {"x": {"source": "path", "path": "p"}}}
@@ -261,9 +273,8 @@ def test_evaluated_models_must_exist() -> None:
 
 def test_limits_themselves_are_allowed() -> None:
     parse_config(changed({"dictionaries.llama_k100.k": 512, f"{RUN}.layers": [0, 3]}))
-    parse_config(
-        changed({**RAW, "dictionaries.llama_k100.d_sae": None, "dictionaries.llama_k100.k": 128})
-    )
+    raw = {**RAW, **CONTROLS_OF_LLAMA, "dictionaries.llama_k100.d_sae": None}
+    parse_config(changed({**raw, "dictionaries.llama_k100.k": 128}))
     parse_config(changed({"dictionaries.llama_k100.steps": [6], f"{LLAMA}.seeds": [2**31 - 1]}))
 
 
@@ -358,6 +369,8 @@ def mutate(values: Any, path: tuple[Any, ...], how: str, junk: Any) -> None:
         old = values[last]
     except (KeyError, IndexError, TypeError):
         return  # an earlier change took it away
+    if isinstance(values, str):
+        return  # an earlier change put a text there
     if not isinstance(values, dict | list) or how == "replace":
         values[last] = junk
     elif how == "delete":

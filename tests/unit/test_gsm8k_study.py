@@ -37,6 +37,7 @@ from saeflow.studies.gsm8k.permutations import (
 )
 from saeflow.studies.gsm8k.summary import (
     ENRICHMENT_EDGES,
+    RATES,
     Measured,
     Outcome,
     measure,
@@ -376,8 +377,11 @@ def test_summary_puts_each_number_beside_its_band(
     band = permuted(planted, 4)
     measured = measure(outcome_from_tables(tables[0], tables[2]), LOOSE.labels)
     summary = written(summary_table(measured, band, RUN, 4), SUMMARY, tmp_path).to_pandas()
-    own = summary[summary.control == "none"]
+    own = summary[(summary.control == "none") & (summary.interval == "none")]
     null = summary[summary.control == "permuted"]
+    excess = summary[summary.interval == "permutation_95"]
+    assert set(excess.metric) == {rate.replace("_rate", "_excess") for rate in RATES}
+    assert len(own) + len(null) + len(excess) == len(summary)
     frame = band.to_pandas()
     for row in null[null.layer.isna() & null.step.isna()].itertuples():
         values = frame[frame.layer.isna() & frame.step.isna() & (frame.metric == row.metric)].value
@@ -387,7 +391,6 @@ def test_summary_puts_each_number_beside_its_band(
             (np.mean(values), min(values), max(values))
         )
         assert (row.interval, row.n) == ("permutation_range", 4)
-    assert set(own.interval) == {"none"}
     # A type that only a permutation shows is a zero of the measurement.
     extra = set(null.metric) - {row.metric for row in measured}
     assert (own[own.metric.isin(extra)].value == 0).all()

@@ -110,7 +110,7 @@ def test_columns_are_described_and_none_is_binary(artifact: Artifact) -> None:
 def test_row_groups_have_a_fixed_size(tmp_path: Path) -> None:
     rows = 65_536 + 5
     table = {"problem": np.arange(rows), "text": ["x"] * rows, "predicted": np.zeros(rows),
-             "gold": np.zeros(rows), "correct": np.zeros(rows, bool)}  # fmt: skip
+             "gold": np.zeros(rows), "correct": np.zeros(rows, bool), "decoded": [["1"]] * rows}  # fmt: skip
     write_table(table, tmp_path / "a.parquet", ANSWERS, PROVENANCE)
     metadata = pq.read_metadata(tmp_path / "a.parquet")
     assert [metadata.row_group(i).num_rows for i in range(2)] == [65_536, 5]
@@ -208,7 +208,7 @@ def rewrite(path: Path, change: Any) -> None:
             lambda t: t.replace_schema_metadata(
                 {**t.schema.metadata, b"saeflow.schema_version": b"9"}
             ),
-            "has version 9 of 'answers'; expected 1",
+            "has version 9 of 'answers'; expected 2",
         ),
     ],
 )

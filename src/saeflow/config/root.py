@@ -64,7 +64,7 @@ def parse_config(values: Mapping[Any, Any]) -> Config:
         With one plain sentence naming the key, what was found and what was expected.
     """
     try:
-        config = Config.model_validate(_in_order_of_models(values))
+        config = Config.model_validate(_without_orphans(_in_order_of_models(values)))
     except ValidationError as error:
         raise SaeflowError(first_sentence(error, Config)) from None
     for problem in _contradictions(config):
@@ -90,6 +90,23 @@ def _in_order_of_models(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
             studies = {**values["studies"], "gsm8k": {**gsm8k, "published": published}}
             return {**values, "studies": studies}
     return values
+
+
+def _without_orphans(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Drop the controls of a dictionary that an overlay drops by writing null."""
+    dictionaries = values.get("dictionaries")
+    if not isinstance(dictionaries, dict):
+        return values
+    kept = {
+        name: block
+        for name, block in dictionaries.items()
+        if not (
+            isinstance(block, dict)
+            and isinstance(block.get("of"), str)
+            and dictionaries.get(block["of"], block) is None
+        )
+    }
+    return {**values, "dictionaries": kept}
 
 
 def evaluated_models(config: Config) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 class Run(NamedTuple):
@@ -79,7 +80,13 @@ class ModelBands:
     runs: dict[Run, dict[Place, Banded]] = field(default_factory=dict)
 
 
-def read_bands(model: str, summary: pa.Table) -> ModelBands:
+def read_bands(
+    model: str,
+    summary: pa.Table,
+    dictionaries: Sequence[str],
+    mode: str = "published",
+    target: str = "token",
+) -> ModelBands:
     """Join each observed number with its band.
 
     Parameters
@@ -88,14 +95,23 @@ def read_bands(model: str, summary: pa.Table) -> ModelBands:
         Name of the model.
     summary : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.SUMMARY`.
+    dictionaries : sequence of str
+        The model's own, whose rows alone are read; the table holds those of controls, too.
+    mode : {"published", "calibrated"}
+        Rows of this procedure alone are read.
+    target : str
+        What features are tested against.
 
     Returns
     -------
     ModelBands
         Only the controls ``none`` and ``permuted`` are read.
     """
+    chosen = pc.and_(pc.equal(summary["mode"], mode), pc.equal(summary["target"], target))
+    chosen = pc.and_(chosen, pc.is_in(summary["dictionary"], pa.array(dictionaries, pa.string())))
+    chosen = pc.and_(chosen, pc.is_in(summary["control"], pa.array(["none", "permuted"])))
     found: dict[Run, dict[Place, dict[str, Any]]] = {}
-    for row in summary.to_pylist():
+    for row in summary.filter(chosen).to_pylist():
         run = Run(*(row[key] for key in Run._fields))
         place = Place(*(row[key] for key in Place._fields))
         cell = found.setdefault(run, {}).setdefault(place, {})

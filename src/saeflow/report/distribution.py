@@ -35,7 +35,7 @@ def enrichment_figure(bands: ModelBands) -> dict[str, Any] | None:
     names = run_names(list(bands.runs))
     width = SLOT / len(names)
     for index, (name, cells) in enumerate(zip(names, bands.runs.values(), strict=True)):
-        found = [cells[Place(None, None, f"{PREFIX}{edge}")] for edge in edges]
+        found = [cells.get(Place(None, None, f"{PREFIX}{edge}"), Banded()) for edge in edges]
         offset = (index - (len(names) - 1) / 2) * width
         for trace in _traces(found, _labels(edges), name, index, offset, width):
             figure.add_trace(trace)

@@ -1,27 +1,27 @@
-"""The page with every labelled feature, and the data that it loads on demand."""
+"""The page with every labelled or discovered feature, and the data that it loads on demand."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from saeflow.report.details import (
+    RunTables,
+    layer_details,
+    layer_rows,
+    matches_of_run,
+    of_run,
+    runs_in,
+)
 from saeflow.report.site import Link, Site
 
 FEATURES = Link("Features", "features.html")
 BLOCK = 250
 """Problems per chunk."""
-
-_LABEL_COLUMNS = (
-    "layer", "step", "feature", "label", "label_type", "monosemantic", "n_active", "n_kept",
-    "top_tokens", "max_enrichment",
-)  # fmt: skip
-_PAIR_COLUMNS = ("token", "a", "b", "c", "d", "enrichment", "p_value")
 
 
 class Run(NamedTuple):
@@ -31,7 +31,6 @@ class Run(NamedTuple):
     dataset: str
     dictionary: str
     seed: int
-    mode: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,10 @@ class FeatureTables:
         Columns of `saeflow.artifacts.catalog.LABELS`, `ASSOCIATION` and `EXAMPLES`.
     problems, tokens : mapping of str to pyarrow.Table
         Columns of `PROBLEMS` and `COT_TOKENS`, by data set.
+    discoveries, matches : mapping of str to pyarrow.Table
+        Columns of `saeflow.artifacts.calibration.DISCOVERIES` and `MATCHES`, of calibrated models.
+    dictionaries : mapping of str to sequence of str
+        Names of each calibrated model's own dictionaries: those of controls are not listed.
     """
 
     labels: Mapping[str, pa.Table]
@@ -51,50 +54,74 @@ class FeatureTables:
     examples: Mapping[str, pa.Table]
     problems: Mapping[str, pa.Table]
     tokens: Mapping[str, pa.Table]
+    discoveries: Mapping[str, pa.Table] = field(default_factory=dict)
+    matches: Mapping[str, pa.Table] = field(default_factory=dict)
+    dictionaries: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def write_features_page(site: Site, tables: FeatureTables) -> None:
+def write_features_page(
+    site: Site, tables: FeatureTables, calibrated: Mapping[str, Any] | None = None
+) -> None:
     """Write the page and its chunks.
 
-    ``data/features-RUN.js`` holds the rows of the table, ``details-RUN-LAYER.js`` the tokens and
-    problems of each feature, ``problems-DATASET-BLOCK.js`` the problems that features point at.
+    ``data/features-RUN.js`` holds the rows of the table, ``details-RUN-LAYER.js`` what each feature
+    opens to, ``problems-DATASET-BLOCK.js`` the problems that features point at.
+
+    Parameters
+    ----------
+    site : Site
+        Where to.
+    tables : FeatureTables
+        What to show.
+    calibrated : mapping, optional
+        Settings of the calibrated mode; None where it did not run.
     """
     datasets = {name: number for number, name in enumerate(tables.problems)}
     runs: list[dict[str, Any]] = []
     shown: dict[str, set[int]] = {name: set() for name in datasets}
-    for model, labels in tables.labels.items():
-        for key in _runs(labels):
-            run = Run(model, *key)
-            own, pairs, examples = (
-                _where(table, key)
-                for table in (labels, tables.pairs[model], tables.examples[model])
-            )
-            _write_run(site, len(runs), own, pairs, examples)
-            shown[run.dataset].update(examples["problem"].to_pylist())
-            runs.append({**run._asdict(), "rows": len(own), "problems": datasets[run.dataset]})
+    for run, parts in _runs(tables):
+        count = _write_run(site, len(runs), parts)
+        if parts.examples is not None:
+            shown[run.dataset].update(parts.examples["problem"].to_pylist())
+        runs.append({**run._asdict(), "rows": count, "problems": datasets[run.dataset]})
     for name, number in datasets.items():
         write_problems(site, number, tables.problems[name], tables.tokens[name], shown[name])
-    context = {"runs": runs, "total": sum(run["rows"] for run in runs), "block": BLOCK}
+    total = sum(run["rows"] for run in runs)
+    context = {"runs": runs, "total": total, "block": BLOCK, "calibrated": calibrated}
     site.write_page(FEATURES.href, "features.html.jinja", context)
 
 
-def _write_run(
-    site: Site, number: int, labels: pa.Table, pairs: pa.Table, examples: pa.Table
-) -> None:
+def _runs(tables: FeatureTables) -> Iterator[tuple[Run, RunTables]]:
+    for model in dict.fromkeys([*tables.labels, *tables.discoveries]):
+        labels, pairs, examples = (
+            each.get(model) for each in (tables.labels, tables.pairs, tables.examples)
+        )
+        discoveries = tables.discoveries.get(model)
+        if discoveries is not None:
+            own = pa.array(tables.dictionaries[model], pa.string())
+            discoveries = discoveries.filter(pc.is_in(discoveries["dictionary"], own))
+        found = [runs_in(each) for each in (labels, discoveries) if each is not None]
+        for key in dict.fromkeys(key for keys in found for key in keys):
+            four = (of_run(each, key) for each in (labels, pairs, examples, discoveries))
+            matches = matches_of_run(tables.matches.get(model), key)
+            yield Run(model, *key), RunTables(*four, matches)
+
+
+def _write_run(site: Site, number: int, parts: RunTables) -> int:
     """Write a run's chunks layer by layer, for rows of Python objects take fifty times a table's room."""
+    count = 0
 
     def rows() -> Iterator[list[Any]]:
-        for layer in labels["layer"].unique().to_pylist():
-            own, of_pairs, of_examples = (
-                table.filter(pc.equal(table["layer"], layer)).to_pylist()
-                for table in (labels, pairs, examples)
-            )
-            site.write_chunk(f"details-{number}-{layer}", _details(own, of_pairs, of_examples))
-            # The enrichment and the p-value of one and the same token, the one most enriched.
-            first = {_key(row): row["p_value"] for row in of_pairs if row["rank"] == 0}
-            yield from (_table_row(row, first.get(_key(row))) for row in own)
+        nonlocal count
+        for layer in parts.layers():
+            of_layer = parts.at(layer)
+            site.write_chunk(f"details-{number}-{layer}", layer_details(of_layer))
+            found = layer_rows(of_layer)
+            count += len(found)
+            yield from found
 
     site.write_rows(f"features-{number}", rows())
+    return count
 
 
 def write_problems(
@@ -130,46 +157,3 @@ def write_problems(
             blocks.setdefault(problem // BLOCK, {})[str(problem)] = told
     for block, found in blocks.items():
         site.write_chunk(f"problems-{number}-{block}", found)
-
-
-def _runs(labels: pa.Table) -> list[tuple[Any, ...]]:
-    """Data set, dictionary, seed and mode of each run, in the order of the table."""
-    keys = labels.select(Run._fields[1:]).group_by(Run._fields[1:], use_threads=False).aggregate([])
-    return [tuple(row.values()) for row in keys.to_pylist()]
-
-
-def _where(table: pa.Table, key: tuple[Any, ...]) -> pa.Table:
-    """Rows of one run."""
-    equal = [pc.equal(table[name], value) for name, value in zip(Run._fields[1:], key, strict=True)]
-    return table.filter(reduce(pc.and_, equal))
-
-
-def _table_row(row: Mapping[str, Any], p_value: float | None) -> list[Any]:
-    *values, enrichment = (row[name] for name in _LABEL_COLUMNS)
-    return [*values, _short(enrichment), _short(p_value)]
-
-
-def _details(
-    labels: Sequence[Mapping[str, Any]],
-    pairs: Sequence[Mapping[str, Any]],
-    examples: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """By ``STEP_FEATURE`` of one layer: why a feature is called so, its tokens, its problems."""
-    found: dict[str, Any] = {
-        _key(row): {"why": row["explanation"], "tokens": [], "problems": []} for row in labels
-    }
-    for row in pairs:
-        if (feature := found.get(_key(row))) is not None:
-            *values, enrichment, p_value = (row[name] for name in _PAIR_COLUMNS)
-            feature["tokens"].append([*values, _short(enrichment), _short(p_value)])
-    for row in examples:
-        found[_key(row)]["problems"].append([row["problem"], _short(row["value"])])
-    return found
-
-
-def _key(row: Mapping[str, Any]) -> str:
-    return f"{row['step']}_{row['feature']}"
-
-
-def _short(value: float | None) -> float | None:
-    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

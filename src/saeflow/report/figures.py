@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -15,6 +15,17 @@ RATES = {"interpretable_rate": "interpretable", "monosemantic_rate": "monosemant
 COLOURS = ("#2f7fc1", "#d9702b", "#2a9d78", "#a565c0", "#b8901f", "#c94f6d")
 """Legible on white and on near-black; symbols differ too, so colour is never alone."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star")
+MARKS = (
+    "diamond-open",
+    "triangle-up-open",
+    "square-open",
+    "cross-open",
+    "star-open",
+    "pentagon-open",
+    "hourglass-open",
+    "bowtie-open",
+)
+"""Of controls, one each."""
 BAND = "47"
 """Alpha of a band, in hexadecimal."""
 SLOT = 0.8
@@ -28,13 +39,28 @@ class Point(NamedTuple):
     cell: Banded
 
 
-def rates_figure(bands: ModelBands) -> dict[str, Any]:
-    """Interpretable and monosemantic rate by layer and by step, each with its own band.
+class Marks(NamedTuple):
+    """Numbers of a control: its name, along which axis, of which metric, by layer or step."""
+
+    name: str
+    axis: str
+    metric: str
+    values: Mapping[int, float]
+
+
+def rates_figure(
+    bands: ModelBands, rates: Mapping[str, str] = RATES, marks: Sequence[Marks] = ()
+) -> dict[str, Any]:
+    """Rates by layer and by step, each with its own band.
 
     Parameters
     ----------
     bands : ModelBands
         Numbers of one model.
+    rates : mapping of str to str, optional
+        Rates, one row of panels each, and what their axis says.
+    marks : sequence of Marks, optional
+        Numbers of controls to stand beside them.
 
     Returns
     -------
@@ -45,24 +71,25 @@ def rates_figure(bands: ModelBands) -> dict[str, Any]:
     counts = [len(places(bands, axis)) for axis in ("layer", "step")]
     share = min(max(counts[0] / max(sum(counts), 1), 0.4), 0.7)
     figure = make_subplots(
-        rows=len(RATES),
+        rows=len(rates),
         cols=2,
         shared_xaxes="columns",
         shared_yaxes="rows",
         column_widths=[share, 1 - share],
         horizontal_spacing=0.03,
-        vertical_spacing=0.06,
+        vertical_spacing=0.06 if len(rates) > 1 else 0,
     )
     names = run_names(list(bands.runs))
     for index, (name, cells) in enumerate(zip(names, bands.runs.values(), strict=True)):
         offset = (index - (len(names) - 1) / 2) * SLOT / len(names)
-        for row, metric in enumerate(RATES, start=1):
+        for row, metric in enumerate(rates, start=1):
             for column, axis in enumerate(("layer", "step"), start=1):
                 points = list(_points(cells, axis, metric))
                 style = _Style(index, name, offset, SLOT / len(names), row == column == 1, axis)
                 for trace in _traces(points, style):
                     figure.add_trace(trace, row=row, col=column)
-    _label_axes(figure, bands)
+    _add_marks(figure, rates, marks)
+    _label_axes(figure, bands, rates)
     return plain_figure(figure)
 
 
@@ -174,22 +201,46 @@ def _hover(point: Point, style: _Style) -> str:
     return "<br>".join(lines)
 
 
-def _label_axes(figure: Any, bands: ModelBands) -> None:
+def _add_marks(figure: Any, rates: Mapping[str, str], marks: Sequence[Marks]) -> None:
+    names = list(dict.fromkeys(each.name for each in marks))
+    for each in marks:
+        number = names.index(each.name)
+        trace = go.Scatter(
+            x=list(each.values),
+            y=list(each.values.values()),
+            mode="markers",
+            marker={
+                "symbol": MARKS[number % len(MARKS)],
+                "size": 9,
+                "color": COLOURS[(number + 2) % len(COLOURS)],
+                "line": {"width": 2},
+            },
+            name=each.name,
+            legendgroup=each.name,
+            showlegend=each is next(other for other in marks if other.name == each.name),
+            text=[f"{each.name}: {value:.1%}" for value in each.values.values()],
+            hovertemplate="%{text}<extra></extra>",
+        )
+        column = ("layer", "step").index(each.axis) + 1
+        figure.add_trace(trace, row=list(rates).index(each.metric) + 1, col=column)
+
+
+def _label_axes(figure: Any, bands: ModelBands, rates: Mapping[str, str]) -> None:
     for column, axis in enumerate(("layer", "step"), start=1):
         values = places(bands, axis)
         names = [str(value) if axis == "layer" else f"s{value}" for value in values]
-        last = len(RATES)
+        last = len(rates)
         figure.update_xaxes(tickvals=values, ticktext=names, col=column)
         title = "layer (all steps)" if axis == "layer" else "thought step (all layers)"
         figure.update_xaxes(title_text=title, row=last, col=column)
-    for row, title in enumerate(RATES.values(), start=1):
+    for row, title in enumerate(rates.values(), start=1):
         figure.update_yaxes(tickformat=".0%", row=row)
         figure.update_yaxes(title_text=f"{title} rate", row=row, col=1)
     figure.update_xaxes(zeroline=False, showgrid=False)
     figure.update_yaxes(zeroline=False)
     figure.update_layout(
         barmode="overlay",
-        height=560,
+        height=560 if len(rates) > 1 else 380,
         margin={"l": 64, "r": 12, "t": 16, "b": 60},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",

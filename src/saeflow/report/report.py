@@ -9,6 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from saeflow.artifacts.calibration import (
+    CALIBRATION,
+    CAPACITY,
+    DISCOVERIES,
+    MATCHED,
+    MATCHES,
+    STABILITY,
+)
 from saeflow.artifacts.catalog import (
     ASSOCIATION,
     COMPARISON,
@@ -23,14 +31,18 @@ from saeflow.artifacts.catalog import (
 )
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import read_table
+from saeflow.report.calibrated import CalibratedTables
 from saeflow.report.comparison import COMPARISON_PAGE, answers, write_comparison_page
+from saeflow.report.controls import read_calibration
 from saeflow.report.features import FEATURES, FeatureTables, write_features_page
 from saeflow.report.models import MODELS, write_models_page
 from saeflow.report.site import Link, Site
+from saeflow.report.sizes import SIZES, write_sizes_page
 from saeflow.report.study import (
     OVERVIEW,
     StudyTables,
     model_link,
+    weights_of,
     write_model_page,
     write_overview,
 )
@@ -54,6 +66,8 @@ class ReportFiles:
         ``{model}/evaluation.parquet``.
     curves : mapping of str to Path
         Curves of the training, of those models that bring them.
+    calibration, matched : Path or None
+        ``results/compare/calibration.parquet`` and ``capacity.parquet``, where they are made.
     """
 
     datasets: Sequence[Path]
@@ -62,6 +76,8 @@ class ReportFiles:
     comparison: Path
     evaluations: Sequence[Path]
     curves: Mapping[str, Path]
+    calibration: Path | None = None
+    matched: Path | None = None
 
 
 def write_report(
@@ -77,39 +93,74 @@ def write_report(
         Folder of the Jinja templates.
     spec : mapping
         ``models``: names in order; ``published``: the study's settings; ``evaluated``: what the
-        page about the models' abilities shows.
+        page about the models' abilities shows; ``calibrated``: None, or ``settings`` of that mode,
+        ``models`` with their runs, and names of models ``reseeded`` and ``sized``.
     folder : Path
         Where to.
     """
     models, latents = spec["models"], spec["evaluated"]["latents"]
-    pages = [Link("Overview", OVERVIEW), *map(model_link, models), COMPARISON_PAGE, FEATURES]
-    site = Site(templates, folder, [*pages, MODELS] if latents else pages)
+    pages = [Link("Overview", OVERVIEW), *map(model_link, models), COMPARISON_PAGE]
+    pages += [SIZES] * (files.matched is not None)
+    site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else [])])
     site.write_assets()
 
     problems = {
         path.name: read_table(path / "problems.parquet", PROBLEMS) for path in files.datasets
     }
-    study = StudyTables(problems, _of_models(files, models, SUMMARY), _banks(files, models))
+    calibrated = _calibrated(files, spec)
+    summaries = _of_models(files, models, SUMMARY)
+    study = StudyTables(problems, summaries, _banks(files, models), calibrated)
     compared = answers(read_table(files.comparison, COMPARISON), models)
     write_overview(site, study, compared, spec["published"])
     for model in models:
         write_model_page(site, model, study, spec["published"])
     write_comparison_page(site, compared)
-    tokens = {
-        path.name: read_table(path / "cot_tokens.parquet", COT_TOKENS) for path in files.datasets
-    }
-    tables = FeatureTables(
-        _of_models(files, models, LABELS),
-        _of_models(files, models, ASSOCIATION),
-        _of_models(files, models, EXAMPLES),
-        problems,
-        tokens,
-    )
-    write_features_page(site, tables)
+    if files.matched is not None:
+        trained = [
+            name for name in spec["calibrated"]["sized"] if not weights_of(summaries[name])["fresh"]
+        ]
+        grids = _of_models(files, spec["calibrated"]["sized"], CAPACITY)
+        write_sizes_page(site, grids, read_table(files.matched, MATCHED), trained, compared[-1])
+    write_features_page(site, _features(files, spec, problems), calibrated.settings or None)
     if latents:
         evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
         curves = {name: read_table(path, TRAINING) for name, path in files.curves.items()}
         write_models_page(site, evaluations, curves, latents)
+
+
+def _calibrated(files: ReportFiles, spec: Mapping[str, Any]) -> CalibratedTables:
+    chosen = spec["calibrated"]
+    if chosen is None:
+        return CalibratedTables()
+    beside = []
+    if files.calibration is not None:
+        beside = read_calibration(read_table(files.calibration, CALIBRATION), spec["models"])
+    stability = _of_models(files, chosen["reseeded"], STABILITY)
+    return CalibratedTables(chosen["settings"], _own_dictionaries(spec), beside, stability)
+
+
+def _own_dictionaries(spec: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    chosen = spec["calibrated"]
+    return {name: run["dictionaries"] for name, run in chosen["models"].items()} if chosen else {}
+
+
+def _features(
+    files: ReportFiles, spec: Mapping[str, Any], problems: Mapping[str, pa.Table]
+) -> FeatureTables:
+    tokens = {
+        path.name: read_table(path / "cot_tokens.parquet", COT_TOKENS) for path in files.datasets
+    }
+    published = [name for name in spec["models"] if name in spec["published"]["models"]]
+    dictionaries = _own_dictionaries(spec)
+    reseeded = spec["calibrated"]["reseeded"] if spec["calibrated"] else []
+    return FeatureTables(
+        *(_of_models(files, published, table) for table in (LABELS, ASSOCIATION, EXAMPLES)),
+        problems,
+        tokens,
+        discoveries=_of_models(files, list(dictionaries), DISCOVERIES),
+        matches=_of_models(files, reseeded, MATCHES),
+        dictionaries=dictionaries,
+    )
 
 
 def _of_models(files: ReportFiles, models: Sequence[str], table: Artifact) -> dict[str, pa.Table]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.report.bands import ModelBands, read_bands
+from saeflow.report.beside import control_figure, control_table
+from saeflow.report.calibrated import CalibratedTables, calibrated_section, discovered_figure
+from saeflow.report.controls import HEADLINES, titles_of
 from saeflow.report.distribution import enrichment_figure
 from saeflow.report.dotplot import dotplot
 from saeflow.report.figures import RATES, rates_figure, units
+from saeflow.report.finding import finding
 from saeflow.report.heatmaps import counts_figure, quality_figure
 from saeflow.report.site import Link, Site, model_page
 from saeflow.report.tables import SPLITS, dataset_rows, quality_rows, summary_blocks
@@ -34,11 +38,14 @@ class StudyTables:
         Columns of `saeflow.artifacts.catalog.SUMMARY`, by model, in the order of the pages.
     banks : mapping of str to sequence of pyarrow.Table
         Columns of `saeflow.artifacts.catalog.QUALITY`, by model.
+    calibrated : CalibratedTables
+        What the calibrated mode made; empty where it did not run.
     """
 
     problems: Mapping[str, pa.Table]
     summaries: Mapping[str, pa.Table]
     banks: Mapping[str, Sequence[pa.Table]]
+    calibrated: CalibratedTables = field(default_factory=CalibratedTables)
 
 
 def model_link(model: str) -> Link:
@@ -62,62 +69,98 @@ def write_overview(
     spec : mapping
         The study's settings.
     """
+    beside = tables.calibrated.beside
     context = {
         "published": spec,
         "permutations": spec["permutations"]["count"],
+        "calibrated": tables.calibrated.settings,
+        "finding": finding(beside),
+        "controls": [
+            {**control_table(each, HEADLINES), "title": title, "id": f"controls-{number}"}
+            for number, (each, title) in enumerate(zip(beside, titles_of(beside), strict=True))
+        ],
         "models": [
-            {"name": name, "href": model_link(name).href, **_what_ran(read_bands(name, summary))}
-            | _weights(summary)
+            {"name": name, "href": model_link(name).href, **_what_ran(name, tables, spec)}
+            | weights_of(summary)
             for name, summary in tables.summaries.items()
         ],
         "datasets": dataset_rows(tables.problems),
         "made": _made_with(tables.summaries),
         "answers": answers,
+        "rates": [each["name"] for each in answers if _has_dots(each)],
     }
     figures = {
         f"{each['name']}-rate": dotplot(
             each["models"], each["published"], f"{each['name']} rate".capitalize()
         )
         for each in answers
-        if each["name"] in RATES.values() and each["models"]
+        if _has_dots(each)
     }
-    site.write_page(OVERVIEW, "index.html.jinja", context, figures)
+    drawn = {f"controls-{n}": control_figure(each, HEADLINES) for n, each in enumerate(beside)}
+    site.write_page(OVERVIEW, "index.html.jinja", context, {**figures, **drawn})
 
 
 def write_model_page(site: Site, model: str, tables: StudyTables, spec: Mapping[str, Any]) -> None:
     """Write the page of one model: its summary, rates, enrichments, sites and banks."""
     summary, banks = tables.summaries[model], tables.banks[model]
-    bands = read_bands(model, summary)
+    bands = read_bands(model, summary, _published_dictionaries(model, spec))
     context = {
         "model": model,
-        **_what_ran(bands),
-        **_weights(summary),
+        **_what_ran(model, tables, spec),
+        **weights_of(summary),
         "published": spec,
         "permutations": spec["permutations"]["count"],
         "summary": summary_blocks(bands, spec),
         "units": _units(bands),
+        "calibrated": calibrated_section(model, summary, tables.calibrated),
         "quality": quality_rows(banks),
     }
     held_out = SPLITS[-1]
     figures = {
-        "rates": rates_figure(bands),
+        "rates": rates_figure(bands) if bands.runs else None,
         "enrichments": enrichment_figure(bands),
         "counts": counts_figure(bands),
-        "quality": quality_figure(banks, held_out),
+        "discovered": discovered_figure(model, summary, tables.calibrated),
+        "quality": quality_figure([each for each in banks if not _is_control(each)], held_out),
     }
     site.write_page(model_link(model).href, "gsm8k.html.jinja", context, figures)
 
 
-def _what_ran(bands: ModelBands) -> dict[str, Any]:
+def _has_dots(answer: Mapping[str, Any]) -> bool:
+    return answer["name"] in RATES.values() and bool(answer["models"])
+
+
+def _is_control(bank: pa.Table) -> bool:
+    return bool(len(bank)) and bank["control"][0].as_py() != "none"
+
+
+def _published_dictionaries(model: str, spec: Mapping[str, Any]) -> Sequence[str]:
+    run = spec["models"].get(model)
+    return run["dictionaries"] if run else ()
+
+
+def _what_ran(model: str, tables: StudyTables, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Data sets, dictionaries and seeds of a model's own banks, in both modes."""
+    summary = tables.summaries[model]
+    named = {
+        "published": _published_dictionaries(model, spec),
+        "calibrated": tables.calibrated.dictionaries.get(model, ()),
+    }
+    runs = [
+        run
+        for mode, dictionaries in named.items()
+        for run in read_bands(model, summary, dictionaries, mode).runs
+    ]
     return {
-        "datasets": list(dict.fromkeys(run.dataset for run in bands.runs)),
-        "dictionaries": list(dict.fromkeys(run.dictionary for run in bands.runs)),
-        "seeds": sorted({run.seed for run in bands.runs}),
-        "modes": list(dict.fromkeys(run.mode for run in bands.runs)),
+        "datasets": list(dict.fromkeys(run.dataset for run in runs)),
+        "dictionaries": list(dict.fromkeys(run.dictionary for run in runs)),
+        "seeds": sorted({run.seed for run in runs}),
+        "modes": list(dict.fromkeys(run.mode for run in runs)),
     }
 
 
-def _weights(summary: pa.Table) -> dict[str, Any]:
+def weights_of(summary: pa.Table) -> dict[str, Any]:
+    """Which weights a summary was made with, whether they are fresh, and the packages' versions."""
     metadata = metadata_of(summary.schema)
     revision = metadata.get("model_revision", "")
     return {
@@ -135,7 +178,7 @@ def _made_with(summaries: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
     """Models that were made with the same package versions, together."""
     found: dict[str, dict[str, Any]] = {}
     for name, summary in summaries.items():
-        versions = _weights(summary)["versions"]
+        versions = weights_of(summary)["versions"]
         same = found.setdefault(
             repr(sorted(versions.items())), {"models": [], "versions": versions}
         )

@@ -11,9 +11,11 @@ from jaxtyping import Bool, Int
 
 BLOCK = 4096
 """Features per matrix product; bounds memory at BLOCK x labels tables."""
+NEVER = 2**30
+"""A joint count that is never reached."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Window:
     """Joint counts that pass some criteria, which depend on the margins of a pair alone.
 
@@ -43,6 +45,7 @@ class JointCounts:
 
     def __init__(self, active: Bool[np.ndarray, "examples features"], device: torch.device) -> None:
         self._active, self._device = ones_and_zeros(active.T, device), device
+        self._plans: dict[Window, _Plan] = {}
 
     def inside(
         self, present: Bool[np.ndarray, "examples labels"], window: Window
@@ -54,32 +57,66 @@ class JointCounts:
         present : numpy.ndarray of bool, shape (examples, labels)
             Where labels occur.
         window : Window
-            What passes.
+            What passes. Asking with the same object again takes less time.
 
         Returns
         -------
         feature, label, joint : numpy.ndarray of int64, shape (pairs,)
             By feature, then by label.
         """
-        right = ones_and_zeros(present, self._device)
-        lowest, below = (
-            torch.from_numpy(table).to(self._device, torch.int32)
-            for table in (window.lowest, window.below)
-        )
-        found = []
-        for start in range(0, max(len(window.row), 1), BLOCK):
-            joint = product(self._active[start : start + BLOCK], right)
-            rows = torch.from_numpy(window.row[start : start + BLOCK]).to(self._device)
-            row, label = ((joint >= lowest[rows]) & (joint < below[rows])).nonzero(as_tuple=True)
-            found.append([start + row, label, joint[row, label]])
-        feature, label, joint = (torch.cat(column) for column in zip(*found, strict=True))
-        counts = joint.to(torch.int64)
-        return feature.cpu().numpy(), label.cpu().numpy(), counts.cpu().numpy()
+        if window not in self._plans:
+            self._plans[window] = _Plan(window, self._device)
+        plan = self._plans[window]
+        right = ones_and_zeros(present[:, plan.labels], self._device)
+        # To fetch fresh memory for every block would take longer than to fill it.
+        room = torch.empty_like(plan.lowest[:BLOCK])
+        found = [np.zeros((3, 0), np.int64)]
+        for start in range(0, len(plan.lowest), BLOCK):
+            lowest = plan.lowest[start : start + BLOCK]
+            joint = room[: len(lowest)]
+            product(self._active[start : start + BLOCK], right, joint)
+            place = _at_least(joint, lowest)
+            row, column = np.divmod(place.cpu().numpy(), max(len(plan.labels), 1))
+            count = joint.view(-1)[place].to(torch.int64).cpu().numpy()
+            found.append(np.stack([start + row, plan.labels[column], count]))
+        feature, label, joint_ = np.concatenate(found, axis=1)
+        kept = joint_ < window.below[window.row[feature], label]
+        return feature[kept], label[kept], joint_[kept]
 
 
-def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Multiply ones and zeros as `ones_and_zeros` holds them; exact on either kind."""
-    return torch._int_mm(left, right) if left.dtype == torch.int8 else left @ right
+class _Plan:
+    """What to look for in one window.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray of int, shape (kept,)
+        Labels that can pass with some feature; most of the study's are too rare.
+    lowest : torch.Tensor of int32 or float32, shape (features, kept)
+        First joint count that passes.
+    """
+
+    def __init__(self, window: Window, device: torch.device) -> None:
+        possible = window.lowest < window.below
+        self.labels = np.flatnonzero(possible.any(0))
+        lowest = np.where(possible, window.lowest, NEVER)[:, self.labels]
+        kind = np.int32 if _multiplies_bytes(device) else np.float32
+        self.lowest = torch.from_numpy(lowest.astype(kind)[window.row]).to(device)
+
+
+def _at_least(joint: torch.Tensor, lowest: torch.Tensor) -> torch.Tensor:
+    """Places, in the flattened table, where a joint count is reached."""
+    if joint.device.type != "cpu":
+        return (joint >= lowest).view(-1).nonzero()[:, 0]
+    # This is over before threads have found together, above all on a busy machine.
+    return torch.from_numpy(np.flatnonzero(joint.numpy() >= lowest.numpy()))
+
+
+def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+    """Multiply what `ones_and_zeros` gives into int32 or float32; exact on either kind."""
+    if left.dtype == torch.int8:
+        torch._int_mm(left, right, out=out)
+    else:
+        torch.mm(left, right, out=out)
 
 
 def ones_and_zeros(values: Bool[np.ndarray, "rows columns"], device: torch.device) -> torch.Tensor:
@@ -87,8 +124,8 @@ def ones_and_zeros(values: Bool[np.ndarray, "rows columns"], device: torch.devic
 
     Sums of up to 2**24 ones are exact in float32; products of bytes add up in 32 bits.
     """
-    flags = torch.from_numpy(np.ascontiguousarray(values)).to(device)
-    return flags.to(torch.int8 if _multiplies_bytes(device) else torch.float32)
+    flags = torch.from_numpy(values).contiguous().to(device)
+    return flags.view(torch.int8) if _multiplies_bytes(device) else flags.to(torch.float32)
 
 
 @cache

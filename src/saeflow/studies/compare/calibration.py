@@ -50,10 +50,11 @@ def calibration_table(
     Numbers are means over SAE seeds, with the seeds' smallest and largest value as the interval
     ``seed_range``. Control ``permuted`` has the smallest and the largest value over all
     permutations and seeds. Of an excess over permutations there are two rows: one with the range
-    over seeds, and one with ``permutation_95``, whose ends are the means of the seeds' ends. Rows
-    whose metric ends in ``_over`` hold the model's rate minus that of a control, their interval reaching from the
-    smallest seed against the control's largest to the reverse: where it holds 0, seeds of the
-    control do as well as seeds of the model, and the control is not beaten.
+    over seeds, and one with ``permutation_95``, whose ends are the means of the seeds' ends.
+
+    Rows whose metric ends in ``_over`` hold the model's rate minus that of a control. Their
+    interval reaches from the smallest seed against the control's largest to the reverse: where it
+    holds 0, some seed of the control does as well as one of the model, and it is not beaten.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ Rates = dict[Run, dict[str, Rate]]
 def comparison_table(
     summaries: Mapping[str, pa.Table],
     permutations: Iterable[tuple[str, pa.Table]],
-    dictionaries: Sequence[str],
+    dictionaries: Sequence[str] | None = None,
 ) -> pa.Table:
     """Answer the questions for every model, every pair of models and every pair of one's banks.
 
@@ -104,8 +104,9 @@ def comparison_table(
         a pair the other is subtracted from.
     permutations : iterable of (str, pyarrow.Table)
         Model, and columns of `saeflow.artifacts.catalog.PERMUTATIONS`, in any order.
-    dictionaries : sequence of str
-        Which dictionaries to compare; the summaries hold their controls, too.
+    dictionaries : sequence of str, optional
+        Which dictionaries to compare, where the summaries hold their controls, too; all if not
+        given.
 
     Returns
     -------
@@ -113,10 +114,7 @@ def comparison_table(
         Columns of `saeflow.artifacts.catalog.COMPARISON`. Control ``none`` holds the rate, its
         excess over chance, or a difference, control ``permuted`` the same number under permutation.
     """
-    rates = {
-        model: _observed(summary.filter(pc.is_in(summary["dictionary"], pa.array(dictionaries))))
-        for model, summary in summaries.items()
-    }
+    rates = {model: _observed(summary, dictionaries) for model, summary in summaries.items()}
     for model, table in permutations:
         _add_permuted(rates[model], table)
     rows = [*_rows_of_models(rates), *_rows_of_pairs(rates)]
@@ -203,7 +201,9 @@ def _pairs(runs: list[Run], others: list[Run], *, same: bool) -> Iterator[tuple[
     return (pair for pair in pairs if pair[0].mode == pair[1].mode)
 
 
-def _observed(summary: pa.Table) -> Rates:
+def _observed(summary: pa.Table, dictionaries: Sequence[str] | None) -> Rates:
+    if dictionaries is not None:
+        summary = summary.filter(pc.is_in(summary["dictionary"], pa.array(dictionaries)))
     rates: Rates = {}
     for row in _overall(summary.filter(pc.equal(summary["control"], "none"))):
         run = Run(row["dataset"], row["dictionary"], row["mode"])
@@ -224,8 +224,7 @@ def _overall(table: pa.Table) -> list[dict[str, Any]]:
     """Rows over all layers and steps of the metrics that are asked about."""
     asked = pa.array(sorted(set(QUESTIONS.values())))
     everywhere = pc.and_(pc.is_null(table["layer"]), pc.is_null(table["step"]))
-    asked_for = pc.and_(pc.is_in(table["metric"], asked), pc.equal(table["mode"], "published"))
-    chosen = table.filter(pc.and_(everywhere, asked_for))
+    chosen = table.filter(pc.and_(everywhere, pc.is_in(table["metric"], asked)))
     return list(chosen.to_pylist())
 
 

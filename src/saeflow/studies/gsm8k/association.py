@@ -96,10 +96,12 @@ def layer_features(source: LayerTable, problems: Int[np.ndarray, " problems"]) -
     LayerFeatures
         Rows in the order of `problems`.
     """
-    active = np.zeros((len(problems), len(source.steps) * source.d_sae), bool)
+    width = len(source.steps) * source.d_sae
     row, column, _ = source.cells(problems)
-    active[row, column] = True
-    return LayerFeatures(source.layer, source.steps, source.d_sae, active)
+    active = np.zeros(len(problems) * width, bool)
+    active[row * width + column] = True
+    shaped = active.reshape(len(problems), width)
+    return LayerFeatures(source.layer, source.steps, source.d_sae, shaped)
 
 
 def association_inputs(

@@ -116,7 +116,7 @@ def calibrated_summary(
         key = {**run, **_place(count)}
         tested = count.n_tests > 0
         rate = count.n_discovered / count.n_features if tested else None
-        rows.append(_row(key, "n_tests", "none", count.n_tests, count.n_features))
+        rows.append(_row(key, "n_tests", "none", float(count.n_tests), count.n_features))
         rows.append(_row(key, DISCOVERED, "none", rate, count.n_features))
         null = nulls.get((count.target, count.layer, count.step))
         if null is None or rate is None:
