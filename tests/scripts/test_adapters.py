@@ -111,9 +111,11 @@ def test_compare_gsm8k_knows_whose_tables_they_are(tmp_path: Path) -> None:
     summaries, permutations, permuted = [], [], []
     for model, value, seeds in (("one", 0.75, (0, 1)), ("two", 0.5, (4,))):
         whole = {"dataset": "d", "dictionary": "k", "mode": "published", "layer": None,
-                 "step": None, "n": 9, "metric": "monosemantic_rate"}  # fmt: skip
+                 "step": None, "n": 9, "metric": "monosemantic_rate", "target": "token"}  # fmt: skip
         band = {"control": "none", "ci_low": None, "ci_high": None, "interval": "none"}
         rows = [{**whole, **band, "seed": seed, "value": value} for seed in seeds]
+        # Controls of the dictionary are in the same table; the study's questions leave them out.
+        rows.append({**whole, **band, "dictionary": "k_pca", "seed": 0, "value": 0.1})
         provenance = Provenance("c", dataset_revision="d", model_revision=model)
         summaries.append(tmp_path / f"{model}.parquet")
         table = pa.Table.from_pylist(rows, SUMMARY.schema())
@@ -133,9 +135,10 @@ def test_compare_gsm8k_knows_whose_tables_they_are(tmp_path: Path) -> None:
             "permutations": list(map(str, permutations)),
         },
         output={"comparison": str(target)},
-        params={"spec": {"models": ["one", "two"], "permuted": permuted}},
+        params={"spec": {"models": ["one", "two"], "dictionaries": ["k"], "permuted": permuted}},
     )
     found = read_table(target, COMPARISON)
+    assert set(found["dictionary"].to_pylist()) == {"k"}
     values = {
         (row["other"], row["metric"], row["control"]): (row["value"], row["n"])
         for row in found.to_pylist()

@@ -12,6 +12,7 @@ import pytest
 from saeflow.artifacts.calibration import CALIBRATION
 from saeflow.artifacts.catalog import SUMMARY
 from saeflow.config.calibration import (
+    analysed_layers,
     calibrated_banks,
     calibrated_models,
     calibration_contradictions,
@@ -194,3 +195,18 @@ def test_what_cannot_be_calibrated_is_told(blocks: dict[str, Any], part: str) ->
     values["datasets"]["generated"]["n_validation"] = 0
     (first, *_) = calibration_contradictions(parse_config(values))
     assert "n_validation is 0" in first
+
+
+def test_a_control_is_analysed_where_the_study_and_its_saes_are() -> None:
+    values = changed()
+    assert analysed_layers(parse_config(values), "llama_pca") == (2,)
+    assert analysed_layers(parse_config(values), "llama_k100") == "all"
+    values["studies"]["gsm8k"]["published"]["layers"] = [3, 2]
+    assert analysed_layers(parse_config(values), "llama_pca") == (2,)
+    assert analysed_layers(parse_config(values), "llama_k100") == (3, 2)
+    values["studies"]["gsm8k"]["published"]["layers"] = [1]
+    config = parse_config(values)
+    assert named_controls(config, "llama_k100") == {"frozen_decoder": "llama_frozen_decoder"}
+    values["dictionaries"]["llama_k100"]["layers"] = [0, 2]
+    sentences = list(calibration_contradictions(parse_config(values)))
+    assert "llama_k100.layers holds none of the analysed layers [1]" in sentences[0]

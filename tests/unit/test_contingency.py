@@ -216,6 +216,33 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(whole) > 10
 
 
+def test_products_of_floats_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    active, present = rng.random((100, 50)) < 0.4, rng.random((100, 20)) < 0.3
+    rule = AssociationSettings(p_value=0.3, min_enrichment=1.0)
+    whole = rows_of(published_pairs(active, present, rule, CPU))
+    monkeypatch.setattr(joint, "_multiplies_bytes", lambda device: False)
+    np.testing.assert_array_equal(rows_of(published_pairs(active, present, rule, CPU)), whole)
+    assert len(whole) > 10
+
+
+def test_test_is_used_again_for_permuted_labels() -> None:
+    rng = np.random.default_rng(4)
+    active, present = rng.random((100, 50)) < 0.4, rng.random((100, 20)) < 0.3
+    rule = AssociationSettings(p_value=0.3, min_enrichment=1.0)
+    test = contingency.PublishedTest(active, present.sum(0), rule, CPU)
+    for _ in range(3):
+        permuted = present[rng.permutation(100)]
+        fresh = rows_of(published_pairs(active, permuted, rule, CPU))
+        np.testing.assert_array_equal(rows_of(test.pairs(permuted)), fresh)
+
+
+def test_labels_that_are_too_rare_to_pass_are_no_pairs() -> None:
+    active = np.random.default_rng(5).random((100, 8)) < 0.4
+    found = published_pairs(active, np.eye(100, dtype=bool), AssociationSettings(), CPU)
+    assert rows_of(found).shape == (0, 9)
+
+
 @pytest.mark.parametrize("shape", [(30, 0, 5), (30, 5, 0), (30, 5, 5)])
 def test_nothing_to_find_is_empty(shape: tuple[int, int, int]) -> None:
     examples, features, labels = shape

@@ -15,10 +15,16 @@ from tests.workflow.running import SMOKE, planned
 pytestmark = pytest.mark.workflow
 
 PUBLISHED = "studies: {gsm8k: {published: %s}}"
+CALIBRATED_MODE = "studies: {gsm8k: {calibrated: %s}}"
 PAGES = {"compare_gsm8k": 1, "write_report": 1}
-LABELS = {"label": 2, "top_examples": 2, "summarise": 2, "gather": 6, **PAGES}
-STUDY = {"associate": 2, "permute": 2, **LABELS, "gather": 8}
-ONE_BANK = {
+SUMMARIES = {"compare_calibration": 1, **PAGES}
+GRIDS = {"capacity_grid": 2, "compare_capacity": 1}
+# Three banks with two ranges of permutations each, and two banks of controls.
+CALIBRATED = {"calibrate": 5, "match_seeds": 1, **SUMMARIES}
+LABELS = {"label": 3, "top_examples": 3, "summarise": 3, "gather": 8, **CALIBRATED, **GRIDS}
+STUDY = {"associate": 3, "permute": 3, **LABELS, "gather": 10}
+HELD_OUT = {"permute_calibrated": 6}
+CHAIN = {
     "train_bank": 1,
     "encode_features": 1,
     "associate": 1,
@@ -26,12 +32,24 @@ ONE_BANK = {
     "label": 1,
     "top_examples": 1,
     "summarise": 1,
-    "gather": 4,
-    **PAGES,
+    "permute_calibrated": 2,
+    "calibrate": 1,
 }
-BANKS = {"train_bank": 2, "encode_features": 2, **STUDY}
+"""What one more bank takes, but for gathering."""
+ONE_BANK = {**CHAIN, "gather": 5, **SUMMARIES}
+LLAMA = {**{job: 2 * count for job, count in CHAIN.items()}, "gather": 5, "match_seeds": 1}
+LLAMA |= SUMMARIES
+ENCODED = {"encode_features": 5, **STUDY, **HELD_OUT}
+BANKS = {"train_bank": 5, **ENCODED}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 2, **BANKS}
+ONE_GRID = {"capacity_grid": 1, "compare_capacity": 1}
+
+
+def without(jobs: dict[str, int], *names: str) -> dict[str, int]:
+    """The same jobs without some rules."""
+    return {name: count for name, count in jobs.items() if name not in names}
+
 
 CONFIG_CHANGES = {
     "an enrichment threshold": (
@@ -40,23 +58,49 @@ CONFIG_CHANGES = {
     ),
     "a threshold of the labels": (
         PUBLISHED % "{labels: {monosemantic_enrichment: 4.0}}",
-        {"permute": 2, **LABELS},
+        {"permute": 3, **LABELS},
     ),
     "the number of permutations": (
         PUBLISHED % "{permutations: {count: 4}}",
-        {"permute": 2, "summarise": 2, "gather": 2, **PAGES},
+        {"permute": 3, "summarise": 3, "gather": 2, **SUMMARIES},
+    ),
+    "more permutations of the calibrated mode": (
+        CALIBRATED_MODE % "{permutations: {count: 30}}",
+        # Of the two ranges of each bank the first stands, the second grows, a third is new.
+        {"permute_calibrated": 6, "calibrate": 3, "match_seeds": 1, "gather": 4, **SUMMARIES},
+    ),
+    "a false-discovery rate": (
+        CALIBRATED_MODE % "{association: {q_value: 0.1}}",
+        {**CALIBRATED, **HELD_OUT, **GRIDS, "gather": 4},
+    ),
+    "how alike seeds must be to recur": (
+        CALIBRATED_MODE % "{stability: {min_similarity: 0.5}}",
+        {"match_seeds": 1, "write_report": 1},
+    ),
+    "a size of the grid": (
+        CALIBRATED_MODE % "{capacity: {k: [4, 8, 16]}}",
+        {**GRIDS, "write_report": 1},
+    ),
+    "another control": (
+        "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4}}\n",
+        {"train_bank": 1, "encode_features": 1, "calibrate": 1, "gather": 2, **SUMMARIES},
+    ),
+    "nothing calibrated": (
+        "studies: {gsm8k: {calibrated: null}}",
+        {"encode_features": 3, **without(STUDY, *CALIBRATED, *GRIDS), "gather": 8, **PAGES},
     ),
     "how many examples a feature has": (
         PUBLISHED % "{examples: 4}",
-        {"top_examples": 2, "gather": 2, "write_report": 1},
+        {"top_examples": 3, "gather": 2, "write_report": 1},
     ),
     "k of one dictionary": (
         "dictionaries: {llama_k100: {k: 13}}",
-        ONE_BANK,
+        # Its soft frozen decoder shares it; its principal components have a k of their own.
+        {**LLAMA, "train_bank": 3, "encode_features": 3, "calibrate": 3},
     ),
     "the analysed layers": (
         PUBLISHED % "{layers: [1]}",
-        STUDY,
+        without({**STUDY, **HELD_OUT}, *GRIDS),
     ),
     "the problem count": (
         "datasets: {generated: {n_train: 97}}",
@@ -64,24 +108,24 @@ CONFIG_CHANGES = {
     ),
     "one model's seed": (
         "models: {gpt2: {seed: 7}}",
-        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK},
+        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK, **ONE_GRID},
     ),
     "another model": (
         "models: {third: {of: llama, weights: fresh, seed: 5}}\n"
         + PUBLISHED
         % "{models: {third: {datasets: [generated], dictionaries: [llama_k100], seeds: [0]}}}",
-        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK},
+        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK, **ONE_GRID},
     ),
     "another dictionary": (
         "dictionaries: {k8: {dataset: generated, d_sae: 64, k: 8, "
         "training: {epochs: 2, batch_size: 64}}}\n"
         + PUBLISHED
         % "{models: {llama: {dictionaries: [llama_k100, k8]}}}",
-        ONE_BANK,
+        LLAMA,
     ),
     "another seed": (
         PUBLISHED % "{models: {gpt2: {seeds: [0, 1]}}}",
-        ONE_BANK,
+        {**ONE_BANK, "match_seeds": 1},
     ),
     "how many problems a model is evaluated on": (
         "reference_models: {n_problems: 21}",
@@ -151,17 +195,27 @@ FILE_CHANGES = {
     "a real edit in the statistics": (
         "src/saeflow/stats/contingency.py",
         lambda text: text.replace("- 0.5, 0.0)", "- 0.25, 0.0)"),
-        STUDY,
+        {**STUDY, **HELD_OUT},
     ),
     "a real edit in the labels": (
         "src/saeflow/studies/gsm8k/labels.py",
         lambda text: text.replace("TOP = 10", "TOP = 9"),
-        {"permute": 2, **LABELS},
+        {"permute": 3, **LABELS, **HELD_OUT},
+    ),
+    "a real edit in the exact tests": (
+        "src/saeflow/stats/discovery.py",
+        lambda text: text.replace("(1e-4, 1e-2, 1.0)", "(1e-3, 1e-2, 1.0)"),
+        {**CALIBRATED, **HELD_OUT, **GRIDS, "gather": 4},
+    ),
+    "a real edit in the controls": (
+        "src/saeflow/studies/compare/calibration.py",
+        lambda text: text + "\nEDITED = True\n",
+        {"compare_calibration": 1, "write_report": 1},
     ),
     "a real edit in the examples": (
         "src/saeflow/studies/gsm8k/examples.py",
         lambda text: text.replace("rank < count", "rank <= count"),
-        {"top_examples": 2, "gather": 2, "write_report": 1},
+        {"top_examples": 3, "gather": 2, "write_report": 1},
     ),
     "a real edit in the comparison": (
         "src/saeflow/studies/compare/gsm8k.py",
@@ -181,7 +235,7 @@ FILE_CHANGES = {
     "a real edit in the encoding": (
         "src/saeflow/saes/encoding.py",
         lambda text: text + "\nEDITED = True\n",
-        {"encode_features": 2, **STUDY},
+        ENCODED,
     ),
     "a real edit in the job's log": (
         "src/saeflow/jobs.py",

@@ -54,7 +54,16 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "gsm8k/gpt2/examples.parquet",
         "gsm8k/gpt2/labels.parquet",
         "gsm8k/gpt2/summary.parquet",
+        "gsm8k/gpt2/discoveries.parquet",
+        "gsm8k/llama/parts/generated/llama_k100/seed0/calibrated.parquet",
+        "gsm8k/llama/parts/generated/llama_k100/seed0/nulls/from12.parquet",
+        "gsm8k/llama/parts/generated/llama_pca/seed0/discoveries.parquet",
+        "gsm8k/llama/matches.parquet",
+        "gsm8k/llama/stability.parquet",
+        "gsm8k/gpt2/capacity.parquet",
         "compare/gsm8k.parquet",
+        "compare/calibration.parquet",
+        "compare/capacity.parquet",
         "mixture/texts.parquet",
         "evaluation/llama/evaluation.parquet",
         "evaluation/llama/logit_lens.parquet",
@@ -75,10 +84,22 @@ def test_nothing_is_left_to_do(finished: Path) -> None:
 
 def test_counts_agree_across_tables(finished: Path) -> None:
     folder = finished / "results/gsm8k/llama"
-    labels = pq.read_table(folder / "labels.parquet").to_pandas()
-    pairs = pq.read_table(folder / "association.parquet").to_pandas()
-    summary = pq.read_table(folder / "summary.parquet").to_pandas()
-    whole = summary[summary.layer.isna() & summary.step.isna()]
+    labels, pairs, summary, examples, found, matches = (
+        table[table.seed == 0]
+        for name in ("labels", "association", "summary", "examples", "discoveries", "matches")
+        for table in [pq.read_table(folder / f"{name}.parquet").to_pandas()]
+    )
+    whole = summary[
+        summary.layer.isna() & summary.step.isna() & (summary.dictionary == "llama_k100")
+    ]
+    exact = whole[(whole["mode"] == "calibrated") & (whole.target == "token")]
+    exact = exact[exact.control == "none"].set_index("metric")["value"]
+    # Every feature with a discovered token is counted, and all those matched are discovered or not.
+    tokens = found[(found.dictionary == "llama_k100") & (found.target == "token")]
+    discovered = tokens.groupby(["layer", "step", "feature"]).ngroups
+    assert exact["discovered_rate"] == discovered / (2 * 6 * 64)
+    assert 0 < len(matches) <= 2 * 6 * 64
+    whole = whole[(whole["mode"] == "published") & (whole.interval != "permutation_95")]
     own = whole[whole.control == "none"].set_index("metric")["value"]
     assert own["n_features"] == 2 * 6 * 64
     assert (
@@ -86,7 +107,6 @@ def test_counts_agree_across_tables(finished: Path) -> None:
     )
     assert own["n_monosemantic"] == labels.monosemantic.sum()
     assert own["n_correlations"] == labels.n_kept.sum()
-    examples = pq.read_table(folder / "examples.parquet").to_pandas()
     assert len(examples) == labels.n_active.clip(upper=5).sum()
     band = whole[whole.control == "permuted"].set_index("metric")
     assert set(band.index) == set(own.index)
@@ -150,7 +170,12 @@ def test_real_problems_plan_the_whole_study(name: str) -> None:
         "label": 2,
         "top_examples": 2,
         "summarise": 2,
-        "gather": 8,
+        "gather": 10,
+        "permute_calibrated": 2,
+        "calibrate": 2,
+        "capacity_grid": 2,
+        "compare_capacity": 1,
+        "compare_calibration": 1,
         "compare_gsm8k": 1,
         "write_report": 1,
     }

@@ -6,16 +6,16 @@ const escaped = (text) => String(text).replace(/[&<>"']/g, (letter) => escapes[l
 // ---- Rows: what a run's chunk holds, with the run in front. ----
 
 const RUN = ["run", "model", "dataset", "dictionary", "seed"];
-const KEYS = [...RUN, "layer", "step", "feature", "label", "type", "mono", "active", "tokens", "top", "enrichment", "p"];
+const KEYS = [...RUN, "layer", "step", "feature", "label", "type", "mono", "active", "tokens", "top", "enrichment", "p", "best", "q", "follows"];
 const AT = Object.fromEntries(KEYS.map((key, index) => [key, index]));
-const { runs: RUNS, block: BLOCK } = JSON.parse(document.getElementById("manifest").textContent);
+const { runs: RUNS, block: BLOCK, calibrated: CALIBRATED } = JSON.parse(document.getElementById("manifest").textContent);
 
 async function featureRows(told) {
   const rows = [];
   for (const [number, run] of RUNS.entries()) {
     told(`Loading ${run.model}, seed ${run.seed} (${number + 1} of ${RUNS.length})…`);
     const front = [number, run.model, run.dataset, run.dictionary, run.seed];
-    for (const row of await saeflow.load(`features-${number}`)) rows.push([...front, ...row]);
+    for (const row of await saeflow.load(`features-${number}`)) rows.push([...front, ...row, row[row.length - 1] !== null]);
   }
   return rows;
 }
@@ -30,12 +30,19 @@ function smallNumber(value) {
   return value !== 0 && value < 0.001 ? value.toExponential(1) : value.toFixed(4);
 }
 
+// What a feature lacks sorts after all p-values, and below all other numbers.
+const lacking = (key) => (key === "p" || key === "q" ? Infinity : -Infinity);
+
 function column(title, key, display, extra = {}) {
-  const render = (data, type, row) => (type === "display" ? (display || escaped)(row[AT[key]], row) : row[AT[key]]);
+  const render = (data, type, row) => {
+    const value = row[AT[key]];
+    if (type === "display") return (display || escaped)(value, row);
+    return type === "sort" && value === null ? lacking(key) : value;
+  };
   return { title, data: AT[key], render, ...extra };
 }
 
-const number = (key) => ({ type: "num", className: "n", orderSequence: key === "p" ? ["asc", "desc"] : ["desc", "asc"] });
+const number = (key) => ({ type: "num", className: "n", orderSequence: key === "p" || key === "q" ? ["asc", "desc"] : ["desc", "asc"] });
 const codes = (tokens) => tokens.map((token) => `<code>${escaped(token)}</code>`).join(" ");
 
 const COLUMNS = [
@@ -51,9 +58,9 @@ const COLUMNS = [
   column("Data set", "dataset"),
   column("Dictionary", "dictionary"),
   column("Seed", "seed", null, number("seed")),
-  column("Label", "label"),
+  column("Label", "label", (text) => escaped(text || "–")),
   column("Mono.", "mono", (flag) => (flag ? "yes" : "no"), { searchable: false }),
-  column("Active", "active", (n) => n.toLocaleString("en-US"), number("active")),
+  column("Active", "active", (n) => (n === null ? "–" : n.toLocaleString("en-US")), number("active")),
   column("Tokens", "tokens", null, number("tokens")),
   {
     title: "Top tokens",
@@ -64,11 +71,22 @@ const COLUMNS = [
   },
   column("Enrichment", "enrichment", (value) => (value === null ? "–" : value.toFixed(1)), number("enrichment")),
   column("p", "p", smallNumber, number("p")),
+  {
+    title: "Follows",
+    data: AT.best,
+    render: (token, type) => (type === "display" ? (token === null ? "–" : codes([token])) : token ?? ""),
+  },
+  column("q", "q", smallNumber, number("q")),
 ];
 
 // What one model has several of; a column that only repeats the model's name for it would take room.
 const several = (key) => RUNS.some((run) => RUNS.some((other) => other.model === run.model && other[key] !== run[key]));
-const OPTIONAL = { "Data set": () => several("dataset"), Dictionary: () => several("dictionary") };
+const OPTIONAL = {
+  Follows: () => CALIBRATED,
+  q: () => CALIBRATED,
+  "Data set": () => several("dataset"),
+  Dictionary: () => several("dictionary"),
+};
 
 // ---- Filters ----
 
@@ -89,8 +107,8 @@ function chosenFilters(form) {
     if (!text) continue;
     if (tagName === "SELECT") tests.push((row) => String(row[AT[key]]) === value);
     else if (key === "token") tests.push((row) => row[AT.top].includes(text));
-    else if (key === "p") tests.push((row) => row[AT.p] !== null && row[AT.p] <= Number(text));
-    else tests.push((row) => row[AT[key]] >= Number(text));
+    else if (key === "p" || key === "q") tests.push((row) => row[AT[key]] !== null && row[AT[key]] <= Number(text));
+    else tests.push((row) => row[AT[key]] !== null && row[AT[key]] >= Number(text));
   }
   return tests;
 }
@@ -124,29 +142,56 @@ function element(name, text, children = []) {
   return made;
 }
 
-function tokenTable(tokens, passing) {
-  const heads = ["Token", "Active, with", "Active, without", "Silent, with", "Silent, without", "Enrichment", "p"];
+// A table of rows of texts; the first cell of each is its heading, and cells from `numeric` on are numbers.
+function plainTable(caption, heads, rows, numeric) {
   const table = element("table");
-  const shown = passing > tokens.length ? `The ${tokens.length} most enriched of ${passing} tokens that pass the criteria` : "Tokens that pass the criteria, most enriched first";
-  table.createCaption().textContent = `${shown}, and on how many problems.`;
+  table.createCaption().append(element("span", caption));
   const head = table.createTHead().insertRow();
   for (const [index, title] of heads.entries()) {
     const cell = element("th", title);
     cell.scope = "col";
-    if (index) cell.className = "n";
+    if (index >= numeric) cell.className = "n";
     head.append(cell);
   }
   const body = table.createTBody();
-  for (const [token, a, b, c, d, enrichment, p] of tokens) {
+  for (const [first, ...others] of rows) {
     const row = body.insertRow();
-    const name = element("th", "", [element("code", token)]);
+    const name = element("th", "", [first]);
     name.scope = "row";
     row.append(name);
-    for (const value of [a, b, c, d, enrichment === null ? "–" : enrichment.toFixed(1), smallNumber(p)]) {
-      row.append(Object.assign(element("td", String(value)), { className: "n" }));
+    for (const [index, value] of others.entries()) {
+      row.append(Object.assign(element("td", String(value)), { className: index + 1 >= numeric ? "n" : "" }));
     }
   }
-  return table;
+  const scroller = element("div", "", [table]);
+  scroller.className = "scroll";
+  return scroller;
+}
+
+function tokenTable(tokens, passing) {
+  const heads = ["Token", "Active, with", "Active, without", "Silent, with", "Silent, without", "Enrichment", "p"];
+  const shown = passing > tokens.length ? `The ${tokens.length} most enriched of ${passing} tokens that pass the criteria` : "Tokens that pass the criteria, most enriched first";
+  const rows = tokens.map(([token, a, b, c, d, enrichment, p]) =>
+    [element("code", token), a, b, c, d, enrichment === null ? "–" : enrichment.toFixed(1), smallNumber(p)]);
+  return plainTable(`Published. ${shown}, and on how many problems.`, heads, rows, 1);
+}
+
+const fixed = (value, digits = 2) => (value === null ? "–" : value.toFixed(digits));
+
+function discoveryTable(found) {
+  const heads = ["Label", "Target", "Half", "Active, with", "Active, without", "Silent, with", "Silent, without", "Exact p", "q", "Log odds [95 %]", "Precision", "Recall", "AUROC", "Carried"];
+  const rows = found.map(([sign, target, label, a, b, c, d, p, q, odds, low, high, precision, recall, auroc, carried]) =>
+    [element("code", label), target, sign === "+" ? "above 0" : "below 0", a, b, c, d, smallNumber(p), smallNumber(q), `${fixed(odds)} [${fixed(low)}, ${fixed(high)}]`, fixed(precision), fixed(recall), fixed(auroc), carried ? "yes" : "no"]);
+  const caption = "Calibrated: what either half of the feature follows on problems that no SAE saw. Carried: no longer significant once the half’s best label of the same target is given.";
+  return plainTable(caption, heads, rows, 3);
+}
+
+function matchTable(matches, row) {
+  const heads = ["Partner", "SAE seed", "Cosine", "Correlation", "Recurs", "Same token"];
+  const said = (flag) => (flag === null ? "–" : flag ? "yes" : "no");
+  const rows = matches.map(([seed, feature, cosine, correlation, recurs, same]) =>
+    [element("code", `L${row[AT.layer]}_P${row[AT.step]}_F${feature}`), seed, fixed(cosine), fixed(correlation), said(recurs), said(same)]);
+  return plainTable("Partner under another SAE seed: cosine of both directions, correlation of both activations.", heads, rows, 1);
 }
 
 function problemItem(value, [name, question, calculations, split], marked) {
@@ -164,16 +209,23 @@ async function details(row) {
   const found = (await saeflow.load(`details-${row[AT.run]}-${row[AT.layer]}`))[`${row[AT.step]}_${row[AT.feature]}`];
   const blocks = [...new Set(found.problems.map(([problem]) => Math.floor(problem / BLOCK)))];
   const texts = Object.assign({}, ...(await Promise.all(blocks.map((each) => saeflow.load(`problems-${run.problems}-${each}`)))));
-  const marked = new Set(found.tokens.map(([token]) => token));
-  const hits = found.problems.filter(([problem]) => texts[problem][2].flat().includes(found.tokens[0]?.[0])).length;
-  const list = element("ol", "", found.problems.map(([problem, value]) => problemItem(value, texts[problem], marked)));
-  const box = element("div", "", [
-    element("p", `${featureId(row)} of ${run.model}, ${run.dictionary}, seed ${run.seed}. Label: ${row[AT.label]} (${found.why}).`),
-    tokenTable(found.tokens, row[AT.tokens]),
-    element("h3", "Problems where it fires hardest"),
-    element("p", `The most enriched token, ${found.tokens[0]?.[0] ?? ""}, is in ${hits} of these ${found.problems.length}. Activation, sign included; the tokens above are marked in the calculation.`),
-    list,
-  ]);
+  const marked = new Set([...found.tokens.map(([token]) => token), ...found.found.filter(([, target]) => target === "token").map(([, , label]) => label)]);
+  const named = row[AT.label] ? `Label: ${row[AT.label]} (${found.why}).` : "The published procedure has no pair of it, so it has no label.";
+  const parts = [element("p", `${featureId(row)} of ${run.model}, ${run.dictionary}, seed ${run.seed}. ${named}`)];
+  if (found.tokens.length) parts.push(tokenTable(found.tokens, row[AT.tokens]));
+  if (found.found.length) parts.push(discoveryTable(found.found));
+  else if (CALIBRATED) parts.push(element("p", "Calibrated: no half of it has a discovery."));
+  if (found.matches.length) parts.push(matchTable(found.matches, row));
+  if (found.problems.length) {
+    const [first] = found.tokens[0] ?? [""];
+    const hits = found.problems.filter(([problem]) => texts[problem][2].flat().includes(first)).length;
+    parts.push(
+      element("h3", "Problems where it fires hardest"),
+      element("p", `The most enriched token, ${first}, is in ${hits} of these ${found.problems.length}. Activation, sign included; the tokens above are marked in the calculation.`),
+      element("ol", "", found.problems.map(([problem, value]) => problemItem(value, texts[problem], marked))),
+    );
+  } else parts.push(element("p", "No examples are stored of it: those are kept of features with a published label."));
+  const box = element("div", "", parts);
   box.className = "details";
   return box;
 }

@@ -15,7 +15,11 @@ def calibrated_spec(*names):
     """What a job reads of the calibrated mode's settings, and which problems it may read."""
     settings = plain(CALIBRATED) if CALIBRATED else {}
     chosen = {name: settings.get(name) for name in names}
-    return lambda wildcards: {**chosen, "held_out": held_out(wildcards)}
+    return lambda wildcards: {
+        **chosen,
+        "held_out": held_out(wildcards),
+        "layers": layers_of(wildcards.dictionary),
+    }
 
 
 def null_files(wildcards):
@@ -68,6 +72,7 @@ def match_spec(wildcards):
     runs = runs_of(wildcards.model)
     return {
         "stability": plain(CALIBRATED.stability),
+        "layers": {run["dictionary"]: layers_of(run["dictionary"]) for run in runs},
         "runs": runs,
         "datasets": sorted({run["dataset"] for run in runs}),
         "held_out": {

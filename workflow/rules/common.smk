@@ -25,6 +25,7 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
 
 from saeflow.artifacts.digest import script_digest
 from saeflow.config.calibration import (
+    analysed_layers,
     calibrated_banks,
     calibrated_models,
     held_out_problems,
@@ -183,6 +184,11 @@ def dictionary_spec(wildcards):
 
 def held_out(wildcards):
     return held_out_problems(CFG, wildcards.dictionary, wildcards.dataset)
+
+
+def layers_of(dictionary):
+    layers = analysed_layers(CFG, dictionary)
+    return layers if isinstance(layers, str) else list(layers)
 
 
 def encode_spec(wildcards):

@@ -4,6 +4,7 @@
 PAGES = os.path.relpath(ROOT / "workflow/report")
 TEMPLATES = [
     "base.html.jinja",
+    "calibrated.html.jinja",
     "compare.html.jinja",
     "features.html.jinja",
     "features.js",
@@ -13,7 +14,17 @@ TEMPLATES = [
     "models.html.jinja",
     "page.css",
     "page.js",
+    "sizes.html.jinja",
 ]
+
+
+def calibrated_runs():
+    """What the calibrated mode ran, and which of its models have seeds matched and sizes compared."""
+    if not CALIBRATED:
+        return None
+    runs = {name: plain(run) for name, run in calibrated_models(CFG).items()}
+    settings = {**plain(CALIBRATED), "models": None}
+    return {"settings": settings, "models": runs, "reseeded": RESEEDED, "sized": SIZED}
 
 
 rule report:
@@ -29,13 +40,9 @@ rule write_report:
             dataset=study_datasets(CFG),
             table=["problems", "cot_tokens"],
         ),
-        studied=expand(
-            "results/gsm8k/{model}/{table}.parquet",
-            model=GSM8K.models,
-            table=["association", "examples", "labels", "summary"],
-        ),
+        studied=public_tables() + COMMON_FEATURES + CAPACITY,
         banks=report_banks,
-        comparison="results/compare/gsm8k.parquet",
+        comparisons=COMPARISONS,
         evaluations=expand(
             "results/evaluation/{model}/evaluation.parquet",
             model=EVALUATED,
@@ -62,8 +69,9 @@ rule write_report:
     params:
         code=code_of("write_report"),
         spec={
-            "models": list(GSM8K.models),
+            "models": STUDIED,
             "published": plain(GSM8K),
+            "calibrated": calibrated_runs(),
             "evaluated": evaluated(),
         },
     script:

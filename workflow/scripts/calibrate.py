@@ -19,7 +19,7 @@ with job(snakemake):
     problems = read_table(Path(given.problems), PROBLEMS)
     tokens = read_table(Path(given.tokens), COT_TOKENS)
     answers = read_table(Path(given.capture, "answers.parquet"), ANSWERS)
-    features = list(read_features(Path(given.features), "all"))
+    features = list(read_features(Path(given.features), spec.layers))
     bank = held_out_bank(problems, tokens, answers, features, spec.held_out, spec.targets)
     nulls = [read_table(Path(path), PERMUTATIONS) for path in given.nulls]
     device = resolve_device()

@@ -15,9 +15,10 @@ from saeflow.studies.gsm8k.stability import SeedFeatures, match_runs
 
 
 def opened(place: int) -> SeedFeatures:
-    features = read_features(Path(given.features[place]), "all")
+    run = spec["runs"][place]
+    features = read_features(Path(given.features[place]), spec["layers"][run["dictionary"]])
     bank = open_bank(Path(given.banks[place]))
-    return SeedFeatures(spec["runs"][place]["seed"], bank, features, discoveries[place])
+    return SeedFeatures(run["seed"], bank, features, discoveries[place])
 
 
 with job(snakemake):

@@ -17,7 +17,7 @@ with job(snakemake):
     problems = read_table(Path(given.problems), PROBLEMS)
     tokens = read_table(Path(given.tokens), COT_TOKENS)
     answers = read_table(Path(given.capture, "answers.parquet"), ANSWERS)
-    features = read_features(Path(given.features), "all")
+    features = read_features(Path(given.features), spec["layers"])
     bank = held_out_bank(problems, tokens, answers, features, spec["held_out"], spec["targets"])
     test = bank.test(ExactSettings.model_validate(spec["association"]), resolve_device())
     numbers = range(*spec["permutations"]["numbers"])

@@ -9,13 +9,16 @@ from saeflow.report.site import write_archive
 
 with job(snakemake):
     found, spec = snakemake.input, snakemake.params.spec
+    compared = {Path(path).stem: Path(path) for path in found.comparisons}
     files = ReportFiles(
         datasets=sorted({Path(path).parent for path in found.datasets}),
         studied=sorted({Path(path).parent for path in found.studied}),
         banks=[Path(path) for path in found.banks],
-        comparison=Path(found.comparison),
+        comparison=compared["gsm8k"],
         evaluations=[Path(path) for path in found.evaluations],
         curves=dict(zip(spec["evaluated"]["curves"], map(Path, found.curves), strict=True)),
+        calibration=compared.get("calibration"),
+        matched=compared.get("capacity"),
     )
     target = Path(snakemake.output.folder)
     with atomic_folder(target) as folder:

@@ -48,7 +48,10 @@ def calibrated_models(config: Config) -> dict[str, Gsm8kRun]:
 
 
 def control_dictionaries(config: Config, dictionary: str) -> list[str]:
-    """Names of the control dictionaries of a dictionary that the calibrated mode reads."""
+    """Names of the control dictionaries of a dictionary that the calibrated mode reads.
+
+    One without SAEs on an analysed layer has nothing to stand beside, so it is left out.
+    """
     calibrated = config.studies.gsm8k.calibrated
     wanted = () if calibrated is None else calibrated.controls
     return [
@@ -57,6 +60,7 @@ def control_dictionaries(config: Config, dictionary: str) -> list[str]:
         if isinstance(block, DictionaryControl)
         and block.of == dictionary
         and (wanted == "all" or name in wanted)
+        and analysed_layers(config, name)
     ]
 
 
@@ -95,6 +99,15 @@ def held_out_problems(
     return "validation" if same else "analysed"
 
 
+def analysed_layers(config: Config, dictionary: str) -> Literal["all"] | tuple[int, ...]:
+    """Layers of a bank that the study analyses."""
+    wanted = config.studies.gsm8k.published.layers
+    held = resolve_dictionary(config, dictionary).layers
+    if isinstance(wanted, str) or isinstance(held, str):
+        return held if isinstance(wanted, str) else wanted
+    return tuple(layer for layer in wanted if layer in held)
+
+
 def calibration_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the calibrated mode cannot run."""
     calibrated = config.studies.gsm8k.calibrated
@@ -117,6 +130,11 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
             yield (
                 f"datasets.{bank.dataset}.n_validation is 0, so no problem is held out for the "
                 "calibrated mode; expected some, or studies.gsm8k.calibrated: null."
+            )
+        if not analysed_layers(config, bank.dictionary):
+            yield (
+                f"dictionaries.{bank.dictionary}.layers holds none of the analysed layers "
+                f"{list(config.studies.gsm8k.published.layers)}; expected one of them."
             )
         recipe = resolve_dictionary(config, bank.dictionary)
         if recipe.dataset == bank.dataset and recipe.rows == "all":

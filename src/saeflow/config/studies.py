@@ -253,3 +253,4 @@ class CalibrateSpec(Block):
     halves: HalvesSettings
     published: PublishedBeside
     held_out: Literal["validation", "analysed"]
+    layers: Literal["all"] | tuple[int, ...]

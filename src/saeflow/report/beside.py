@@ -49,7 +49,9 @@ def control_table(beside: Beside, measures: Sequence[Measure]) -> dict[str, Any]
     """
     measures = [each for each in measures if beside.row(each, OBSERVED)]
     controls = [PERMUTED, CHANCE, FREQUENCY, *beside.everywhere()]
-    groups = [{"layer": None, "rows": list(_rows(beside, measures, controls, None))}]
+    groups: list[dict[str, Any]] = [
+        {"layer": None, "rows": list(_rows(beside, measures, controls, None))}
+    ]
     for layer, names in beside.local().items():
         here = [each for each in measures if beside.row(each, OBSERVED, layer)]
         rows = _rows(beside, measures, [PERMUTED, FREQUENCY, *names], layer)
@@ -107,10 +109,8 @@ def control_figure(beside: Beside, measures: Sequence[Measure]) -> dict[str, Any
         ]
     if not lines:
         return None
-    figure = go.Figure(_traces(beside, lines))
-    names = [
-        each.title + ("" if layer is None else f", layer {layer}") for each, layer, _ in lines
-    ]
+    figure = go.Figure(list(_traces(beside, lines)))
+    names = [each.title + ("" if layer is None else f", layer {layer}") for each, layer, _ in lines]
     figure.update_yaxes(
         tickvals=list(range(len(names))),
         ticktext=names,

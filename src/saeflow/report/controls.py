@@ -147,6 +147,7 @@ class Beside:
 
     def against(self, measure: Measure) -> Iterator[Against]:
         """Hold a rate against each control at the places where the control is measured."""
+        places: list[tuple[str, int | None]]
         places = [(name, None) for name in (*NULLS, *self.everywhere())]
         places += [(name, layer) for layer, names in self.local().items() for name in names]
         for control, layer in places:
@@ -199,7 +200,9 @@ def read_calibration(calibration: pa.Table, models: Sequence[str]) -> list[Besid
     for beside in found.values():
         beside.layers.setdefault(OBSERVED, set())
     place = {name: number for number, name in enumerate(models)}
-    return sorted(found.values(), key=lambda each: (place[each.model], each.dataset, each.dictionary))
+    return sorted(
+        found.values(), key=lambda each: (place[each.model], each.dataset, each.dictionary)
+    )
 
 
 def control_title(name: str) -> str:

@@ -102,9 +102,14 @@ def _runs(tables: FeatureTables) -> Iterator[tuple[Run, RunTables]]:
             discoveries = discoveries.filter(pc.is_in(discoveries["dictionary"], own))
         found = [runs_in(each) for each in (labels, discoveries) if each is not None]
         for key in dict.fromkeys(key for keys in found for key in keys):
-            four = (of_run(each, key) for each in (labels, pairs, examples, discoveries))
-            matches = matches_of_run(tables.matches.get(model), key)
-            yield Run(model, *key), RunTables(*four, matches)
+            parts = RunTables(
+                of_run(labels, key),
+                of_run(pairs, key),
+                of_run(examples, key),
+                of_run(discoveries, key),
+                matches_of_run(tables.matches.get(model), key),
+            )
+            yield Run(model, *key), parts
 
 
 def _write_run(site: Site, number: int, parts: RunTables) -> int:

@@ -238,6 +238,8 @@ def _label_axes(figure: Any, bands: ModelBands, rates: Mapping[str, str]) -> Non
         figure.update_yaxes(title_text=f"{title} rate", row=row, col=1)
     figure.update_xaxes(zeroline=False, showgrid=False)
     figure.update_yaxes(zeroline=False)
+    if len(rates) == 1:
+        figure.update_yaxes(rangemode="tozero")
     figure.update_layout(
         barmode="overlay",
         height=560 if len(rates) > 1 else 380,

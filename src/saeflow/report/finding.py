@@ -24,8 +24,8 @@ from saeflow.report.tables import number_text
 SUPPORTED, NOT_SUPPORTED, NOT_DEFINED = "Supported", "Not supported", "Not defined"
 _CLAUSES = (
     (INTERPRETABLE, "{value} of the features of {model} are interpretable by the published criteria"),
-    (MONOSEMANTIC, "{value} of those of {model} are monosemantic by the published rule"),
-    (DISCOVERED, "on problems that no SAE saw, {value} of the features of {model} follow a token by exact tests"),
+    (MONOSEMANTIC, "{value} of the interpretable features of {model} are monosemantic by the published rule"),
+    (DISCOVERED, "{value} of the features of {model} follow a token on problems that no SAE saw, by exact tests"),
 )  # fmt: skip
 _PHRASES = {
     PERMUTED: "permuted tokens",
@@ -108,7 +108,7 @@ def _of_one(beside: Beside, name: str) -> Iterator[Finding]:
         if not comparisons:
             continue
         said = clause.format(value=_rate(observed), model=name)
-        yield _sentences(said[0].upper() + said[1:], comparisons, _undefined(beside, measure))
+        yield _sentences(said, comparisons, _undefined(beside, measure))
 
 
 def _sentences(said: str, comparisons: Sequence[Against], undefined: str) -> Finding:

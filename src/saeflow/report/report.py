@@ -120,7 +120,8 @@ def write_report(
             name for name in spec["calibrated"]["sized"] if not weights_of(summaries[name])["fresh"]
         ]
         grids = _of_models(files, spec["calibrated"]["sized"], CAPACITY)
-        write_sizes_page(site, grids, read_table(files.matched, MATCHED), trained, compared[-1])
+        capacity = next(each for each in compared if each["name"] == "capacity")
+        write_sizes_page(site, grids, read_table(files.matched, MATCHED), trained, capacity)
     write_features_page(site, _features(files, spec, problems), calibrated.settings or None)
     if latents:
         evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
@@ -154,9 +155,11 @@ def _features(
     dictionaries = _own_dictionaries(spec)
     reseeded = spec["calibrated"]["reseeded"] if spec["calibrated"] else []
     return FeatureTables(
-        *(_of_models(files, published, table) for table in (LABELS, ASSOCIATION, EXAMPLES)),
-        problems,
-        tokens,
+        labels=_of_models(files, published, LABELS),
+        pairs=_of_models(files, published, ASSOCIATION),
+        examples=_of_models(files, published, EXAMPLES),
+        problems=problems,
+        tokens=tokens,
         discoveries=_of_models(files, list(dictionaries), DISCOVERIES),
         matches=_of_models(files, reseeded, MATCHES),
         dictionaries=dictionaries,

@@ -206,7 +206,8 @@ def _line(grid: Grid, d_sae: int, key: tuple[str, str, str]) -> dict[str, Any]:
         f"d_sae {d_sae}, k {k}: {value:.3f}" if explained else f"d_sae {d_sae}, k {k}: {value:.1%}"
         for k, value in zip(rows, values, strict=True)
     ]
-    line = {"x": list(rows), "y": values, "text": texts, "hovertemplate": "%{text}<extra></extra>"}
+    line: dict[str, Any] = {"x": list(rows), "y": values, "text": texts}
+    line["hovertemplate"] = "%{text}<extra></extra>"
     if key[2] == "permuted":
         ends = [(row["ci_low"], row["ci_high"]) for row in rows.values()]
         line["error_y"] = {
