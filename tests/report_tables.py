@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import write_table
 from saeflow.config.studies import Gsm8kPublished
 from saeflow.report.report import ReportFiles, write_report
+from tests.calibrated_tables import CALIBRATED, write_calibrated
+from tests.calibrated_tables import summary_rows as calibrated_rows
 
 EVIL = '<b title="x">&lt;</b><script>alert(1)</script>'
 """What becomes an element, or another text, wherever it is not escaped."""
 LAYERS, STEPS, SEEDS = range(3), range(2), (0, 1)
 PERMUTATIONS = 7
 RUN = {"dataset": "small", "dictionary": "tiny_k4", "mode": "published"}
+MEASURED = {**RUN, "target": "token"}
 FRESH = Provenance("x", model_revision=f"fresh:{EVIL}", packages=("pyarrow",))
 TEMPLATES = Path(__file__).resolve().parents[1] / "workflow/report"
 SPEC = {
@@ -39,6 +43,7 @@ SPEC = {
             "permutations": {"count": PERMUTATIONS},
         }
     ).model_dump(mode="json"),
+    "calibrated": None,
     "evaluated": {"latents": {}, "curves": []},
 }
 
@@ -91,7 +96,7 @@ def summary_rows(seed: int) -> list[dict[str, Any]]:
     places = [(None, None), *((layer, None) for layer in LAYERS), *((None, step) for step in STEPS)]
     rows: list[dict[str, Any]] = []
     for layer, step in places:
-        key = {**RUN, "seed": seed, "layer": layer, "step": step}
+        key = {**MEASURED, "seed": seed, "layer": layer, "step": step}
         rows += pair_of_rows(key, "n_features", 4321, 4321, (4321, 4321))
         rows += pair_of_rows(key, "n_tested", 3210, 4321, (3210, 3210))
         rows += pair_of_rows(key, "n_correlations", 987, 4321, (900, 1000))
@@ -102,9 +107,9 @@ def summary_rows(seed: int) -> list[dict[str, Any]]:
         rows += pair_of_rows(key, "max_enrichment", None, 0, (30.0, 40.0))
     for layer in LAYERS:
         for step in STEPS:
-            key = {**RUN, "seed": seed, "layer": layer, "step": step}
+            key = {**MEASURED, "seed": seed, "layer": layer, "step": step}
             rows += pair_of_rows(key, "n_interpretable", 9 + layer, 4321, (4, 8))
-    key = {**RUN, "seed": seed, "layer": None, "step": None}
+    key = {**MEASURED, "seed": seed, "layer": None, "step": None}
     for edge, found in ((2, 30), (3, 12), (5, 4), (10, 0)):
         rows += pair_of_rows(key, f"n_enrichment.{edge}", found, 46, (0, 2 * found))
     rows += pair_of_rows(key, "share_type.number", 0.9, 1973, (0.8, 0.95))
@@ -180,7 +185,7 @@ def comparison_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def write_tables(root: Path, rows: int, provenance: Provenance) -> ReportFiles:
+def write_tables(root: Path, rows: int, provenance: Provenance, *, calibrated: bool) -> ReportFiles:
     count = 75
     dataset = root / "datasets/small"
     columns = {
@@ -216,7 +221,8 @@ def write_tables(root: Path, rows: int, provenance: Provenance) -> ReportFiles:
     labels = labelled(rows)
     pairs, examples = feature_rows(labels)
     named = pa.Table.from_pylist(labels, LABELS.schema())
-    measured = pa.Table.from_pylist([row for seed in SEEDS for row in summary_rows(seed)])
+    both = (summary_rows, calibrated_rows) if calibrated else (summary_rows,)
+    measured = pa.Table.from_pylist([row for each in both for seed in SEEDS for row in each(seed)])
     for table, artifact in (
         (named, LABELS),
         (pairs, ASSOCIATION),
@@ -230,11 +236,18 @@ def write_tables(root: Path, rows: int, provenance: Provenance) -> ReportFiles:
         write_table(table, bank / "quality.parquet", QUALITY, provenance)
     compared = root / "compare/gsm8k.parquet"
     write_table(pa.Table.from_pylist(comparison_rows()), compared, COMPARISON, provenance)
-    return ReportFiles([dataset], [studied], banks, compared, [], {})
+    files = ReportFiles([dataset], [studied], banks, compared, [], {})
+    if not calibrated:
+        return files
+    calibration, matched = write_calibrated(root, studied, EVIL, provenance)
+    return replace(files, calibration=calibration, matched=matched)
 
 
-def make(root: Path, rows: int = 24, provenance: Provenance = FRESH) -> Path:
+def make(
+    root: Path, rows: int = 24, provenance: Provenance = FRESH, *, calibrated: bool = False
+) -> Path:
     """Write small tables and the report over them; returns the folder of its pages."""
-    files = write_tables(root, rows, provenance)
-    write_report(files, templates=TEMPLATES, spec=SPEC, folder=root / "report")
+    files = write_tables(root, rows, provenance, calibrated=calibrated)
+    spec = {**SPEC, "calibrated": CALIBRATED if calibrated else None}
+    write_report(files, templates=TEMPLATES, spec=spec, folder=root / "report")
     return root / "report"

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from saeflow.config.calibration import (
+    bank_layer_contradictions,
     calibrated_banks,
     calibrated_models,
     calibration_contradictions,
@@ -62,7 +63,10 @@ def check_paths(config: Config, root: Path) -> None:
             _check_directory(folder, f"models.{control.of if control else name}.path")
             if name not in studied:
                 continue
-            for sentence in layer_contradictions(config, name, _layer_count(folder)):
+            n_layers = _layer_count(folder)
+            for sentence in layer_contradictions(config, name, n_layers):
+                raise SaeflowError(sentence)
+            for sentence in bank_layer_contradictions(config, name, n_layers):
                 raise SaeflowError(sentence)
 
 

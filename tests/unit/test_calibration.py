@@ -13,6 +13,7 @@ from saeflow.artifacts.calibration import CALIBRATION
 from saeflow.artifacts.catalog import SUMMARY
 from saeflow.config.calibration import (
     analysed_layers,
+    bank_layer_contradictions,
     calibrated_banks,
     calibrated_models,
     calibration_contradictions,
@@ -210,3 +211,10 @@ def test_a_control_is_analysed_where_the_study_and_its_saes_are() -> None:
     values["dictionaries"]["llama_k100"]["layers"] = [0, 2]
     sentences = list(calibration_contradictions(parse_config(values)))
     assert "llama_k100.layers holds none of the analysed layers [1]" in sentences[0]
+
+
+def test_a_layer_that_a_model_lacks_is_told_before_anything_runs() -> None:
+    config = parse_config(changed())
+    assert list(bank_layer_contradictions(config, "llama", 4)) == []
+    (first, *_) = bank_layer_contradictions(config, "llama", 2)
+    assert "layers holds 2, but model 'llama' has the layers 0 to 1" in first

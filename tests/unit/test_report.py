@@ -239,7 +239,7 @@ def test_every_labelled_feature_is_there(folder: Path) -> None:
     names = [(run["model"], run["seed"], run["rows"]) for run in manifest["runs"]]
     assert names == [("toy", 0, 12), ("toy", 1, 12)]
     rows = chunk(folder, "features-0")
-    first = [0, 0, 0, f"number_{EVIL}", "number", False, 20, 1, ["0", EVIL], 2.0, 0.01]
+    first = [0, 0, 0, f"number_{EVIL}", "number", False, 20, 1, ["0", EVIL], 2.0, 0.01, None, None]
     assert len(rows) == 12
     assert rows[0] == first
 

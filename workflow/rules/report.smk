@@ -23,7 +23,12 @@ def calibrated_runs():
     if not CALIBRATED:
         return None
     runs = {name: plain(run) for name, run in calibrated_models(CFG).items()}
-    settings = {**plain(CALIBRATED), "models": None}
+    # What the pages tell, and no more: another number of permutations per job is no other report.
+    settings = {
+        name: plain(CALIBRATED)[name] for name in ("association", "targets", "stability")
+    }
+    settings["permutations"] = {"count": CALIBRATED.permutations.count}
+    settings["halves"] = {"count": CALIBRATED.halves.count}
     return {"settings": settings, "models": runs, "reseeded": RESEEDED, "sized": SIZED}
 
 

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from saeflow.config.datasets import GeneratedDataset
 from saeflow.config.dictionaries import DictionaryControl
-from saeflow.config.models import UntrainedControl
-from saeflow.config.root import Config, resolve_dictionary
+from saeflow.config.models import FreshModel, UntrainedControl
+from saeflow.config.root import Config, resolve_dictionary, resolve_model
 from saeflow.config.studies import Gsm8kRun
 from saeflow.errors import nearest
 
@@ -121,6 +121,9 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
                 f"dictionary{nearest(name, controls)}"
             )
     for bank in calibrated_banks(config):
+        settings, _ = resolve_model(config, bank.model)
+        if isinstance(settings, FreshModel):
+            yield from bank_layer_contradictions(config, bank.model, settings.num_hidden_layers)
         dataset = config.datasets[bank.dataset]
         if (
             isinstance(dataset, GeneratedDataset)
@@ -142,3 +145,18 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
                 f"dictionaries.{bank.of}.rows is 'all', so no problem of {bank.dataset!r} is held "
                 "out for the calibrated mode; expected 'train', or studies.gsm8k.calibrated: null."
             )
+
+
+def bank_layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[str]:
+    """Sentences about layers that a dictionary names and the model does not have."""
+    studied = config.studies.gsm8k.published.models
+    names = list(studied[model].dictionaries) if model in studied else []
+    names += [bank.dictionary for bank in calibrated_banks(config) if bank.model == model]
+    for name in dict.fromkeys(names):
+        layers = resolve_dictionary(config, name).layers
+        for layer in () if isinstance(layers, str) else layers:
+            if layer >= n_layers:
+                yield (
+                    f"dictionaries.{name}.layers holds {layer}, but model {model!r} has the layers "
+                    f"0 to {n_layers - 1}."
+                )

@@ -25,7 +25,7 @@ SUPPORTED, NOT_SUPPORTED, NOT_DEFINED = "Supported", "Not supported", "Not defin
 _CLAUSES = (
     (INTERPRETABLE, "{value} of the features of {model} are interpretable by the published criteria"),
     (MONOSEMANTIC, "{value} of the interpretable features of {model} are monosemantic by the published rule"),
-    (DISCOVERED, "{value} of the features of {model} follow a token on problems that no SAE saw, by exact tests"),
+    (DISCOVERED, "{value} of the features of {model} follow a token on unseen problems, by exact tests"),
 )  # fmt: skip
 _PHRASES = {
     PERMUTED: "permuted tokens",

@@ -69,19 +69,19 @@ class JointCounts:
         plan = self._plans[window]
         right = ones_and_zeros(present[:, plan.labels], self._device)
         # To fetch fresh memory for every block would take longer than to fill it.
-        room = torch.empty_like(plan.lowest[:BLOCK])
+        room = plan.lowest.new_empty((BLOCK, len(plan.labels)))
         found = [np.zeros((3, 0), np.int64)]
-        for start in range(0, len(plan.lowest), BLOCK):
-            lowest = plan.lowest[start : start + BLOCK]
-            joint = room[: len(lowest)]
+        for start in range(0, len(plan.row), BLOCK):
+            row = plan.row[start : start + BLOCK]
+            joint = room[: len(row)]
             product(self._active[start : start + BLOCK], right, joint)
-            place = _at_least(joint, lowest)
-            row, column = np.divmod(place.cpu().numpy(), max(len(plan.labels), 1))
+            place = _at_least(joint, plan.lowest, row)
+            feature, label = np.divmod(place.cpu().numpy(), max(len(plan.labels), 1))
             count = joint.view(-1)[place].to(torch.int64).cpu().numpy()
-            found.append(np.stack([start + row, plan.labels[column], count]))
-        feature, label, joint_ = np.concatenate(found, axis=1)
-        kept = joint_ < window.below[window.row[feature], label]
-        return feature[kept], label[kept], joint_[kept]
+            found.append(np.stack([start + feature, plan.labels[label], count]))
+        feature, label, count = np.concatenate(found, axis=1)
+        kept = count < window.below[window.row[feature], label]
+        return feature[kept], label[kept], count[kept]
 
 
 class _Plan:
@@ -91,24 +91,27 @@ class _Plan:
     ----------
     labels : numpy.ndarray of int, shape (kept,)
         Labels that can pass with some feature; most of the study's are too rare.
-    lowest : torch.Tensor of int32 or float32, shape (features, kept)
+    row : torch.Tensor of int64, shape (features,)
+        Which row of the table belongs to each feature.
+    lowest : torch.Tensor of int32 or float32, shape (rows, kept)
         First joint count that passes.
     """
 
     def __init__(self, window: Window, device: torch.device) -> None:
         possible = window.lowest < window.below
         self.labels = np.flatnonzero(possible.any(0))
+        self.row = torch.from_numpy(window.row).to(device)
         lowest = np.where(possible, window.lowest, NEVER)[:, self.labels]
         kind = np.int32 if _multiplies_bytes(device) else np.float32
-        self.lowest = torch.from_numpy(lowest.astype(kind)[window.row]).to(device)
+        self.lowest = torch.from_numpy(lowest.astype(kind)).to(device)
 
 
-def _at_least(joint: torch.Tensor, lowest: torch.Tensor) -> torch.Tensor:
+def _at_least(joint: torch.Tensor, lowest: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     """Places, in the flattened table, where a joint count is reached."""
     if joint.device.type != "cpu":
-        return (joint >= lowest).view(-1).nonzero()[:, 0]
+        return (joint >= lowest[row]).view(-1).nonzero()[:, 0]
     # This is over before threads have found together, above all on a busy machine.
-    return torch.from_numpy(np.flatnonzero(joint.numpy() >= lowest.numpy()))
+    return torch.from_numpy(np.flatnonzero(joint.numpy() >= lowest.numpy()[row.numpy()]))
 
 
 def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
