@@ -45,28 +45,6 @@ class FrequencyMatched:
     error: Float[np.ndarray, " features"]
 
 
-@dataclass(frozen=True)
-class MatchedRates:
-    """Chance level of many features, as shares of all features that were given.
-
-    Attributes
-    ----------
-    labels : float
-        Labels that pass per feature, on average; exact.
-    interpretable, interpretable_error : float
-        Share of features with a label that passes, and its standard error.
-    monosemantic, monosemantic_error : float
-        Share of features that rule 1 calls monosemantic, and its standard error. Over
-        `interpretable` it is the rate that the study states.
-    """
-
-    labels: float
-    interpretable: float
-    interpretable_error: float
-    monosemantic: float
-    monosemantic_error: float
-
-
 def expected_labels(
     n_active: Int[np.ndarray, " features"],
     support: Int[np.ndarray, " labels"],
@@ -123,61 +101,14 @@ def frequency_matched(
     FrequencyMatched
         Zeros for features that are not analysed.
     """
+    if not len(n_active):
+        return FrequencyMatched(*(np.zeros(0) for _ in range(3)))
     counts, row = np.unique(n_active, return_inverse=True)
     windows = _Windows(counts, present.sum(0), len(present), [criteria])
     (expected,), (values,) = windows.expected, _simulated(windows, present, draws, seed)
     chance = np.clip(values.mean(0), 0.0, np.minimum(expected, 1.0))
     error = values.std(0, ddof=1) / np.sqrt(draws)
     return FrequencyMatched(expected[row], chance[row], error[row])
-
-
-def matched_rates(
-    n_active: Int[np.ndarray, " features"],
-    present: Bool[np.ndarray, "examples labels"],
-    criteria: AssociationSettings,
-    monosemantic_enrichment: float,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> MatchedRates:
-    """Rates of the study that features firing at random, exactly as often, would have.
-
-    Monosemantic is meant by the first rule for labels alone: the best label that passes is enriched
-    enough. Rules 2 and 3, which look at what kinds of labels come first, are left out, so the
-    published procedure calls more features monosemantic (methods/1, section 2.6).
-
-    Parameters
-    ----------
-    n_active : numpy.ndarray of int, shape (features,)
-        Examples on which each feature is active.
-    present : numpy.ndarray of bool, shape (examples, labels)
-        Where labels occur.
-    criteria : AssociationSettings
-        Thresholds.
-    monosemantic_enrichment : float
-        Enrichment of the best label that makes a feature monosemantic.
-    draws : int
-        Random orders of the examples, two or more.
-    seed : int
-        Seed of the orders.
-
-    Returns
-    -------
-    MatchedRates
-        Means over the features, those included that are not analysed; zeros without features.
-    """
-    if not len(n_active):
-        return MatchedRates(0.0, 0.0, 0.0, 0.0, 0.0)
-    higher = max(criteria.min_enrichment, monosemantic_enrichment)
-    rules = [criteria, criteria.model_copy(update={"min_enrichment": higher})]
-    counts, features = np.unique(n_active, return_counts=True)
-    share = features / len(n_active)
-    windows = _Windows(counts, present.sum(0), len(present), rules)
-    rates = []
-    for values in _simulated(windows, present, draws, seed):
-        mean = values @ share
-        rates += [float(np.clip(mean.mean(), 0, 1)), float(mean.std(ddof=1) / np.sqrt(draws))]
-    return MatchedRates(float(windows.expected[0] @ share), *rates)
 
 
 class _Windows:
