@@ -131,8 +131,8 @@ def summary_rows(seed: int) -> list[dict[str, Any]]:
 
 def _banded(key: Mapping[str, Any], rate: float) -> list[dict[str, Any]]:
     metric = {"metric": "discovered_rate", "n": 4321}
-    band = {"value": 0.0015, "ci_low": 0.0, "ci_high": 0.0055, "interval": "permutation_range"}
-    more = {"value": rate - 0.0015, "ci_low": rate - 0.005, "ci_high": rate, "n": 4321}
+    band = {"value": 0.0021, "ci_low": 0.0, "ci_high": 0.0061, "interval": "permutation_range"}
+    more = {"value": rate - 0.0021, "ci_low": rate - 0.005, "ci_high": rate, "n": 4321}
     none = {"ci_low": None, "ci_high": None, "interval": "none"}
     return [
         {**key, **metric, "control": "none", "value": rate, **none},
@@ -222,8 +222,8 @@ def _graded(key: Mapping[str, Any], name: str, value: float | None) -> list[dict
     ]
 
 
-def matched() -> pa.Table:
-    pair = {"model": "toy", "other": "toy2", "dataset": "small", "depth": 0.75, "step": 3}
+def matched(other: str = "toy2") -> pa.Table:
+    pair = {"model": "toy", "other": other, "dataset": "small", "depth": 0.75, "step": 3}
     rows = []
     for matched_on, level in (("l0", 4.0), ("explained_variance", 0.6543)):
         key = {**pair, "d_sae": 16, "n": 15, "matched_on": matched_on, "level": level}
@@ -246,7 +246,7 @@ def write_calibrated(
         write_table(table, studied / f"{artifact.name}.parquet", artifact, provenance)
     compared: Sequence[tuple[Path, pa.Table, Any]] = (
         (root / "compare/calibration.parquet", calibration(), CALIBRATION),
-        (root / "compare/capacity.parquet", matched(), MATCHED),
+        (root / "compare/capacity.parquet", matched("toy"), MATCHED),
     )
     for path, table, artifact in compared:
         write_table(table, path, artifact, provenance)

@@ -12,8 +12,8 @@ from tests.browser.chromium import launch
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs/images/report.png"
 WIDTH = 1180
-LAST = "#main figcaption"
-"""The picture ends with the first figure of the overview."""
+LAST = "#main .figcaption, #main figcaption"
+"""The picture ends with the first caption of the overview."""
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
             browser.resize(WIDTH, 2000)
             browser.colours("light")
             browser.open((report / "index.html").resolve())
-            browser.until("document.querySelector('#monosemantic-rate svg .points')")
+            browser.until("document.querySelector('#main .plot svg .points')")
             end = f"document.querySelector('{LAST}').getBoundingClientRect().bottom"
             width = browser.run("return document.documentElement.clientWidth")
             clip = {"x": 0, "y": 0, "width": width, "height": browser.run(f"return {end}") + 16}

@@ -297,7 +297,7 @@ def test_expected_digest_is_checked(tmp_path: Path) -> None:
 
 
 def test_problems_without_any_calculation_are_told(tmp_path: Path) -> None:
-    lines = line(answer="#### 1") + line(answer="<<1+1=2>> #### 2")
+    lines = "\n".join([line(answer="#### 1"), line(answer="<<1+1=2>> #### 2")])
     table = load({"source": "path", "path": "x"}, write(tmp_path, lines)).table
     assert cot_token_table(table)["problem"].to_pylist() == [1] * 5
     place = table.column_names.index("analysed")

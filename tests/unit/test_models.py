@@ -159,7 +159,7 @@ def test_storage_does_not_enter_decoded_tokens(
 ) -> None:
     family, thoughts = model.language_model.config.model_type, {"latents": 2, "max_new_tokens": 1}
     settings = settings_of(family, capture_dtype="bfloat16", batch_size=3, thoughts=thoughts)
-    questions = [*QUESTIONS, *(f"{number} apples" for number in range(40))]
+    questions = [*QUESTIONS, *(f"{number} apples" for number in range(8))]
     expected = capture_chunk(model, questions, settings)
     assert len({token for row in expected.decoded for token in row}) > 3
 

@@ -181,8 +181,8 @@ const fixed = (value, digits = 2) => (value === null ? "–" : value.toFixed(dig
 function discoveryTable(found) {
   const heads = ["Label", "Target", "Half", "Active, with", "Active, without", "Silent, with", "Silent, without", "Exact p", "q", "Log odds [95 %]", "Precision", "Recall", "AUROC", "Carried"];
   const rows = found.map(([sign, target, label, a, b, c, d, p, q, odds, low, high, precision, recall, auroc, carried]) =>
-    [element("code", label), target, sign === "+" ? "above 0" : "below 0", a, b, c, d, smallNumber(p), smallNumber(q), `${fixed(odds)} [${fixed(low)}, ${fixed(high)}]`, fixed(precision), fixed(recall), fixed(auroc), carried ? "yes" : "no"]);
-  const caption = "Calibrated: what either half of the feature follows on problems that no SAE saw. Carried: no longer significant once the half’s best label of the same target is given.";
+    [element("code", label), target, sign === "+" ? "above\u00a00" : "below\u00a00", a, b, c, d, smallNumber(p), smallNumber(q), `${fixed(odds)} [${fixed(low)}, ${fixed(high)}]`, fixed(precision), fixed(recall), fixed(auroc), carried ? "yes" : "no"]);
+  const caption = "Calibrated: what either half of the feature follows on problems that no SAE saw. Carried: no longer significant once the half’s best label of the same target is given. Rounded; in full in discoveries.parquet.";
   return plainTable(caption, heads, rows, 3);
 }
 

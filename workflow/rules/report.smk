@@ -16,20 +16,20 @@ TEMPLATES = [
     "page.js",
     "sizes.html.jinja",
 ]
-
-
-def calibrated_runs():
-    """What the calibrated mode ran, and which of its models have seeds matched and sizes compared."""
-    if not CALIBRATED:
-        return None
-    runs = {name: plain(run) for name, run in calibrated_models(CFG).items()}
-    # What the pages tell, and no more: another number of permutations per job is no other report.
-    settings = {
-        name: plain(CALIBRATED)[name] for name in ("association", "targets", "stability")
-    }
-    settings["permutations"] = {"count": CALIBRATED.permutations.count}
-    settings["halves"] = {"count": CALIBRATED.halves.count}
-    return {"settings": settings, "models": runs, "reseeded": RESEEDED, "sized": SIZED}
+# What the pages tell of the calibrated mode, and no more: another number of permutations per job is
+# no other report.
+CALIBRATED_RUNS = CALIBRATED and {
+    "settings": {
+        "association": plain(CALIBRATED.association),
+        "targets": list(CALIBRATED.targets),
+        "stability": plain(CALIBRATED.stability),
+        "permutations": {"count": CALIBRATED.permutations.count},
+        "halves": {"count": CALIBRATED.halves.count},
+    },
+    "models": {name: plain(run) for name, run in calibrated_models(CFG).items()},
+    "reseeded": RESEEDED,
+    "sized": SIZED,
+}
 
 
 rule report:
@@ -76,7 +76,7 @@ rule write_report:
         spec={
             "models": STUDIED,
             "published": plain(GSM8K),
-            "calibrated": calibrated_runs(),
+            "calibrated": CALIBRATED_RUNS,
             "evaluated": evaluated(),
         },
     script:

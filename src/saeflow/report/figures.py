@@ -239,7 +239,8 @@ def _label_axes(figure: Any, bands: ModelBands, rates: Mapping[str, str]) -> Non
     figure.update_xaxes(zeroline=False, showgrid=False)
     figure.update_yaxes(zeroline=False)
     if len(rates) == 1:
-        figure.update_yaxes(rangemode="tozero")
+        # Of an untrained model, rates are hundredths of a per cent.
+        figure.update_yaxes(rangemode="tozero", tickformat=".2~%")
     figure.update_layout(
         barmode="overlay",
         height=560 if len(rates) > 1 else 380,

@@ -21,6 +21,7 @@ from saeflow.report.controls import (
 )
 from saeflow.report.tables import number_text
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 SUPPORTED, NOT_SUPPORTED, NOT_DEFINED = "Supported", "Not supported", "Not defined"
 _CLAUSES = (
     (INTERPRETABLE, "{value} of the features of {model} are interpretable by the published criteria"),
@@ -93,8 +94,8 @@ def _lead(supported: int, not_supported: int) -> str:
         return "Every control is beaten."
     if not supported:
         return "Not every control is beaten: each rate below fails against one or more."
-    fails = "rate fails" if not_supported == 1 else "rates fail"
-    return f"Not every control is beaten: {not_supported} of {total} {fails} against one or more."
+    fails = "fails" if not_supported == 1 else "fail"
+    return f"Not every control is beaten: {not_supported} of {total} rates {fails} against one or more."
 
 
 def _of_one(beside: Beside, name: str) -> Iterator[Finding]:
@@ -119,14 +120,11 @@ def _sentences(said: str, comparisons: Sequence[Against], undefined: str) -> Fin
         every = "its one control" if len(beaten) == 1 else "every control"
         text = f"{said}, more than {every}: {_listed(beaten)}."
     elif not beaten:
-        text = f"{said}, which beats {_no_control(others)}: {_listed(others)}."
+        beats = "does not beat its one control" if len(others) == 1 else "beats no control"
+        text = f"{said}, which {beats}: {_listed(others)}."
     else:
         text = f"{said}. Not beaten: {_listed(others)}. Beaten: {_listed(beaten)}."
     return Finding(word, text + undefined)
-
-
-def _no_control(others: Sequence[Against]) -> str:
-    return "not its one control" if len(others) == 1 else "no control"
 
 
 def _undefined(beside: Beside, measure: Measure) -> str:
@@ -158,7 +156,7 @@ def _phrase(control: str) -> str:
 
 
 def _rate(row: Row) -> str:
-    return number_text(row["value"], "rate")
+    return number_text(row["value"], "rate").replace(" ", NO_BREAK)
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def write_sizes_page(
         shown.append({"id": f"sizes-{number}", **named, "grids": tables_of})
     context = {
         "places": shown,
-        "matched": matched_rows(matched),
+        **matched_groups(matched, list(tables), trained),
         "verdict": capacity_verdict(len(trained))._asdict(),
         "trained": list(trained),
         "published": published,
@@ -132,7 +132,7 @@ def sizes_figure(grids: Sequence[Grid]) -> dict[str, Any]:
     for row, (_, metric, title) in enumerate(_PANELS, start=1):
         figure.update_yaxes(title_text=title, row=row, col=1)
         if metric != "fvu":
-            figure.update_yaxes(tickformat=".0%", rangemode="tozero", row=row)
+            figure.update_yaxes(tickformat=".2~%", rangemode="tozero", row=row)
     ticks = sorted({k for grid in grids for _, k in grid.cells})
     figure.update_xaxes(
         type="log", tickvals=ticks, ticktext=[str(k) for k in ticks], showgrid=False, zeroline=False
@@ -148,16 +148,49 @@ def sizes_figure(grids: Sequence[Grid]) -> dict[str, Any]:
     return plain_figure(figure)
 
 
-def matched_rows(matched: pa.Table) -> list[dict[str, Any]]:
-    """One row per comparison of two models at one level: differences of rates and of excesses."""
+def matched_groups(
+    matched: pa.Table, models: Sequence[str], trained: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Differences of rates and of excesses, one row per comparison of two models at one level.
+
+    Parameters
+    ----------
+    matched : pyarrow.Table
+        Columns of `saeflow.artifacts.calibration.MATCHED`.
+    models : sequence of str
+        Names in the order of the pages.
+    trained : sequence of str
+        Of these, the models that learned something.
+
+    Returns
+    -------
+    dict
+        ``matched``: groups of pairs of trained models, or of all pairs where there is none of these;
+        ``others``: groups of the other pairs. A group has a ``title`` and ``rows``.
+    """
+    rows = _matched_rows(matched, models)
+    shown = [row for row in rows if {row["model"], row["other"]} <= set(trained)] or rows
+    others = [row for row in rows if not any(row is each for each in shown)]
+    return {"matched": _by_level(shown), "others": _by_level(others)}
+
+
+def _by_level(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    groups = [
+        {"title": title, "rows": [row for row in rows if row["matched_on"] == title]}
+        for title in _MATCHED_ON.values()
+    ]
+    return [group for group in groups if group["rows"]]
+
+
+def _matched_rows(matched: pa.Table, models: Sequence[str]) -> list[dict[str, Any]]:
     keys = ("model", "other", "dataset", "depth", "step", "d_sae", "matched_on", "level")
     cells: dict[tuple[Any, ...], dict[tuple[str, str, str], Row]] = {}
     for row in matched.to_pylist():
         key = tuple(row[name] for name in keys)
         cells.setdefault(key, {})[row["mode"], row["metric"], row["control"]] = row
-    order = list(_MATCHED_ON)
+    place = {name: number for number, name in enumerate(models)}
     rows = []
-    for key in sorted(cells, key=lambda key: (key[:6], order.index(key[6]), key[7])):
+    for key in sorted(cells, key=lambda key: (place[key[0]], place[key[1]], *key[2:])):
         named = dict(zip(keys, key, strict=True))
         on_variance = named["matched_on"] == "explained_variance"
         level = number_text(named["level"], "fraction" if on_variance else "count")
