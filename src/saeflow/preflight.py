@@ -15,6 +15,7 @@ from saeflow.config.calibration import (
     calibrated_banks,
     calibrated_models,
     calibration_contradictions,
+    grid_datasets,
 )
 from saeflow.config.datasets import PathDataset
 from saeflow.config.mixture import Mixture, parse_mixture
@@ -160,7 +161,9 @@ def study_datasets(config: Config) -> list[str]:
     """Names of the data sets that the studies analyse, sorted."""
     runs = config.studies.gsm8k.published.models.values()
     published = {dataset for run in runs for dataset in run.datasets}
-    return sorted(published | {bank.dataset for bank in calibrated_banks(config)})
+    calibrated = {bank.dataset for bank in calibrated_banks(config)}
+    grids = {name for model in calibrated_models(config) for name in grid_datasets(config, model)}
+    return sorted(published | calibrated | grids)
 
 
 def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:

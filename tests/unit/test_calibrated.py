@@ -206,13 +206,31 @@ def test_each_permutation_moves_all_labels_together(bank: Bank, test: BankTest) 
     order = permuted_rows(PROBLEMS, 4, 2)
     moved = [Target(t.name, t.labels, t.present[order].copy(), t.step) for t in bank.targets]
     again = BankTest(bank.features, moved, SETTINGS, CPU)
-    for count in again.counts(again.candidates()):
+    observed = test.counts(test.candidates())
+    for count in again.counts(again.candidates(), observed):
         rows = table[(table.target == count.target)]
         for name, wanted in (("layer", count.layer), ("step", count.step)):
             rows = rows[rows[name].isna() if wanted is None else rows[name] == wanted]
         values = rows.set_index("metric")["value"]
         assert values["discovered_rate"] == count.n_discovered / count.n_features
         assert values["smallest_p_value"] == count.smallest
+
+
+def test_permuted_labels_are_held_against_the_measured_limit(bank: Bank, test: BankTest) -> None:
+    observed = test.counts(test.candidates())
+    assert test.counts(test.candidates(), observed) == observed
+    order = permuted_rows(PROBLEMS, 4, 2)
+    slow = slow_tests(
+        bank._replace(
+            targets=[Target(t.name, t.labels, t.present[order], t.step) for t in bank.targets]
+        ),
+        "token",
+    )
+    count, whole = test.counts(test.candidates(test.present[order]), observed)[0], observed[0]
+    below = {pair[0] for pair, p_value in slow.items() if p_value <= whole.limit * (1 + 1e-9)}
+    assert 0 < whole.limit < 0.05
+    assert count.n_discovered == len(below)
+    assert count.limit == whole.limit
 
 
 def test_rates_stand_beside_their_permutations(test: BankTest) -> None:
@@ -247,10 +265,10 @@ def test_family_wise_limit_is_the_rank_that_the_level_allows() -> None:
 
 def test_the_other_half_confirms_what_is_planted_and_little_else() -> None:
     found = planted(1, problems=400)
-    splits = HalvesSettings(count=6)
+    splits = HalvesSettings(count=20)
     confirmed = split_half(found.features, found.targets, SETTINGS, splits, CPU)
     tokens = confirmed["token"]
-    assert len(tokens.n_found) == 6
+    assert len(tokens.n_found) == 20
     assert min(tokens.n_found) >= 8
     assert min(tokens.confirmed) > 0.8
     assert 0 < max(tokens.chance) <= 0.05

@@ -17,8 +17,10 @@ from saeflow.config.calibration import (
     calibrated_banks,
     calibrated_models,
     calibration_contradictions,
+    grid_datasets,
     held_out_problems,
     named_controls,
+    published_only,
 )
 from saeflow.config.root import parse_config
 from saeflow.studies.compare.calibration import calibration_table
@@ -60,15 +62,27 @@ def summaries() -> dict[str, pa.Table]:
         row("k4", 0, "discovered_rate", 0.9, layer=2),
         row("k4", 1, "discovered_rate", 0.7, layer=2),
         row("k4", 0, "discovered_rate", None, layer=3),
+        row("k4", 0, "discovered_rate", 0.1, layer=1),
         row("k4", 0, "n_tests", 77.0),
         row("k4", 0, "interpretable_rate", 0.6),
         row("k4", 0, "interpretable_rate", 0.5, control="frequency_matched"),
         row("k4_frozen", 0, "discovered_rate", 0.35),
         row("k4_frozen", 0, "interpretable_rate", 0.2),
+        row("k4_frozen", 0, "discovered_rate", 0.6, layer=2),
+        row("k4_frozen", 0, "discovered_rate", 0.1, layer=1),
+        # Over its own layers, which are fewer than the model's.
+        row("k4_pca", 0, "discovered_rate", 0.15),
+        row("k4_pca", 1, "discovered_rate", 0.15),
         row("k4_pca", 0, "discovered_rate", 0.1, layer=2),
         row("k4_pca", 1, "discovered_rate", 0.2, layer=2),
     ]
-    untrained = [row("k4", 0, "discovered_rate", 0.0), row("other", 0, "discovered_rate", 1.0)]
+    untrained = [
+        row("k4", 0, "discovered_rate", 0.0),
+        row("k4", 0, "discovered_rate", 0.1, layer=2),
+        row("k4", 0, "discovered_rate", 0.1, layer=1),
+        row("k4", 0, "discovered_excess", 0.05, interval="permutation_95"),
+        row("other", 0, "discovered_rate", 1.0),
+    ]
     return {
         "m": pa.Table.from_pylist(own, SUMMARY.schema()),
         "m_untrained": pa.Table.from_pylist(untrained, SUMMARY.schema()),
@@ -89,8 +103,9 @@ def test_each_rate_stands_beside_its_controls() -> None:
     assert rate.loc[("none", "seed_range"), ends].tolist() == pytest.approx([0.35, 0.3, 0.4])
     permuted = rate.loc[("permuted", "permutation_range"), ends]
     assert permuted.tolist() == pytest.approx([0.03, 0.0, 0.06])
-    assert rate.loc[("untrained", "seed_range"), "value"] == 0.0
-    assert rate.loc[("frozen_decoder", "seed_range"), "value"] == 0.35
+    # One seed has no range.
+    assert rate.loc[("untrained", "none"), "value"] == 0.0
+    assert rate.loc[("frozen_decoder", "none"), "value"] == 0.35
     assert set(rate.index.get_level_values(0)) == {
         "none", "permuted", "untrained", "frozen_decoder"
     }  # fmt: skip
@@ -103,12 +118,15 @@ def test_what_a_control_is_beaten_by_is_the_worst_seed_against_its_best() -> Non
     over = found.loc["discovered_over"]
     frozen = over.loc[(-1, "frozen_decoder", "seed_range"), ends]
     assert frozen.tolist() == pytest.approx([0.0, -0.05, 0.05, 2])
-    # A control on one layer stands beside the model at that layer.
+    # A control on one layer stands beside the model at that layer, and nowhere else.
     pca = over.loc[(2, "pca", "seed_range"), ends]
     assert pca.tolist() == pytest.approx([0.65, 0.5, 0.8, 4])
-    assert (-1, "pca", "seed_range") not in over.index
-    interpretable = found.loc[("interpretable_over", -1, "frozen_decoder", "seed_range"), ends]
-    assert interpretable.tolist() == pytest.approx([0.4, 0.4, 0.4, 1])
+    assert (-1, "pca") not in over.index.droplevel("interval")
+    assert (-1, "pca") not in found.loc["discovered_rate"].index.droplevel("interval")
+    # With one seed of each nothing tells how far seeds lie apart.
+    interpretable = found.loc[("interpretable_over", -1, "frozen_decoder", "none"), ends]
+    assert interpretable["value"] == pytest.approx(0.4)
+    assert interpretable[["ci_low", "ci_high"]].isna().all()
 
 
 def test_an_excess_has_both_intervals() -> None:
@@ -116,6 +134,10 @@ def test_an_excess_has_both_intervals() -> None:
     ends = ["value", "ci_low", "ci_high"]
     assert excess.loc["seed_range", ends].tolist() == pytest.approx([0.32, 0.28, 0.36])
     assert excess.loc["permutation_95", ends].tolist() == pytest.approx([0.32, 0.30, 0.35])
+    untrained = cells(calibration_table(summaries(), STUDIED)).loc[
+        ("discovered_excess", -1, "untrained", "none")
+    ]
+    assert untrained["value"] == 0.05
 
 
 def test_rows_without_a_value_and_counts_are_left_out() -> None:
@@ -168,6 +190,40 @@ def test_some_controls_or_none_can_be_asked_for() -> None:
     config = parse_config(values)
     assert calibrated_models(config) == {}
     assert list(calibrated_banks(config)) == []
+
+
+def test_a_data_set_that_shares_its_source_with_the_training_is_refused() -> None:
+    values = changed()
+    values["datasets"]["x"] = {**values["datasets"]["generated"], "n_train": 400}
+    llama = values["studies"]["gsm8k"]["published"]["models"]["llama"]
+    llama["datasets"] = ["generated", "x"]
+    sentences = list(calibration_contradictions(parse_config(values)))
+    assert "datasets.x is drawn from where datasets.generated is" in sentences[0]
+    values["datasets"]["x"]["seed"] = 1
+    assert list(calibration_contradictions(parse_config(values))) == []
+
+
+def test_a_bank_is_calibrated_once_and_knows_who_measures_its_rates() -> None:
+    values = changed()
+    llama = values["studies"]["gsm8k"]["published"]["models"]["llama"]
+    llama["dictionaries"] = ["llama_k100", "llama_frozen_decoder"]
+    config = parse_config(values)
+    banks = calibrated_banks(config)
+    assert len(banks) == len({bank[:4] for bank in banks})
+    measured_here = {bank.dictionary for bank in banks if published_only(config, bank)}
+    assert {"llama_pca", "gpt2_frozen_decoder"} <= measured_here
+    assert not {"llama_k100", "llama_frozen_decoder"} & measured_here
+
+
+def test_grids_need_both_splits() -> None:
+    values = changed()
+    assert grid_datasets(parse_config(values), "llama") == ["generated"]
+    values["datasets"]["x"] = {**values["datasets"]["generated"], "n_train": 0, "seed": 1}
+    values["studies"]["gsm8k"]["published"]["models"]["llama"]["datasets"] = ["x"]
+    assert grid_datasets(parse_config(values), "llama") == []
+    values["studies"]["gsm8k"]["calibrated"]["capacity"]["datasets"] = ["x"]
+    sentences = list(calibration_contradictions(parse_config(values)))
+    assert "holds 'x', which has not both" in sentences[0]
 
 
 def test_what_is_held_out_depends_on_where_the_saes_were_trained() -> None:

@@ -29,7 +29,8 @@ Capture = pytest.CaptureFixture[str]
 def answers(tmp_path: Path) -> Path:
     rows = 30
     columns = {"problem": list(range(rows)), "text": ["ünï"] * rows, "predicted": [None] * rows,
-               "gold": np.arange(rows) * 1.5, "correct": [False] * rows}  # fmt: skip
+               "gold": np.arange(rows) * 1.5, "correct": [False] * rows,
+               "decoded": [["1"]] * rows}  # fmt: skip
     write_table(columns, tmp_path / "answers.parquet", ANSWERS, Provenance("abc", seed=4))
     return tmp_path / "answers.parquet"
 
@@ -60,7 +61,7 @@ def test_show_json_is_one_object(answers: Path, capsys: Capture) -> None:
     assert (found["kind"], found["n_rows"], len(found["rows"])) == ("answers", 30, 2)
     assert found["provenance"]["seed"] == "4"
     assert found["rows"][1] == {"problem": 1, "text": "ünï", "predicted": None, "gold": 1.5,
-                                "correct": False}  # fmt: skip
+                                "correct": False, "decoded": ["1"]}  # fmt: skip
     assert [column["name"] for column in found["columns"]] == ANSWERS.column_names()
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeflow.artifacts.catalog import EXAMPLES, FEATURES, LABELS
+from saeflow.artifacts.catalog import EXAMPLES, FEATURES, LABELS, PROBLEMS
 from saeflow.artifacts.features import LayerTable, shape_metadata
 from saeflow.artifacts.provenance import Provenance, inherit, metadata_of
 from saeflow.artifacts.tables import read_table, write_table
@@ -60,13 +60,15 @@ def plainly(rows: list[Row], sites: list[Site], count: int) -> list[tuple[object
 
 
 def found(rows: list[Row], sites: list[Site], count: int) -> list[tuple[object, ...]]:
-    table = example_table(layer_tables(rows), label_rows(sites), count)
+    table = example_table(layer_tables(rows), label_rows(sites), count, EVERY)
     assert table.schema.equals(EXAMPLES.schema())
     names = ("layer", "step", "feature", "rank", "problem", "value")
     return list(zip(*(table[name].to_pylist() for name in names), strict=True))
 
 
 SITES = st.tuples(st.sampled_from([1, 3]), st.sampled_from([0, 2]), st.integers(0, 7))
+EVERY = np.arange(1000)
+"""All problems are analysed."""
 VALUES = st.sampled_from([-2.0, -1.0, -0.5, 0.1, 0.5, 1.0, 2.0])
 ACTIVITY = st.dictionaries(st.tuples(SITES, st.integers(0, 12)), VALUES, max_size=120)
 
@@ -105,13 +107,13 @@ def test_feature_without_a_label_is_left_out() -> None:
 def test_no_labelled_feature_gives_an_empty_table(tmp_path: Path) -> None:
     rows = [(1, 1, 0, 5, 1.0)]
     assert found(rows, [], 5) == []
-    nothing = example_table(iter([]), label_rows([]), 5)
+    nothing = example_table(iter([]), label_rows([]), 5, EVERY)
     write_table(nothing, tmp_path / "e.parquet", EXAMPLES, Provenance("c"))
     assert len(read_table(tmp_path / "e.parquet", EXAMPLES)) == 0
 
 
 def test_key_columns_are_those_of_the_labels() -> None:
-    table = example_table(layer_tables([(1, 1, 0, 5, 1.0)]), label_rows([(1, 0, 5)]), 5)
+    table = example_table(layer_tables([(1, 1, 0, 5, 1.0)]), label_rows([(1, 0, 5)]), 5, EVERY)
     assert {name: table[name].to_pylist() for name in RUN} == {k: [v] for k, v in RUN.items()}
 
 
@@ -131,7 +133,7 @@ def test_layers_are_not_collected() -> None:
             alive += 1
             yield Counted(source.layer, source.steps, source.d_sae, source.table)
 
-    assert len(example_table(sources(), label_rows([(1, 0, 5), (4, 0, 5)]), 5)) == 2
+    assert len(example_table(sources(), label_rows([(1, 0, 5), (4, 0, 5)]), 5, EVERY)) == 2
 
 
 @pytest.mark.parametrize("sites", [[(3, 2, 1)], []])
@@ -144,9 +146,15 @@ def test_adapter_reads_the_labelled_layers_only(sites: list[Site], tmp_path: Pat
     shaped = inherit(config="f", extra=shape_metadata(layer.steps, layer.d_sae))
     (tmp_path / "features").mkdir()
     write_table(layer.table, tmp_path / "features/layer3.parquet", FEATURES, shaped)
+    blank = {pa.string(): "", pa.bool_(): True}
+    columns = {each.name: [blank.get(each.type, 0)] * 9 for each in PROBLEMS.columns}
+    problems = str(tmp_path / "problems.parquet")
+    write_table({**columns, "problem": list(range(9))}, Path(problems), PROBLEMS, source)
     snakemake = SimpleNamespace(
         log=[str(tmp_path / "log.txt")],
-        input=SimpleNamespace(labels=str(labels), features=str(tmp_path / "features")),
+        input=SimpleNamespace(
+            problems=problems, labels=str(labels), features=str(tmp_path / "features")
+        ),
         output=SimpleNamespace(examples=str(target)),
         params=SimpleNamespace(spec={"examples": 1}),
     )
@@ -156,3 +164,9 @@ def test_adapter_reads_the_labelled_layers_only(sites: list[Site], tmp_path: Pat
     assert table["problem"].to_pylist() == [6] * len(sites)
     assert table["value"].to_pylist() == [-1.5] * len(sites)
     assert metadata_of(table.schema)["dataset_revision"] == "d1"
+
+
+def test_problems_that_are_not_analysed_are_no_examples() -> None:
+    rows = [(1, 1, 0, 5, 1.0), (2, 1, 0, 5, 9.0), (3, 1, 0, 5, 2.0)]
+    table = example_table(layer_tables(rows), label_rows([(1, 0, 5)]), 5, np.array([1, 3]))
+    assert table["problem"].to_pylist() == [3, 1]

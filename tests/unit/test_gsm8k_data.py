@@ -52,7 +52,10 @@ def train(gsm8k_data: Path) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def tokens(train: pa.Table) -> pa.Table:
-    return cot_token_table(train)
+    """Tokens of the analysed problems."""
+    whole = cot_token_table(train)
+    analysed = train.filter(train["analysed"])["problem"]
+    return whole.filter(pc.is_in(whole["problem"], analysed.combine_chunks()))
 
 
 def document_frequency(tokens: pa.Table) -> Counter[str]:

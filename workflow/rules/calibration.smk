@@ -1,104 +1,5 @@
 # The calibrated mode of the GSM8K study: exact tests on held-out problems, nulls, controls.
 
-# Models of which several SAE seeds can be matched, and those whose sizes of SAEs are compared.
-RESEEDED = [name for name, run in calibrated_models(CFG).items() if len(run.seeds) > 1]
-SIZED = list(calibrated_models(CFG)) if CALIBRATED and CALIBRATED.capacity else []
-COMMON_FEATURES = expand(
-    "results/gsm8k/{model}/{table}.parquet",
-    model=RESEEDED,
-    table=["matches", "stability"],
-)
-CAPACITY = expand("results/gsm8k/{model}/capacity.parquet", model=SIZED)
-
-
-def calibrated_spec(*names):
-    """What a job reads of the calibrated mode's settings, and which problems it may read."""
-    settings = plain(CALIBRATED) if CALIBRATED else {}
-    chosen = {name: settings.get(name) for name in names}
-    return lambda wildcards: {
-        **chosen,
-        "held_out": held_out(wildcards),
-        "layers": layers_of(wildcards.dictionary),
-    }
-
-
-def null_files(wildcards):
-    bank = next(
-        each
-        for each in BANKS
-        if all(str(value) == wildcards.get(key, str(value)) for key, value in each._asdict().items())
-    )
-    if bank.control:
-        return []
-    starts = range(0, CALIBRATED.permutations.count, CALIBRATED.permutations.per_job)
-    return [f"{PART}/nulls/from{first}.parquet".format(**wildcards) for first in starts]
-
-
-def permute_spec(wildcards):
-    # Not how many there are in all: more permutations are more jobs, and none is run again.
-    permutations, first = CALIBRATED.permutations, int(wildcards.first)
-    last = min(first + permutations.per_job, permutations.count)
-    return {
-        **calibrated_spec("association", "targets")(wildcards),
-        "permutations": {"seed": permutations.seed, "numbers": [first, last]},
-    }
-
-
-def calibrate_spec(wildcards):
-    settings = ("association", "targets", "halves")
-    control = wildcards.dictionary not in {bank.of for bank in BANKS}
-    return {
-        **calibrated_spec(*settings)(wildcards),
-        # A control's published rates are measured here: its own chain would be five more jobs.
-        "published": {
-            "association": plain(GSM8K.association),
-            "labels": plain(GSM8K.labels),
-            "observed": control,
-        },
-    }
-
-
-def runs_of(model):
-    """Data set, dictionary and seed of a model's banks, controls left out."""
-    names = ("dataset", "dictionary", "seed")
-    return [
-        {name: getattr(bank, name) for name in names}
-        for bank in BANKS
-        if bank.model == model and not bank.control
-    ]
-
-
-def match_spec(wildcards):
-    runs = runs_of(wildcards.model)
-    return {
-        "stability": plain(CALIBRATED.stability),
-        "layers": {run["dictionary"]: layers_of(run["dictionary"]) for run in runs},
-        "runs": runs,
-        "datasets": sorted({run["dataset"] for run in runs}),
-        "held_out": {
-            run["dictionary"]: {
-                dataset: held_out_problems(CFG, run["dictionary"], dataset)
-                for dataset in sorted({run["dataset"] for run in runs})
-            }
-            for run in runs
-        },
-    }
-
-
-def of_runs(path):
-    """One path for each bank of a model, in the order of `runs_of`."""
-    return lambda wildcards: [
-        path.format(model=wildcards.model, **run) for run in runs_of(wildcards.model)
-    ]
-
-
-def of_datasets(path):
-    """One path for each data set of a model, sorted."""
-    return lambda wildcards: [
-        path.format(model=wildcards.model, dataset=dataset)
-        for dataset in sorted({run["dataset"] for run in runs_of(wildcards.model)})
-    ]
-
 
 rule permute_calibrated:
     input:
@@ -161,7 +62,7 @@ rule match_seeds:
         problems=of_datasets("results/datasets/{dataset}/problems.parquet"),
         banks=of_runs("results/saes/{model}/{dictionary}/seed{seed}"),
         features=of_runs("results/features/{model}/{dataset}/{dictionary}/seed{seed}"),
-        discoveries=of_runs(PART + "/discoveries.parquet"),
+        discoveries=of_runs(f"{PART}/discoveries.parquet"),
     output:
         matches="results/gsm8k/{model}/matches.parquet",
         stability="results/gsm8k/{model}/stability.parquet",
@@ -183,9 +84,9 @@ rule match_seeds:
 
 rule capacity_grid:
     input:
-        problems=of_datasets("results/datasets/{dataset}/problems.parquet"),
-        tokens=of_datasets("results/datasets/{dataset}/cot_tokens.parquet"),
-        capture=of_datasets("results/capture/{model}/{dataset}"),
+        problems=of_datasets("results/datasets/{dataset}/problems.parquet", in_grid),
+        tokens=of_datasets("results/datasets/{dataset}/cot_tokens.parquet", in_grid),
+        capture=of_datasets("results/capture/{model}/{dataset}", in_grid),
     output:
         capacity="results/gsm8k/{model}/capacity.parquet",
     log:
@@ -201,15 +102,6 @@ rule capacity_grid:
         runtime=runtime,
     params:
         code=code_of("capacity_grid"),
-        spec=lambda wildcards: {
-            "datasets": sorted({run["dataset"] for run in runs_of(wildcards.model)}),
-            "capacity": plain(CALIBRATED.capacity),
-            "association": plain(CALIBRATED.association),
-            "published": {
-                "association": plain(GSM8K.association),
-                "labels": plain(GSM8K.labels),
-            },
-            "threads": THREADS,
-        },
+        spec=grid_spec,
     script:
         "../scripts/capacity_grid.py"

@@ -26,10 +26,13 @@ if sys.executable != shlex.quote(sys.executable) and not sys.executable.startswi
 from saeflow.artifacts.digest import script_digest
 from saeflow.config.calibration import (
     analysed_layers,
+    calibrated_runs,
+    compared_dictionaries,
     calibrated_banks,
     calibrated_models,
+    grid_datasets,
     held_out_problems,
-    named_controls,
+    published_only,
 )
 from saeflow.config.reference import card_sizes
 from saeflow.config.root import (
@@ -62,7 +65,7 @@ except SaeflowError as error:
 
 GSM8K = CFG.studies.gsm8k.published
 CALIBRATED = CFG.studies.gsm8k.calibrated
-BANKS = list(calibrated_banks(CFG))
+BANKS = calibrated_banks(CFG)
 STUDIED = studied_models(CFG)
 EVALUATED = evaluated_models(CFG)
 THREADS = CFG.compute.threads
@@ -191,13 +194,30 @@ def layers_of(dictionary):
     return layers if isinstance(layers, str) else list(layers)
 
 
+def bank_of(wildcards):
+    """The calibrated bank that a path names; None for one that only the published mode reads."""
+    keys = ("model", "dataset", "dictionary", "seed")
+    named = tuple(str(wildcards[key]) for key in keys)
+    return next(
+        (each for each in BANKS if tuple(str(getattr(each, key)) for key in keys) == named), None
+    )
+
+
 def encode_spec(wildcards):
     # How the SAEs were trained reaches the features through the bank's files.
     dictionary = plain(resolve_dictionary(CFG, wildcards.dictionary))
-    names = ("architecture", "control", "k", "d_sae", "layer_convention", "layers", "steps")
+    names = (
+        "architecture",
+        "control",
+        "k",
+        "d_sae",
+        "layer_convention",
+        "layers",
+        "steps",
+    )
     return {
         **{name: dictionary[name] for name in names},
-        "held_out": held_out(wildcards) if CALIBRATED else None,
+        "held_out": held_out(wildcards) if bank_of(wildcards) else None,
         "threads": THREADS,
     }
 
@@ -220,9 +240,8 @@ def published_parts(model, table):
     if run is None:
         return []
     return expand(
-        PART + "/{table}.parquet",
+        f"{PART}/{table}.parquet",
         model=model,
-        table=table,
         dataset=run.datasets,
         dictionary=run.dictionaries,
         seed=run.seeds,
@@ -260,6 +279,134 @@ def public_tables():
 
 
 PERMUTED = {model: published_parts(model, "permutations") for model in GSM8K.models}
+
+
+# Models of which several SAE seeds can be matched, and those whose sizes of SAEs are compared.
+RESEEDED = [name for name, run in calibrated_models(CFG).items() if len(run.seeds) > 1]
+SIZED = [name for name in calibrated_models(CFG) if grid_datasets(CFG, name)]
+COMMON_FEATURES = expand(
+    "results/gsm8k/{model}/{table}.parquet",
+    model=RESEEDED,
+    table=["matches", "stability"],
+)
+CAPACITY = expand("results/gsm8k/{model}/capacity.parquet", model=SIZED)
+
+
+def calibrated_spec(*names):
+    """What a job reads of the calibrated mode's settings, and which problems it may read."""
+    settings = plain(CALIBRATED) if CALIBRATED else {}
+    chosen = {name: settings.get(name) for name in names}
+    return lambda wildcards: {
+        **chosen,
+        "held_out": held_out(wildcards),
+        "layers": layers_of(wildcards.dictionary),
+    }
+
+
+def null_files(wildcards):
+    bank = bank_of(wildcards)
+    if bank is None or bank.control:
+        return []
+    starts = range(0, CALIBRATED.permutations.count, CALIBRATED.permutations.per_job)
+    return [f"{PART}/nulls/from{first}.parquet".format(**wildcards) for first in starts]
+
+
+def without_what_only_tables_show(spec):
+    shown = ("keep", "carried_p_value")
+    tests = {key: value for key, value in spec["association"].items() if key not in shown}
+    return {**spec, "association": tests}
+
+
+def grid_spec(wildcards):
+    settings = {"association": plain(CALIBRATED.association)}
+    sizes = plain(CALIBRATED.capacity)
+    return {
+        **without_what_only_tables_show(settings),
+        "datasets": grid_datasets(CFG, wildcards.model),
+        "capacity": {name: value for name, value in sizes.items() if name != "datasets"},
+        "published": {
+            "association": plain(GSM8K.association),
+            "labels": plain(GSM8K.labels),
+        },
+        "threads": THREADS,
+    }
+
+
+def permute_spec(wildcards):
+    # Not how many there are in all: more permutations are more jobs, and none is run again.
+    permutations, first = CALIBRATED.permutations, int(wildcards.first)
+    last = min(first + permutations.per_job, permutations.count)
+    return {
+        **without_what_only_tables_show(calibrated_spec("association", "targets")(wildcards)),
+        "permutations": {"seed": permutations.seed, "numbers": [first, last]},
+    }
+
+
+def calibrate_spec(wildcards):
+    settings = ("association", "targets", "halves")
+    bank = bank_of(wildcards)
+    return {
+        **calibrated_spec(*settings)(wildcards),
+        # A control's published rates are measured here: its own chain would be five more jobs.
+        "published": {
+            "association": plain(GSM8K.association),
+            "labels": plain(GSM8K.labels),
+            "observed": bank is not None and published_only(CFG, bank),
+        },
+    }
+
+
+def runs_of(model):
+    return calibrated_runs(CFG, model)
+
+
+def match_spec(wildcards):
+    runs = runs_of(wildcards.model)
+    return {
+        "stability": plain(CALIBRATED.stability),
+        "layers": {run["dictionary"]: layers_of(run["dictionary"]) for run in runs},
+        "runs": runs,
+        "datasets": sorted({run["dataset"] for run in runs}),
+        "held_out": {
+            run["dictionary"]: {
+                dataset: held_out_problems(CFG, run["dictionary"], dataset)
+                for dataset in sorted({run["dataset"] for run in runs})
+            }
+            for run in runs
+        },
+    }
+
+
+def of_runs(path):
+    """One path for each bank of a model, in the order of `runs_of`."""
+    return lambda wildcards: [
+        path.format(model=wildcards.model, **run) for run in runs_of(wildcards.model)
+    ]
+
+
+def of_datasets(path, names=None):
+    """One path for each data set of a model's banks, or of its grid; sorted."""
+
+    def paths(wildcards):
+        found = (names or studied_by)(wildcards)
+        return [path.format(model=wildcards.model, dataset=name) for name in found]
+
+    return paths
+
+
+def studied_by(wildcards):
+    return sorted({run["dataset"] for run in runs_of(wildcards.model)})
+
+
+def in_grid(wildcards):
+    return grid_datasets(CFG, wildcards.model)
+
+
+COMPARISONS = (
+    ["results/compare/gsm8k.parquet"]
+    + ["results/compare/calibration.parquet"] * bool(CALIBRATED)
+    + ["results/compare/capacity.parquet"] * bool(SIZED)
+)
 
 
 def report_banks(wildcards):

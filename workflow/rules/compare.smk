@@ -1,30 +1,6 @@
 # The studies' questions, model beside model: reads the other studies' tables only.
 
 
-# Each calibrated model that is no control, with its dictionaries and what stands beside them.
-COMPARED = [
-    {
-        "model": model,
-        "dictionary": dictionary,
-        "untrained": [
-            name
-            for name, other in calibrated_models(CFG).items()
-            if getattr(CFG.models[name], "of", None) == model
-            and dictionary in other.dictionaries
-        ],
-        "controls": named_controls(CFG, dictionary),
-    }
-    for model, run in calibrated_models(CFG).items()
-    if resolve_model(CFG, model)[1] is None
-    for dictionary in run.dictionaries
-]
-COMPARISONS = (
-    ["results/compare/gsm8k.parquet"]
-    + ["results/compare/calibration.parquet"] * bool(CALIBRATED)
-    + ["results/compare/capacity.parquet"] * bool(SIZED)
-)
-
-
 rule compare:
     input:
         COMPARISONS,
@@ -60,7 +36,9 @@ rule compare_gsm8k:
 
 rule compare_calibration:
     input:
-        summaries=expand("results/gsm8k/{model}/summary.parquet", model=calibrated_models(CFG)),
+        summaries=expand(
+            "results/gsm8k/{model}/summary.parquet", model=calibrated_models(CFG)
+        ),
     output:
         calibration="results/compare/calibration.parquet",
     log:
@@ -74,7 +52,7 @@ rule compare_calibration:
         runtime=runtime,
     params:
         code=code_of("compare_calibration"),
-        spec={"models": list(calibrated_models(CFG)), "studied": COMPARED},
+        spec={"models": list(calibrated_models(CFG)), "studied": compared_dictionaries(CFG)},
     script:
         "../scripts/compare_calibration.py"
 

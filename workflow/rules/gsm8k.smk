@@ -92,6 +92,7 @@ rule label:
 
 rule top_examples:
     input:
+        problems="results/datasets/{dataset}/problems.parquet",
         labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
         features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
     output:

@@ -1,4 +1,4 @@
-"""Cut the calculations of the analysed problems into tokens."""
+"""Cut the calculations of the problems into tokens."""
 
 from pathlib import Path
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from saeflow.artifacts.catalog import EXAMPLES, LABELS
+from saeflow.artifacts.catalog import EXAMPLES, LABELS, PROBLEMS
 from saeflow.artifacts.features import read_features
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_table, write_table
@@ -15,6 +15,8 @@ with job(snakemake):
     # Layers that are not analysed have no labels.
     layers = labels["layer"].unique().to_pylist()
     features = read_features(Path(snakemake.input.features), layers)
-    examples = example_table(features, labels, spec["examples"])
+    problems = read_table(Path(snakemake.input.problems), PROBLEMS)
+    analysed = problems["problem"].to_numpy()[problems["analysed"].to_numpy()]
+    examples = example_table(features, labels, spec["examples"], analysed)
     provenance = inherit(labels, config=config_digest(spec))
     write_table(examples, Path(snakemake.output.examples), EXAMPLES, provenance)

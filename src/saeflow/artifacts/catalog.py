@@ -96,7 +96,7 @@ QUALITY = Artifact(
 FEATURES = Artifact(
     "features",
     1,
-    "Activations of the features on the analysed problems; zeros are not stored.",
+    "Activations of the features on the problems that the studies read; zeros are not stored.",
     (
         Column("problem", INDEX, "Running number of the problem in the data set."),
         *FEATURE_KEYS,

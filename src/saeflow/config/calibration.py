@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from saeflow.config.datasets import GeneratedDataset
+from saeflow.config.datasets import DatasetSettings, GeneratedDataset, HubDataset
 from saeflow.config.dictionaries import DictionaryControl
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import Config, resolve_dictionary, resolve_model
@@ -74,8 +75,74 @@ def named_controls(config: Config, dictionary: str) -> dict[str, str]:
     }
 
 
-def calibrated_banks(config: Config) -> Iterator[Bank]:
+def calibrated_banks(config: Config) -> list[Bank]:
     """Banks of the calibrated mode: those of each run, and of trained models the controls'."""
+    banks: dict[tuple[str, str, str, int], Bank] = {}
+    for bank in _banks(config):
+        # A control that is also studied by itself is one bank.
+        banks.setdefault((bank.model, bank.dataset, bank.dictionary, bank.seed), bank)
+    return list(banks.values())
+
+
+def published_only(config: Config, bank: Bank) -> bool:
+    """Whether the published mode leaves a bank out, so that nothing else measures its rates."""
+    run = config.studies.gsm8k.published.models.get(bank.model)
+    return run is None or not (
+        bank.dataset in run.datasets
+        and bank.dictionary in run.dictionaries
+        and bank.seed in run.seeds
+    )
+
+
+def calibrated_runs(config: Config, model: str) -> list[dict[str, Any]]:
+    """Data set, dictionary and seed of a model's banks, controls left out."""
+    names = ("dataset", "dictionary", "seed")
+    return [
+        {name: getattr(bank, name) for name in names}
+        for bank in calibrated_banks(config)
+        if bank.model == model and not bank.control
+    ]
+
+
+def compared_dictionaries(config: Config) -> list[dict[str, Any]]:
+    """Each calibrated model that is no control, with its dictionaries and what stands beside them."""
+    runs = calibrated_models(config)
+    return [
+        {
+            "model": model,
+            "dictionary": dictionary,
+            "untrained": [
+                name
+                for name, other in runs.items()
+                if getattr(config.models[name], "of", None) == model
+                and dictionary in other.dictionaries
+            ],
+            "controls": named_controls(config, dictionary),
+        }
+        for model, run in runs.items()
+        if not isinstance(config.models[model], UntrainedControl)
+        for dictionary in run.dictionaries
+    ]
+
+
+def grid_datasets(config: Config, model: str) -> list[str]:
+    """Data sets on which a model's sizes of SAEs are compared: those with both splits."""
+    calibrated = config.studies.gsm8k.calibrated
+    if calibrated is None or calibrated.capacity is None or model not in calibrated_models(config):
+        return []
+    if calibrated.capacity.datasets is not None:
+        return sorted(calibrated.capacity.datasets)
+    datasets = calibrated_models(config)[model].datasets
+    return sorted(name for name in datasets if _has_both_splits(config.datasets[name]))
+
+
+def _has_both_splits(dataset: DatasetSettings) -> bool:
+    if isinstance(dataset, GeneratedDataset):
+        return dataset.n_train > 0 and dataset.n_validation > 0
+    return 0 < dataset.split.train_share < 1
+
+
+def _banks(config: Config) -> Iterator[Bank]:
     calibrated = config.studies.gsm8k.calibrated
     for model, run in calibrated_models(config).items():
         for dataset in run.datasets:
@@ -120,10 +187,29 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
                 f"studies.gsm8k.calibrated.controls holds {name!r}, which is no control of a "
                 f"dictionary{nearest(name, controls)}"
             )
+    grid = calibrated.capacity and calibrated.capacity.datasets
+    for name in grid or ():
+        if name not in config.datasets:
+            yield (
+                f"studies.gsm8k.calibrated.capacity.datasets holds {name!r}, which is no data set"
+                f"{nearest(name, config.datasets)}"
+            )
+        elif not _has_both_splits(config.datasets[name]):
+            yield (
+                f"studies.gsm8k.calibrated.capacity.datasets holds {name!r}, which has not both "
+                "train and validation problems; expected one that has."
+            )
     for bank in calibrated_banks(config):
         settings, _ = resolve_model(config, bank.model)
         if isinstance(settings, FreshModel):
             yield from bank_layer_contradictions(config, bank.model, settings.num_hidden_layers)
+            recipe = resolve_dictionary(config, bank.dictionary)
+            if recipe.d_sae is None and recipe.k > settings.hidden_size:
+                yield (
+                    f"dictionaries.{bank.dictionary}.k is {recipe.k}, but {recipe.control} has one "
+                    f"latent per dimension and model {bank.model!r} has {settings.hidden_size}."
+                )
+        yield from _overlaps(config, bank)
         dataset = config.datasets[bank.dataset]
         if (
             isinstance(dataset, GeneratedDataset)
@@ -145,6 +231,29 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
                 f"dictionaries.{bank.of}.rows is 'all', so no problem of {bank.dataset!r} is held "
                 "out for the calibrated mode; expected 'train', or studies.gsm8k.calibrated: null."
             )
+
+
+def _overlaps(config: Config, bank: Bank) -> Iterator[str]:
+    """Sentences about a data set that may hold problems on which the SAEs were trained."""
+    trained_on = resolve_dictionary(config, bank.dictionary).dataset
+    if trained_on == bank.dataset:
+        return
+    one, other = (_source(config.datasets[name]) for name in (bank.dataset, trained_on))
+    if one == other:
+        yield (
+            f"datasets.{bank.dataset} is drawn from where datasets.{trained_on} is, on which "
+            f"dictionaries.{bank.dictionary} is trained, so its problems are not held out; expected "
+            "another file, or another seed of the generator."
+        )
+
+
+def _source(dataset: DatasetSettings) -> tuple[str, ...]:
+    """Where a data set's problems come from, however many of them."""
+    if isinstance(dataset, GeneratedDataset):
+        return ("generated", str(dataset.seed))
+    if isinstance(dataset, HubDataset):
+        return ("hub", dataset.repo, dataset.file)
+    return ("path", os.path.normpath(dataset.path))
 
 
 def bank_layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[str]:

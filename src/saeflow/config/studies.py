@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
 from saeflow.config.base import Block, DropNulls, Name
+
+Positive = Annotated[int, Field(ge=1)]
+Names = TypeVar("Names", bound=tuple[Any, ...])
+
+
+def different(values: Names) -> Names:
+    """Refuse what is named twice, and seeds that no path may hold."""
+    if len(set(values)) != len(values):
+        raise ValueError(f"{list(values)} names something twice")
+    if any(isinstance(value, int) and not 0 <= value < 2**31 for value in values):
+        raise ValueError(f"{list(values)} holds a seed outside 0 to {2**31 - 1}")
+    return values
 
 
 class Gsm8kRun(Block):
@@ -19,11 +31,7 @@ class Gsm8kRun(Block):
     @field_validator("datasets", "dictionaries", "seeds")
     @classmethod
     def _different(cls, values: tuple[Name | int, ...]) -> tuple[Name | int, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError(f"{list(values)} names something twice")
-        if any(isinstance(value, int) and not 0 <= value < 2**31 for value in values):
-            raise ValueError(f"{list(values)} holds a seed outside 0 to {2**31 - 1}")
-        return values
+        return different(values)
 
 
 class AssociationSettings(Block):
@@ -131,7 +139,7 @@ class RangedPermutations(PermutationSettings):
 class HalvesSettings(Block):
     """What is found on one half of the problems is tested once on the other."""
 
-    count: int = Field(20, ge=2, description="Number of random splits.")
+    count: int = Field(20, ge=20, description="Number of random splits.")
     seed: int = Field(0, description="Seed of the splits.")
 
 
@@ -150,16 +158,30 @@ class StabilitySettings(Block):
 class CapacitySettings(Block):
     """The grid of d_sae and k, trained at a few sites, the same for all models."""
 
-    d_sae: tuple[int, ...] = Field((512, 1024, 2048), min_length=1, description="Sizes of SAEs.")
-    k: tuple[int, ...] = Field((5, 10, 20, 100), min_length=1, description="Active latents.")
+    datasets: tuple[Name, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Data sets whose train problems train the SAEs and whose validation problems "
+        "measure them; null: those of each model's run that have both.",
+    )
+    d_sae: tuple[Positive, ...] = Field(
+        (512, 1024, 2048), min_length=1, description="Sizes of SAEs."
+    )
+    k: tuple[Positive, ...] = Field(
+        (5, 10, 20, 100),
+        min_length=1,
+        description="Active latents; one is left out where d_sae is less.",
+    )
     depths: tuple[float, ...] = Field(
         (0.75,),
         min_length=1,
         description="Relative depths: 1 is the last block's output, before the final norm.",
     )
     steps: tuple[int, ...] = Field((3,), min_length=1, description="Thought steps.")
-    seed: int = Field(0, ge=0, description="Seed of the SAEs.")
-    permutations: int = Field(20, ge=2, description="Joint permutations per SAE.")
+    seed: int = Field(0, ge=0, description="Seed of the SAEs and of the permutations.")
+    permutations: int = Field(
+        20, ge=2, description="Joint permutations per SAE; an excess has an interval from 19 on."
+    )
 
     @field_validator("depths")
     @classmethod
@@ -209,6 +231,11 @@ class Gsm8kCalibrated(Block):
     capacity: CapacitySettings | None = Field(
         default_factory=CapacitySettings, description="Sizes of SAEs compared; null for none."
     )
+
+    @field_validator("control_seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return different(seeds)
 
     @field_validator("targets")
     @classmethod

@@ -204,8 +204,14 @@ def carried(
     found: Discoveries,
     level: float = 0.05,
 ) -> Bool[np.ndarray, " pairs"]:
-    """Discovered labels without a significant association of their own; see `conditional_p_values`."""
-    return conditional_p_values(active, present, found) > level
+    """Discovered labels but a feature's best without a significant association of their own.
+
+    See `conditional_p_values`.
+    """
+    best = np.r_[True, found.feature[1:] != found.feature[:-1]][: len(found.feature)]
+    own: Bool[np.ndarray, " pairs"] = conditional_p_values(active, present, found) <= level
+    marked: Bool[np.ndarray, " pairs"] = ~(own | best)
+    return marked
 
 
 def halves(

@@ -17,9 +17,10 @@ RATES = (
     "family_wise_rate",
     "single_token_rate",
     "confirmed_rate",
+    "interpretable_above_matched",
 )
 EXCESSES = ("interpretable_excess", "monosemantic_excess", "discovered_excess")
-SEEDS, PERMUTATIONS = "seed_range", "permutation_range"
+SEEDS, PERMUTATIONS, NONE = "seed_range", "permutation_range", "none"
 PLACE = ["mode", "target", "layer", "step", "metric"]
 
 
@@ -54,7 +55,9 @@ def calibration_table(
 
     Rows whose metric ends in ``_over`` hold the model's rate minus that of a control. Their
     interval reaches from the smallest seed against the control's largest to the reverse: where it
-    holds 0, some seed of the control does as well as one of the model, and it is not beaten.
+    holds 0, some seed of the control does as well as one of the model, and it is not beaten. With
+    one seed on either side there is no interval. A control on some layers stands beside the model
+    on these, place by place, and not where a place spans all layers.
 
     Parameters
     ----------
@@ -87,38 +90,46 @@ def _rows_of(studied: Studied, frames: Mapping[str, pd.DataFrame]) -> Iterator[d
         key = {"model": studied.model, "dataset": dataset, "dictionary": studied.dictionary}
         for place, rows in own.groupby(PLACE, sort=True):
             named = key | _named(place)
+            observed = rows[rows["control"] == "none"]["value"]
             if named["metric"] in EXCESSES:
                 yield from _excess_rows(named, rows)
-                continue
-            observed = rows[rows["control"] == "none"]["value"]
-            yield from _own_rows(named, rows)
-            beside = _beside(studied, frames, dataset, place)
-            for control, values in beside.items():
+            else:
+                yield from _own_rows(named, rows)
+            for control, values in _beside(studied, frames, dataset, place).items():
                 yield named | {"control": control} | _over_seeds(values)
-                yield named | _difference(named["metric"], control, observed, values)
+                if len(observed):
+                    yield named | _difference(named["metric"], control, observed, values)
 
 
 def _beside(
     studied: Studied, frames: Mapping[str, pd.DataFrame], dataset: object, place: tuple[Any, ...]
 ) -> dict[str, pd.Series]:
-    """Values of each control at a place, over its seeds."""
-    found = {}
+    """Values of each control at a place, over its seeds.
+
+    Where a place spans all layers, a control on other layers than the model's is left out: its
+    sites, and the tests that its rate is corrected for, would be others.
+    """
+    sources = {name: (studied.model, dictionary) for name, dictionary in studied.controls.items()}
     for model in studied.untrained:
         name = "untrained" if len(studied.untrained) == 1 else model
-        found[name] = _values(frames[model], dataset, studied.dictionary, place)
-    for name, dictionary in studied.controls.items():
-        found[name] = _values(frames[studied.model], dataset, dictionary, place)
+        sources[name] = (model, studied.dictionary)
+    own = _bank(frames[studied.model], dataset, studied.dictionary)
+    found = {}
+    for name, (model, dictionary) in sources.items():
+        bank = _bank(frames[model], dataset, dictionary)
+        if place[PLACE.index("layer")] < 0 and {*bank["layer"]} != {*own["layer"]}:
+            continue
+        for column, value in zip(PLACE, place, strict=True):
+            bank = bank[bank[column] == value]
+        found[name] = bank.loc[bank["control"] == "none", "value"]
     return {name: values for name, values in found.items() if len(values)}
 
 
-def _values(
-    frame: pd.DataFrame, dataset: object, dictionary: str, place: tuple[Any, ...]
-) -> pd.Series:
-    chosen = (frame["dataset"] == dataset) & (frame["dictionary"] == dictionary)
-    chosen &= frame["control"] == "none"
-    for name, value in zip(PLACE, place, strict=True):
-        chosen &= frame[name] == value
-    return frame.loc[chosen, "value"]
+def _bank(frame: pd.DataFrame, dataset: object, dictionary: str) -> pd.DataFrame:
+    chosen: pd.DataFrame = frame[
+        (frame["dataset"] == dataset) & (frame["dictionary"] == dictionary)
+    ]
+    return chosen
 
 
 def _own_rows(named: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -134,26 +145,30 @@ def _own_rows(named: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[dict[str
 def _excess_rows(named: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     row = {**named, "control": "none", **_over_seeds(rows["value"])}
     yield row
-    ends = {"ci_low": rows["ci_low"].mean(), "ci_high": rows["ci_high"].mean()}
-    yield {**row, **ends, "interval": rows["interval"].iloc[0]}
+    if (rows["interval"] != NONE).all():
+        ends = {"ci_low": rows["ci_low"].mean(), "ci_high": rows["ci_high"].mean()}
+        yield {**row, **ends, "interval": rows["interval"].iloc[0]}
 
 
 def _difference(
     metric: str, control: str, observed: pd.Series, values: pd.Series
 ) -> dict[str, Any]:
+    several = len(observed) > 1 or len(values) > 1
     return {
-        "metric": metric.replace("_rate", "_over"),
+        "metric": metric.removesuffix("_rate") + "_over",
         "control": control,
         "value": observed.mean() - values.mean(),
-        "ci_low": observed.min() - values.max(),
-        "ci_high": observed.max() - values.min(),
-        "interval": SEEDS,
+        "ci_low": observed.min() - values.max() if several else None,
+        "ci_high": observed.max() - values.min() if several else None,
+        "interval": SEEDS if several else NONE,
         "n": len(observed) * len(values),
     }
 
 
 def _over_seeds(values: pd.Series) -> dict[str, Any]:
     ends = {"ci_low": values.min(), "ci_high": values.max(), "interval": SEEDS}
+    if len(values) < 2:
+        ends = {"ci_low": None, "ci_high": None, "interval": NONE}
     return {"value": values.mean(), **ends, "n": len(values)}
 
 

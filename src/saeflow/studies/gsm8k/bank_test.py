@@ -57,6 +57,8 @@ class PlaceCount(NamedTuple):
         Tests of this place and target.
     smallest : float
         Smallest p-value among them; 1 where none is small enough to be kept.
+    limit : float
+        Largest p-value of a discovery; -1 where there is none.
     """
 
     target: str
@@ -66,6 +68,7 @@ class PlaceCount(NamedTuple):
     n_discovered: int
     n_tests: int
     smallest: float
+    limit: float
 
 
 def bank_features(
@@ -207,15 +210,21 @@ class BankTest:
         passing = np.flatnonzero(p_values <= level * np.arange(1, len(p_values) + 1) / n_tests)
         return float(p_values[passing[-1]]) if len(passing) else -1.0
 
-    def counts(self, candidates: dict[str, Candidates]) -> list[PlaceCount]:
-        """Count discoveries at every place, each corrected for the tests that the place spans.
+    def counts(
+        self, candidates: dict[str, Candidates], observed: Sequence[PlaceCount] | None = None
+    ) -> list[PlaceCount]:
+        """Count features with a discovery at every place, corrected for the tests that it spans.
 
         Parameters
         ----------
         candidates : dict of str to Candidates
             As `candidates` gives them.
+        observed : sequence of PlaceCount, optional
+            What was found without permuting: then those features count that have a label below the
+            same limits, which is how many chance alone puts there.
         """
         rows = []
+        limits = {(each.target, each.layer, each.step): each.limit for each in observed or ()}
         for target, found in candidates.items():
             feature = found.feature % self.n_features
             best = self.best(found)
@@ -223,12 +232,19 @@ class BankTest:
                 self._places, self._tests[target], strict=True
             ):
                 p_values = found.p_value[chosen[feature]]
-                limit = self.threshold(p_values, n_tests)
-                n_discovered = int(np.count_nonzero(best[chosen] <= limit))
-                smallest = float(p_values[0]) if len(p_values) else 1.0
-                n_features = int(np.count_nonzero(chosen))
+                limit = limits.get((target, layer, step))
+                limit = self.threshold(p_values, n_tests) if limit is None else limit
                 rows.append(
-                    PlaceCount(target, layer, step, n_features, n_discovered, n_tests, smallest)
+                    PlaceCount(
+                        target,
+                        layer,
+                        step,
+                        n_features=int(np.count_nonzero(chosen)),
+                        n_discovered=int(np.count_nonzero(best[chosen] <= limit)),
+                        n_tests=n_tests,
+                        smallest=float(p_values[0]) if len(p_values) else 1.0,
+                        limit=limit,
+                    )
                 )
         return rows
 

@@ -40,7 +40,10 @@ def calibrated_permutations(
 ) -> pa.Table:
     """Test again after each joint permutation of the problems' labels.
 
-    A permutation depends on its number alone, so ranges of numbers merge exactly.
+    ``discovered_rate`` is then the share of features with a label below the p-value up to which the
+    measurement itself discovers: what chance puts among its discoveries. (Corrected anew, permuted
+    labels give next to nothing, which says nothing of how many discoveries are false.) A
+    permutation depends on its number alone, so ranges of numbers merge exactly.
 
     Parameters
     ----------
@@ -60,9 +63,10 @@ def calibrated_permutations(
         and ``smallest_p_value``.
     """
     rows: list[dict[str, Any]] = []
+    observed = test.counts(test.candidates())
     for number in progress(numbers, description="permutations", total=len(numbers)):
         order = permuted_rows(len(test.present), seed, number)
-        for count in test.counts(test.candidates(test.present[order])):
+        for count in test.counts(test.candidates(test.present[order]), observed):
             key = {**run, **_place(count), "permutation": number}
             rate = count.n_discovered / count.n_features
             rows.append({**key, "metric": DISCOVERED, "value": rate, "n": count.n_features})
@@ -82,10 +86,12 @@ def calibrated_summary(
 
     ``discovered_rate`` is the share of all features of a place of which a half has a label whose
     adjusted p-value is small, corrected for the tests which that place spans, so that places with
-    as many sites compare; null where nothing can be tested. ``discovered_excess`` is what
-    remains after the mean over permutations, its interval made of their quantiles.
-    ``family_wise_rate`` is the share of features below the max-statistic threshold: with no
-    association at all, a place and target has any of them in at most 5 % of runs.
+    as many sites compare; null where nothing can be tested. The correction holds down the share of
+    false pairs, not of false features; ``permuted`` is the share of features that chance puts below
+    the same p-value, and ``discovered_excess`` what remains above its mean, with an interval made
+    of its quantiles. ``family_wise_rate`` is the share of features below the max-statistic
+    threshold: with no association at all, a place and target has any of them in no larger a share
+    of runs than the settings' ``q_value``; chance gives 0 in all others.
     ``confirmed_rate`` is the share of what is found on one half of the problems that a single test
     on the other half confirms at 0.05, over random halves; control ``chance`` is the exact
     probability of that without an association.

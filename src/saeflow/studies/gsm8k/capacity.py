@@ -30,16 +30,16 @@ from saeflow.saes.parallel import one_thread_each
 from saeflow.saes.quality import site_quality
 from saeflow.saes.sites import read_sites
 from saeflow.saes.train import train_bank
-from saeflow.stats.discovery import ExactTest, halves
 from saeflow.studies.gsm8k.association import LayerFeatures, TokenMatrix, token_matrix
+from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
 from saeflow.studies.gsm8k.permutations import outcome_of_layers, permuted_rows, published_tests
-from saeflow.studies.gsm8k.summary import measure
+from saeflow.studies.gsm8k.summary import band, excess, measure
+from saeflow.studies.gsm8k.targets import Target
 
 CONVENTION: LayerConvention = "block_output"
 """The same for all models, unlike the studies' own (methods/1, section 2.1)."""
 QUALITY = ("explained_variance", "fvu", "l0_mean", "dead_share")
 PUBLISHED_RATES = ("interpretable_rate", "monosemantic_rate")
-BAND = (0.025, 0.975)
 
 Rate = tuple[float | None, int]
 """Value, None where there is nothing to divide by, and the number that it is a share of."""
@@ -58,7 +58,7 @@ class GridCriteria:
     exact : ExactSettings
         What a discovery is.
     published : Gsm8kCriteria
-        Criteria and label rule of the study; of its permutations the seed alone is used.
+        Criteria and label rule of the study; its permutations are not used.
     """
 
     grid: CapacitySettings
@@ -205,21 +205,20 @@ class _Tests:
         criteria: GridCriteria,
         device: torch.device,
     ) -> None:
-        self.d_sae, self.criteria, exact = values.shape[1], criteria.published, criteria.exact
-        self.layers = [LayerFeatures(site.layer, (site.step,), self.d_sae, values != 0)]
+        d_sae, self.criteria = values.shape[1], criteria.published
+        self.layers = [LayerFeatures(site.layer, (site.step,), d_sae, values != 0)]
         self.published = published_tests(self.layers, tokens, self.criteria, device)
-        self.exact = ExactTest(
-            halves(values) > 0,
-            tokens.present.sum(0),
-            device,
-            level=exact.q_value,
-            min_active=exact.min_active,
-            min_support=exact.min_support,
-            dependent=exact.correction == "benjamini_yekutieli",
-        )
+        at, index = np.zeros(d_sae, np.int64), np.arange(d_sae)
+        features = BankFeatures(at + site.layer, at + site.step, index, values)
+        labels = Target("token", tokens.tokens, tokens.present, None)
+        self.exact = BankTest(features, [labels], criteria.exact, device)
+        self.observed = self.exact.counts(self.exact.candidates())
 
     def rates(self, tokens: TokenMatrix) -> Rates:
-        """Rates that these tokens give, permuted or not."""
+        """Rates that these tokens give, permuted or not.
+
+        Permuted tokens are held against the p-value up to which the measurement discovers.
+        """
         outcome = outcome_of_layers(self.layers, self.published, tokens, self.criteria)
         overall = {
             row.metric: (row.value, row.n)
@@ -227,8 +226,9 @@ class _Tests:
             if row.layer is None and row.step is None
         }
         rates: Rates = {("published", name): overall[name] for name in PUBLISHED_RATES}
-        discovered = np.unique(self.exact.discoveries(tokens.present).feature % self.d_sae)
-        rates["calibrated", "discovered_rate"] = (len(discovered) / self.d_sae, self.d_sae)
+        counts = self.exact.counts(self.exact.candidates(tokens.present), self.observed)
+        whole = counts[0].n_features
+        rates["calibrated", "discovered_rate"] = (counts[0].n_discovered / whole, whole)
         return rates
 
 
@@ -250,7 +250,7 @@ def _rate_rows(
     observed = tests.rates(tokens)
     null: list[Rates] = []
     for index in range(criteria.grid.permutations):
-        order = permuted_rows(len(values), criteria.published.permutations.seed, index)
+        order = permuted_rows(len(values), criteria.grid.seed, index)
         null.append(tests.rates(TokenMatrix(tokens.tokens, tokens.present[order])))
     for place, rate in observed.items():
         chance = [each[place][0] for each in null]
@@ -279,38 +279,14 @@ def beside_chance(
     """
     value, n = rate
     yield _row(mode, "none", metric, value, n)
-    excess = f"{metric.removesuffix('_rate')}_excess"
-    if not chance:
-        yield _row(mode, "permuted", metric, None, 0)
-        yield _row(mode, "none", excess, None, n)
-        return
-    mean = float(np.mean(chance))
-    ends = (min(chance), max(chance))
-    yield _row(mode, "permuted", metric, mean, len(chance), ends, "permutation_range")
-    if value is None:
-        yield _row(mode, "none", excess, None, n)
-        return
-    low, high = np.quantile(chance, BAND)
-    ends = (float(value - high), float(value - low))
-    yield _row(mode, "none", excess, value - mean, n, ends, "permutation_95")
+    name = f"{metric.removesuffix('_rate')}_excess"
+    yield {"mode": mode, "control": "permuted", "metric": metric, **band(chance)}
+    if chance and value is not None:
+        yield {"mode": mode, **excess(name, value, chance, n)}
+    else:
+        yield _row(mode, "none", name, None, n)
 
 
-def _row(
-    mode: str,
-    control: str,
-    metric: str,
-    value: float | None,
-    n: int,
-    ends: tuple[float | None, float | None] = (None, None),
-    interval: str = "none",
-) -> dict[str, object]:
-    return {
-        "mode": mode,
-        "control": control,
-        "metric": metric,
-        "value": value,
-        "ci_low": ends[0],
-        "ci_high": ends[1],
-        "interval": interval,
-        "n": n,
-    }
+def _row(mode: str, control: str, metric: str, value: float | None, n: int) -> dict[str, object]:
+    nothing = {"ci_low": None, "ci_high": None, "interval": "none"}
+    return {"mode": mode, "control": control, "metric": metric, "value": value, **nothing, "n": n}

@@ -51,7 +51,8 @@ def single_label_rates(
     """How many features with a discovered token follow one token only, carried ones set aside.
 
     Both halves of a feature count. It is the calibrated counterpart of the published
-    "monosemantic", over the whole bank and per layer.
+    "monosemantic", over the whole bank and per layer. Read it beside the controls: a second token
+    must be discovered to count, and a carried one does not, so fewer problems make it larger.
 
     Yields
     ------
@@ -129,7 +130,7 @@ def _target_table(
         "auroc": area,
         "point_biserial": correlation,
         "conditional_p_value": given_best,
-        "carried": given_best > test.settings.carried_p_value,
+        "carried": (given_best > test.settings.carried_p_value) & (rank_within(found.feature) > 0),
     }
     arrays = [pa.array(columns[each.name], each.type) for each in DISCOVERIES.columns]
     return pa.table(arrays, schema=DISCOVERIES.schema())

@@ -9,13 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int, Integer
 
-from saeflow.artifacts.catalog import EXAMPLES, FEATURE_KEYS, RUN_KEYS
+from saeflow.artifacts.catalog import EXAMPLES
+from saeflow.artifacts.columns import FEATURE_KEYS, RUN_KEYS
 from saeflow.artifacts.features import LayerTable
 
 KEYS = [column.name for column in (*RUN_KEYS, *FEATURE_KEYS)]
 
 
-def example_table(features: Iterable[LayerTable], labels: pa.Table, count: int) -> pa.Table:
+def example_table(
+    features: Iterable[LayerTable],
+    labels: pa.Table,
+    count: int,
+    problems: Int[np.ndarray, " problems"],
+) -> pa.Table:
     """Problems on which the labelled features of one bank fire hardest.
 
     The study shows tokens only, which say nothing of how hard a feature fires (methods/1, 2.9).
@@ -23,11 +29,13 @@ def example_table(features: Iterable[LayerTable], labels: pa.Table, count: int) 
     Parameters
     ----------
     features : iterable of LayerTable
-        Activations on the analysed problems, layer by layer; none is kept.
+        Activations, layer by layer; none is kept.
     labels : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.LABELS`, of the same bank.
     count : int
         Problems per feature; fewer where it fires on fewer.
+    problems : numpy.ndarray of int, shape (problems,)
+        Running numbers of the analysed problems; what others are encoded does not count.
 
     Returns
     -------
@@ -36,7 +44,7 @@ def example_table(features: Iterable[LayerTable], labels: pa.Table, count: int) 
     """
     keys = labels.select(KEYS).replace_schema_metadata(None)
     parts = [
-        _layer_table(source, keys.filter(pc.equal(keys["layer"], source.layer)), count)
+        _layer_table(source, keys.filter(pc.equal(keys["layer"], source.layer)), count, problems)
         for source in features
     ]
     return pa.concat_tables([EXAMPLES.schema().empty_table(), *parts])
@@ -75,11 +83,14 @@ def strongest(
     return order[kept], rank[kept]
 
 
-def _layer_table(source: LayerTable, keys: pa.Table, count: int) -> pa.Table:
+def _layer_table(
+    source: LayerTable, keys: pa.Table, count: int, problems: Int[np.ndarray, " problems"]
+) -> pa.Table:
     key_row = np.full((max(source.steps) + 1, source.d_sae), -1)
     key_row[keys["step"].to_numpy(), keys["feature"].to_numpy()] = np.arange(len(keys))
     owner = key_row[source.table["step"].to_numpy(), source.table["feature"].to_numpy()]
-    labelled = np.flatnonzero(owner >= 0)
+    analysed = np.isin(source.table["problem"].to_numpy(), problems)
+    labelled = np.flatnonzero((owner >= 0) & analysed)
     # numpy sorts integers of 16 bits, wide enough for most layers, by their digits: twice as fast.
     owner = owner[labelled].astype(np.min_scalar_type(len(keys)))
     value = source.table["value"].to_numpy()[labelled]

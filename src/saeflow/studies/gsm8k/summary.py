@@ -24,6 +24,8 @@ RATES = {
 TYPE_METRICS = ("n_type.", "share_type.")
 ENRICHMENT_EDGES = (0, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 """Lower edges of the bins of top enrichments; each belongs to its bin, and the last bin is open."""
+FEWEST = 19
+"""Permutations for an interval of 90 % or more."""
 _Place = tuple[int | None, int | None, str]
 """Layer, step and metric."""
 
@@ -237,7 +239,8 @@ def excess(metric: str, value: float, permuted: Sequence[float], n: int) -> dict
     the permuted ones to the same minus their 2.5 % quantile, each rounded outwards to a
     permutation. Where labels and features have no tie, the observed number is one more draw of
     the permuted ones, so the interval holds 0 in 95 % of runs (90 % with 20 permutations, of
-    which it takes the smallest and the largest). Problems are not resampled (design, section 8).
+    which it takes the smallest and the largest; there is none with fewer than `FEWEST`).
+    Problems are not resampled (design, section 8).
 
     Parameters
     ----------
@@ -246,21 +249,17 @@ def excess(metric: str, value: float, permuted: Sequence[float], n: int) -> dict
     value : float
         The observed number.
     permuted : sequence of float
-        The same under permutation.
+        The same under permutation; one or more.
     n : int
         Units that the number is taken over.
     """
+    row: dict[str, Any] = {"metric": metric, "control": "none", "n": n}
+    row |= {"value": value - float(np.mean(permuted)), "ci_low": None, "ci_high": None}
+    if len(permuted) < FEWEST:
+        return row | {"interval": "none"}
     low = float(np.quantile(permuted, 0.025, method="lower"))
     high = float(np.quantile(permuted, 0.975, method="higher"))
-    return {
-        "metric": metric,
-        "control": "none",
-        "value": value - float(np.mean(permuted)),
-        "ci_low": value - high,
-        "ci_high": value - low,
-        "interval": "permutation_95",
-        "n": n,
-    }
+    return row | {"ci_low": value - high, "ci_high": value - low, "interval": "permutation_95"}
 
 
 def _enrichments(top: Float[np.ndarray, " labelled"]) -> list[Measured]:
