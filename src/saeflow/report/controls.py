@@ -96,14 +96,16 @@ class Against(NamedTuple):
         """Whether the rate is above the control beyond the interval.
 
         Of permuted tokens: the excess's interval lies above 0. Of other SAEs: the lowest seed of
-        the rate is above the highest of the control. Frequency-matched features have no difference
-        in the table; there, the lowest seed is above what they give for any.
+        the rate is above the highest of the control; one seed on either side shows no spread, so
+        nothing is beaten. Frequency-matched features have no difference in the table; there, the
+        lowest seed is above what they give for any.
         """
         if self.difference is not None:
             low = self.difference["ci_low"]
             return low is not None and low > 0
         low, high = self.observed["ci_low"], self.value["ci_high"]
-        return low is not None and high is not None and low > high
+        low = self.observed["value"] if low is None else low
+        return bool(low > (self.value["value"] if high is None else high))
 
 
 @dataclass

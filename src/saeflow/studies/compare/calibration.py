@@ -71,7 +71,7 @@ def calibration_table(
     pyarrow.Table
         Columns of `saeflow.artifacts.calibration.CALIBRATION`.
     """
-    frames = {model: _overview(summary) for model, summary in summaries.items()}
+    frames = {model: _Model(_overview(summary)) for model, summary in summaries.items()}
     rows = [row for each in studied for row in _rows_of(Studied(**each), frames)]
     return pa.Table.from_pylist(rows, CALIBRATION.schema())
 
@@ -84,8 +84,34 @@ def _overview(summary: pa.Table) -> pd.DataFrame:
     return filled
 
 
-def _rows_of(studied: Studied, frames: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    frame = frames[studied.model]
+class _Bank(NamedTuple):
+    """Rates of one bank without controls, over seeds, by place; and the layers that it has."""
+
+    values: Mapping[tuple[Any, ...], pd.Series]
+    layers: frozenset[int]
+
+
+class _Model:
+    """Rates of one model."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        own = frame[frame["control"] == "none"]
+        self._banks = {
+            key: _Bank(
+                {place: rows["value"] for place, rows in bank.groupby(PLACE)},
+                frozenset(bank["layer"]),
+            )
+            for key, bank in own.groupby(["dataset", "dictionary"])
+        }
+
+    def bank(self, dataset: object, dictionary: str) -> _Bank:
+        """Rates of one bank; empty where nothing was measured."""
+        return self._banks.get((dataset, dictionary), _Bank({}, frozenset()))
+
+
+def _rows_of(studied: Studied, frames: Mapping[str, _Model]) -> Iterator[dict[str, Any]]:
+    frame = frames[studied.model].frame
     for dataset, own in frame[frame["dictionary"] == studied.dictionary].groupby("dataset"):
         key = {"model": studied.model, "dataset": dataset, "dictionary": studied.dictionary}
         for place, rows in own.groupby(PLACE, sort=True):
@@ -102,7 +128,7 @@ def _rows_of(studied: Studied, frames: Mapping[str, pd.DataFrame]) -> Iterator[d
 
 
 def _beside(
-    studied: Studied, frames: Mapping[str, pd.DataFrame], dataset: object, place: tuple[Any, ...]
+    studied: Studied, frames: Mapping[str, _Model], dataset: object, place: tuple[Any, ...]
 ) -> dict[str, pd.Series]:
     """Values of each control at a place, over its seeds.
 
@@ -113,23 +139,17 @@ def _beside(
     for model in studied.untrained:
         name = "untrained" if len(studied.untrained) == 1 else model
         sources[name] = (model, studied.dictionary)
-    own = _bank(frames[studied.model], dataset, studied.dictionary)
-    found = {}
-    for name, (model, dictionary) in sources.items():
-        bank = _bank(frames[model], dataset, dictionary)
-        if place[PLACE.index("layer")] < 0 and {*bank["layer"]} != {*own["layer"]}:
-            continue
-        for column, value in zip(PLACE, place, strict=True):
-            bank = bank[bank[column] == value]
-        found[name] = bank.loc[bank["control"] == "none", "value"]
-    return {name: values for name, values in found.items() if len(values)}
-
-
-def _bank(frame: pd.DataFrame, dataset: object, dictionary: str) -> pd.DataFrame:
-    chosen: pd.DataFrame = frame[
-        (frame["dataset"] == dataset) & (frame["dictionary"] == dictionary)
-    ]
-    return chosen
+    banks = {
+        name: frames[model].bank(dataset, dictionary)
+        for name, (model, dictionary) in sources.items()
+    }
+    own = frames[studied.model].bank(dataset, studied.dictionary)
+    spans_layers = place[PLACE.index("layer")] < 0
+    return {
+        name: bank.values[place]
+        for name, bank in banks.items()
+        if place in bank.values and not (spans_layers and bank.layers != own.layers)
+    }
 
 
 def _own_rows(named: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
