@@ -53,9 +53,12 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def line_of(row: str) -> str:
+    return next(line for line in readme().splitlines() if line.startswith(f"| {row} "))
+
+
 def said_of(row: str) -> list[float]:
-    line = next(line for line in readme().splitlines() if line.startswith(f"| {row} "))
-    return [float(number) for number in re.findall(r"\d+\.\d+", line)]
+    return [float(number) for number in re.findall(r"\d+\.\d+", line_of(row))]
 
 
 def said(pattern: str) -> list[float]:
@@ -111,6 +114,45 @@ def test_differences_of_the_readme(question: str) -> None:
     assert said_of(f"{question} rate") == pytest.approx([100 * each for each in ends], abs=POINTS)
 
 
+CONTROLS = {
+    "SAEs, mean of two seeds": (None, "none"),
+    "permuted tokens, below the same p-value": (None, "permuted"),
+    "SAEs of the untrained model": (None, "untrained"),
+    "SAEs with a frozen decoder": (None, "frozen_decoder"),
+    "layer 2: SAEs, mean of two seeds": (2, "none"),
+    "layer 2: SAEs with a frozen encoder": (2, "frozen_encoder"),
+    "layer 2: random rotation": (2, "random_rotation"),
+    "layer 2: raw neurons": (2, "raw_neurons"),
+    "layer 2: principal components": (2, "pca"),
+}
+
+
+def calibrated(metric: str) -> pd.DataFrame:
+    """Rows about tokens over all steps, of the first two models."""
+    rows = table_of("compare/calibration.parquet")
+    return rows[(rows.metric == metric) & (rows.target == "token") & rows.step.isna()]
+
+
+@pytest.mark.parametrize("row", CONTROLS)
+def test_controls_of_the_readme(row: str) -> None:
+    layer, control = CONTROLS[row]
+    rows = calibrated("discovered_rate")
+    rows = rows[
+        (rows.control == control) & (rows.layer.isna() if layer is None else rows.layer == layer)
+    ]
+    found = [100 * rows.set_index("model").value[model] for model in ("llama", "gpt2")]
+    assert [float(each) for each in re.findall(r"([\d.]+) %", line_of(row))] == pytest.approx(
+        found, abs=POINTS
+    )
+
+
+def test_confirmation_of_the_readme() -> None:
+    rows = calibrated("confirmed_rate").set_index(["model", "control"]).value
+    told = said(r"far beyond chance: ([\d.]+) % and ([\d.]+) %[\s\S]*?chance gives (\d+) %")
+    found = [rows["llama", "none"], rows["gpt2", "none"], rows["llama", "chance"]]
+    assert told == pytest.approx([100 * value for value in found], abs=POINTS)
+
+
 def test_published_rates_of_the_readme() -> None:
     llama = next(each for each in PUBLISHED if "Llama" in each.model)
     found = [llama.interpretable_rate, llama.monosemantic_rate, llama.number_rate]
@@ -119,7 +161,7 @@ def test_published_rates_of_the_readme() -> None:
 
 
 def test_what_the_readme_says_of_the_default_run(project: Path) -> None:
-    (jobs,) = said(r"the default run about six: (\d+) jobs")
+    (jobs,) = said(r"the default run about \w+: (\d+) jobs")
     assert sum(planned(project).values()) + len({"all"}) == jobs
 
 
@@ -127,7 +169,7 @@ def test_what_the_readme_says_of_the_results() -> None:
     problems = table_of("datasets/generated/problems.parquet")
     weights = list((RESULTS / "saes").rglob("*.safetensors"))
     size = sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file())
-    saes, analysed = said(r"It trains (\d+) SAEs .*? of the calculations in ([\d,]+) word problems")
+    saes, analysed = said(r"It makes (\d+) SAEs, .*? of the calculations in ([\d,]+) word problems")
     (megabytes,) = said(r"jobs, some (\d+) MB")
     assert len(weights) == saes
     assert problems.analysed.sum() == analysed
