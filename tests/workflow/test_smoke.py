@@ -34,7 +34,8 @@ def test_every_table_fits_its_schema(finished: Path) -> None:
         else:
             artifact = known_artifact(kind)
             assert artifact is not None, path
-            assert len(read_table(path, artifact)), path
+            # Models of a few random weights need not follow any token.
+            assert len(read_table(path, artifact)) or kind == "discoveries", path
     # Curves come with a trained model; see test_reference_models.
     assert kinds == {*ARTIFACTS, "vectors"} - {"training"}
 
@@ -99,7 +100,8 @@ def test_counts_agree_across_tables(finished: Path) -> None:
     discovered = tokens.groupby(["layer", "step", "feature"]).ngroups
     assert exact["discovered_rate"] == discovered / (2 * 6 * 64)
     assert 0 < len(matches) <= 2 * 6 * 64
-    whole = whole[(whole["mode"] == "published") & (whole.interval != "permutation_95")]
+    # Excesses have no permuted counterpart.
+    whole = whole[(whole["mode"] == "published") & ~whole.metric.str.contains("excess|above")]
     own = whole[whole.control == "none"].set_index("metric")["value"]
     assert own["n_features"] == 2 * 6 * 64
     assert (

@@ -199,7 +199,12 @@ def bank_of(wildcards):
     keys = ("model", "dataset", "dictionary", "seed")
     named = tuple(str(wildcards[key]) for key in keys)
     return next(
-        (each for each in BANKS if tuple(str(getattr(each, key)) for key in keys) == named), None
+        (
+            each
+            for each in BANKS
+            if tuple(str(getattr(each, key)) for key in keys) == named
+        ),
+        None,
     )
 
 
@@ -313,7 +318,9 @@ def null_files(wildcards):
 
 def without_what_only_tables_show(spec):
     shown = ("keep", "carried_p_value")
-    tests = {key: value for key, value in spec["association"].items() if key not in shown}
+    tests = {
+        key: value for key, value in spec["association"].items() if key not in shown
+    }
     return {**spec, "association": tests}
 
 
@@ -323,7 +330,9 @@ def grid_spec(wildcards):
     return {
         **without_what_only_tables_show(settings),
         "datasets": grid_datasets(CFG, wildcards.model),
-        "capacity": {name: value for name, value in sizes.items() if name != "datasets"},
+        "capacity": {
+            name: value for name, value in sizes.items() if name != "datasets"
+        },
         "published": {
             "association": plain(GSM8K.association),
             "labels": plain(GSM8K.labels),
@@ -337,7 +346,9 @@ def permute_spec(wildcards):
     permutations, first = CALIBRATED.permutations, int(wildcards.first)
     last = min(first + permutations.per_job, permutations.count)
     return {
-        **without_what_only_tables_show(calibrated_spec("association", "targets")(wildcards)),
+        **without_what_only_tables_show(
+            calibrated_spec("association", "targets")(wildcards)
+        ),
         "permutations": {"seed": permutations.seed, "numbers": [first, last]},
     }
 

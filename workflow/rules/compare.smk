@@ -52,7 +52,10 @@ rule compare_calibration:
         runtime=runtime,
     params:
         code=code_of("compare_calibration"),
-        spec={"models": list(calibrated_models(CFG)), "studied": compared_dictionaries(CFG)},
+        spec={
+            "models": list(calibrated_models(CFG)),
+            "studied": compared_dictionaries(CFG),
+        },
     script:
         "../scripts/compare_calibration.py"
 
