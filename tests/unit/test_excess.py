@@ -96,6 +96,7 @@ def calibrated_excess(data: Data, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     return whole, best["token"] <= counts[0].limit
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_calibrated_excess_holds_nothing_on_pure_noise() -> None:
     found = [calibrated_excess(drawn(seed, 0), seed)[0] for seed in range(RUNS)]
     excess_rows = [rows.loc[("discovered_excess", "none")] for rows in found]
@@ -105,6 +106,7 @@ def test_the_calibrated_excess_holds_nothing_on_pure_noise() -> None:
     assert np.mean(passed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / RUNS)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_calibrated_excess_covers_the_truth_on_planted_data() -> None:
     covered, chance = [], []
     for seed in range(RUNS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +83,6 @@ def test_published_criteria_call_noise_interpretable_as_often_as_stated(
         assert each.max() <= 4**2
         # All sizes together, which a bias of 2.5 points at every size would not pass.
         assert each.sum() <= chi2.ppf(0.999, len(SIZES))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads that wait for one another cost more than products as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -107,10 +107,14 @@ def test_problem_file(project: Path, tmp_path: Path, name: str) -> None:
 
 CONFIGURATIONS: dict[str, tuple[dict[str, object], str]] = {
     "k > d_sae": ({"dictionaries": {"llama_k100": {"k": 65}}}, "k is 65, but only 64 latents"),
-    "k > d_in of raw neurons": (
-        {"dictionaries": {"llama_k100": {"control": "raw_neurons", "d_sae": None, "k": 33}}},
-        "dictionaries.llama_k100.k is 33, but raw_neurons has one latent per dimension and model "
+    "k > d_in of principal components": (
+        {"dictionaries": {"llama_pca": {"k": 33}}},
+        "dictionaries.llama_pca.k is 33, but pca has one latent per dimension and model "
         "'llama' has 32",
+    ),
+    "a control of a control": (
+        {"dictionaries": {"llama_k100": {"control": "raw_neurons", "d_sae": None, "k": 3}}},
+        "of is 'llama_k100', which is the control raw_neurons itself",
     ),
     "an unknown layer": (
         {"studies": {"gsm8k": {"published": {"layers": [2]}}}},
