@@ -55,7 +55,7 @@ def rates(data: Planted) -> tuple[float, int, int]:
     own = data.truth[found.feature]
     # Pairs that a planted token carries, through the tokens of its group, are neither.
     false = (own < 0) | (data.group[found.label] != data.group[own])
-    marked = carried(data.active, data.present, found)
+    marked = carried(found, conditional_p_values(data.active, data.present, found))
     kept = set(zip(found.feature[~marked], found.label[~marked], strict=True))
     wanted = []
     for feature, token in enumerate(data.truth[:100]):
@@ -146,7 +146,9 @@ def test_best_label_is_not_carried_and_a_companion_is() -> None:
     active, present = feature[:, None], np.stack([best, companion, own], 1)
     found = ExactTest(active, present.sum(0), CPU).discoveries(present)
     assert found.label.tolist() == [0, 2, 1] or found.label.tolist() == [0, 1, 2]
-    marked = dict(zip(found.label, carried(active, present, found), strict=True))
+    marked = dict(
+        zip(found.label, carried(found, conditional_p_values(active, present, found)), strict=True)
+    )
     assert marked == {0: False, 1: True, 2: False}
     assert conditional_p_values(active, present, found)[0] == found.p_value[0]
 

@@ -17,7 +17,6 @@ from saeflow.stats.contingency import published_pairs
 from saeflow.stats.frequency import (
     _label_ranks,
     _Windows,
-    expected_labels,
     frequency_matched,
 )
 from saeflow.studies.gsm8k.association import token_matrix
@@ -98,7 +97,8 @@ def test_expected_labels_equal_scipys_probabilities() -> None:
                 table = np.repeat(np.array(kinds), cells, axis=0)
                 passes = found_in(table[:, :1], table[:, 1:], rule)[0]
                 expected[place] += passes * hypergeom.pmf(joint, 80, each, size)
-    found = expected_labels(sizes, support, 80, rule)
+    present = np.arange(80)[:, None] < support
+    found = frequency_matched(sizes, present, rule, draws=2).expected
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     assert found[1] == 0
     assert (found[[0, 2, 3]] > 0.01).all()

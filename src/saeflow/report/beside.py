@@ -17,6 +17,7 @@ from saeflow.report.controls import (
     Row,
     control_title,
 )
+from saeflow.report.dotplot import name_rows
 from saeflow.report.figures import BAND, COLOURS, SYMBOLS, plain_figure
 from saeflow.report.tables import cell_text, number_text, percent, points
 
@@ -111,14 +112,7 @@ def control_figure(beside: Beside, measures: Sequence[Measure]) -> dict[str, Any
         return None
     figure = go.Figure(list(_traces(beside, lines)))
     names = [each.title + ("" if layer is None else f", layer {layer}") for each, layer, _ in lines]
-    figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=names,
-        range=[len(names) - 0.4, -0.7],
-        showgrid=False,
-        zeroline=False,
-        automargin=True,
-    )
+    name_rows(figure, names)
     figure.update_xaxes(tickformat=".0%", zeroline=False, rangemode="tozero")
     figure.update_layout(
         barmode="overlay",

@@ -37,14 +37,7 @@ def dotplot(
     """
     figure = go.Figure(_traces(models, published))
     names = [*(_name(row, models) for row in models), *(each["name"] for each in published)]
-    figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=names,
-        range=[len(names) - 0.4, -0.7],
-        showgrid=False,
-        zeroline=False,
-        automargin=True,
-    )
+    name_rows(figure, names)
     figure.update_xaxes(tickformat=_tick_format(models, published), zeroline=False)
     figure.update_layout(
         barmode="overlay",
@@ -55,6 +48,18 @@ def dotplot(
     if title:
         figure.update_layout(title={"text": title, "x": 0, "xref": "paper", "font": {"size": 15}})
     return plain_figure(figure)
+
+
+def name_rows(figure: go.Figure, names: Sequence[str]) -> None:
+    """Name the rows of a dot plot, the first on top."""
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=list(names),
+        range=[len(names) - 0.4, -0.7],
+        showgrid=False,
+        zeroline=False,
+        automargin=True,
+    )
 
 
 def _traces(models: Sequence[Row], published: Sequence[Row]) -> list[Any]:

@@ -127,14 +127,17 @@ class ExactTest:
 
     def discoveries(self, present: Bool[np.ndarray, "examples labels"]) -> Discoveries:
         """Pairs whose adjusted p-value is `level` or less; `present` has the support that was given."""
-        feature, label, a, p_value = self.candidates(present)
-        q_value = adjusted(p_value, max(self.n_tests, 1), dependent=self._dependent)
+        return self.adjust(self.candidates(present), self.n_tests)
+
+    def adjust(self, found: Candidates, n_tests: int) -> Discoveries:
+        """Correct candidates for a number of tests, and keep those that remain significant."""
+        q_value = adjusted(found.p_value, max(n_tests, 1), dependent=self._dependent)
         kept = np.flatnonzero(q_value <= self._level)
-        order = kept[np.lexsort((label[kept], p_value[kept], feature[kept]))]
-        feature, label, a = feature[order], label[order], a[order]
+        order = kept[np.lexsort((found.label[kept], found.p_value[kept], found.feature[kept]))]
+        feature, label, a, p_value = (column[order] for column in found)
         b, c = self.n_active[feature] - a, self.support[label] - a
         pairs = (feature, label, a, b, c, self._total - a - b - c)
-        return Discoveries(*pairs, p_value[order], q_value[order], self.n_tests)
+        return Discoveries(*pairs, p_value, q_value[order], n_tests)
 
     def smallest(self, present: Bool[np.ndarray, "examples labels"]) -> float:
         """Smallest p-value of all tests: what a max-statistic threshold is the quantile of."""
@@ -199,18 +202,21 @@ def conditional_p_values(
 
 
 def carried(
-    active: Bool[np.ndarray, "examples features"],
-    present: Bool[np.ndarray, "examples labels"],
-    found: Discoveries,
-    level: float = 0.05,
+    found: Discoveries, given_best: Float[np.ndarray, " pairs"], level: float = 0.05
 ) -> Bool[np.ndarray, " pairs"]:
     """Discovered labels but a feature's best without a significant association of their own.
 
-    See `conditional_p_values`.
+    Parameters
+    ----------
+    found : Discoveries
+        The first pair of a feature is its best.
+    given_best : numpy.ndarray of float64, shape (pairs,)
+        As `conditional_p_values` gives them.
+    level : float
+        Largest conditional p-value of a label with an association of its own.
     """
     best = np.r_[True, found.feature[1:] != found.feature[:-1]][: len(found.feature)]
-    own: Bool[np.ndarray, " pairs"] = conditional_p_values(active, present, found) <= level
-    marked: Bool[np.ndarray, " pairs"] = ~(own | best)
+    marked: Bool[np.ndarray, " pairs"] = ~((given_best <= level) | best)
     return marked
 
 

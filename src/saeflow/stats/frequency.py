@@ -45,34 +45,6 @@ class FrequencyMatched:
     error: Float[np.ndarray, " features"]
 
 
-def expected_labels(
-    n_active: Int[np.ndarray, " features"],
-    support: Int[np.ndarray, " labels"],
-    total: int,
-    criteria: AssociationSettings,
-) -> Float[np.ndarray, " features"]:
-    """Labels that pass the published criteria, on average, with features that fire at random.
-
-    Parameters
-    ----------
-    n_active : numpy.ndarray of int, shape (features,)
-        Examples on which each feature is active.
-    support : numpy.ndarray of int, shape (labels,)
-        Examples with each label.
-    total : int
-        Examples.
-    criteria : AssociationSettings
-        Thresholds.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (features,)
-        Exact; zero for features that are not analysed.
-    """
-    counts, row = np.unique(n_active, return_inverse=True)
-    return _Windows(counts, support, total, [criteria]).expected[0][row]
-
-
 def frequency_matched(
     n_active: Int[np.ndarray, " features"],
     present: Bool[np.ndarray, "examples labels"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,8 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from saeflow.artifacts.calibration import DISCOVERIES
-from saeflow.stats.discovery import Candidates, Discoveries, conditional_p_values
+from saeflow.stats.discovery import Candidates, Discoveries, carried, conditional_p_values
 from saeflow.stats.effects import auroc, detection, log_odds_ratio, point_biserial
-from saeflow.stats.exact import adjusted
 from saeflow.studies.gsm8k.association import rank_within
 from saeflow.studies.gsm8k.bank_test import BankTest
 
@@ -82,17 +82,10 @@ def single_label_rates(
 
 def _kept(test: BankTest, target: str, pairs: Candidates) -> Discoveries:
     """Discoveries of one target, at most `keep` per half-feature."""
-    n_tests = test.n_tests(target)
-    dependent = test.settings.correction == "benjamini_yekutieli"
-    q_value = adjusted(pairs.p_value, max(n_tests, 1), dependent=dependent)
-    kept = np.flatnonzero(q_value <= test.settings.q_value)
-    feature, label = pairs.feature, pairs.label
-    order = kept[np.lexsort((label[kept], pairs.p_value[kept], feature[kept]))]
-    order = order[rank_within(feature[order]) < test.settings.keep]
-    feature, label, a = feature[order], label[order], pairs.joint[order]
-    b, c = test.exact.n_active[feature] - a, test.exact.support[label] - a
-    cells = (a, b, c, len(test.present) - a - b - c)
-    return Discoveries(feature, label, *cells, pairs.p_value[order], q_value[order], n_tests)
+    found = test.exact.adjust(pairs, test.n_tests(target))
+    kept = rank_within(found.feature) < test.settings.keep
+    columns = (getattr(found, each.name) for each in fields(found))
+    return Discoveries(*(each[kept] if np.ndim(each) else each for each in columns))
 
 
 def _target_table(
@@ -130,7 +123,7 @@ def _target_table(
         "auroc": area,
         "point_biserial": correlation,
         "conditional_p_value": given_best,
-        "carried": (given_best > test.settings.carried_p_value) & (rank_within(found.feature) > 0),
+        "carried": carried(found, given_best, test.settings.carried_p_value),
     }
     arrays = [pa.array(columns[each.name], each.type) for each in DISCOVERIES.columns]
     return pa.table(arrays, schema=DISCOVERIES.schema())
