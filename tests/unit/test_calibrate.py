@@ -9,10 +9,10 @@ import torch
 from scipy.stats import fisher_exact, hypergeom
 
 from saeflow.artifacts.features import LayerTable
+from saeflow.config.runs import ExactSettings
 from saeflow.config.studies import (
     AssociationSettings,
     CalibrateSpec,
-    ExactSettings,
     HalvesSettings,
     LabelSettings,
     PublishedBeside,

@@ -13,7 +13,8 @@ from scipy.stats import false_discovery_control, fisher_exact
 from saeflow.artifacts.calibration import DISCOVERIES
 from saeflow.artifacts.catalog import PERMUTATIONS, SUMMARY
 from saeflow.artifacts.features import LayerTable
-from saeflow.config.studies import ExactSettings, HalvesSettings
+from saeflow.config.runs import ExactSettings
+from saeflow.config.studies import HalvesSettings
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest, bank_features
 from saeflow.studies.gsm8k.calibrated_rates import (
     calibrated_permutations,

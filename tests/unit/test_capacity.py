@@ -20,12 +20,8 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import metadata_of, read_table, write_table
 from saeflow.artifacts.vectors import Vectors, write_vectors
-from saeflow.config.studies import (
-    AssociationSettings,
-    CapacitySettings,
-    ExactSettings,
-    Gsm8kCriteria,
-)
+from saeflow.config.runs import ExactSettings
+from saeflow.config.studies import AssociationSettings, CapacitySettings, Gsm8kCriteria
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Recipe, Site
 from saeflow.saes.sites import read_sites

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from saeflow.config.studies import AssociationSettings, ExactSettings
+from saeflow.config.runs import ExactSettings
+from saeflow.config.studies import AssociationSettings
 from saeflow.stats.contingency import PublishedTest
 from saeflow.stats.frequency import frequency_matched
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest

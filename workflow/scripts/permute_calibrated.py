@@ -6,7 +6,7 @@ from saeflow.artifacts.catalog import ANSWERS, COT_TOKENS, PERMUTATIONS, PROBLEM
 from saeflow.artifacts.features import read_features
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_schema, read_table, write_table
-from saeflow.config.studies import ExactSettings
+from saeflow.config.runs import ExactSettings
 from saeflow.device import resolve_device
 from saeflow.jobs import job, run_keys
 from saeflow.studies.gsm8k.calibrate import held_out_bank

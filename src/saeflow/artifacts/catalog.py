@@ -18,6 +18,7 @@ from saeflow.artifacts.columns import (
     TEXT,
     VALUES,
 )
+from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
 from saeflow.artifacts.schema import Artifact, Column
 
 PROBLEMS = Artifact(
@@ -316,5 +317,6 @@ ARTIFACTS = {
         EVALUATION,
         LOGIT_LENS,
         *CALIBRATION_ARTIFACTS,
+        *HIERARCHY_ARTIFACTS,
     )
 }

@@ -10,7 +10,7 @@ from saeflow.config.datasets import DatasetSettings, GeneratedDataset, HubDatase
 from saeflow.config.dictionaries import DictionaryControl
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import Config, resolve_dictionary, resolve_model
-from saeflow.config.studies import Gsm8kRun
+from saeflow.config.runs import BankRun
 from saeflow.errors import nearest
 
 
@@ -39,7 +39,7 @@ class Bank(NamedTuple):
         return self.of != self.dictionary
 
 
-def calibrated_models(config: Config) -> dict[str, Gsm8kRun]:
+def calibrated_models(config: Config) -> dict[str, BankRun]:
     """What is calibrated of each model, in the order of the block `models`."""
     study = config.studies.gsm8k
     if study.calibrated is None:

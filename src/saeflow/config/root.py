@@ -20,7 +20,8 @@ from saeflow.config.models import (
     UntrainedControl,
 )
 from saeflow.config.reference import ReferenceSettings
-from saeflow.config.studies import Gsm8kRun, StudySettings
+from saeflow.config.runs import BankRun
+from saeflow.config.studies import StudySettings
 from saeflow.errors import SaeflowError, nearest
 
 
@@ -210,7 +211,7 @@ def _control_contradictions(config: Config) -> Iterator[str]:
             yield f"dictionaries.{name}: {error}."
 
 
-def _run_contradictions(config: Config, key: str, model: str, run: Gsm8kRun) -> Iterator[str]:
+def _run_contradictions(config: Config, key: str, model: str, run: BankRun) -> Iterator[str]:
     if model not in config.models:
         yield f"{key} names no model of the models block{nearest(model, config.models)}"
     for dataset in run.datasets:

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from saeflow.config.base import Block, DropNulls, Name
-
-Positive = Annotated[int, Field(ge=1)]
-Names = TypeVar("Names", bound=tuple[Any, ...])
-
-
-def different(values: Names) -> Names:
-    """Refuse what is named twice, and seeds that no path may hold."""
-    if len(set(values)) != len(values):
-        raise ValueError(f"{list(values)} names something twice")
-    if any(isinstance(value, int) and not 0 <= value < 2**31 for value in values):
-        raise ValueError(f"{list(values)} holds a seed outside 0 to {2**31 - 1}")
-    return values
-
-
-class Gsm8kRun(Block):
-    """What is analysed of one model."""
-
-    datasets: tuple[Name, ...] = Field(min_length=1, description="Data sets to analyse.")
-    dictionaries: tuple[Name, ...] = Field(min_length=1, description="Banks to analyse.")
-    seeds: tuple[int, ...] = Field((0, 1), min_length=1, description="SAE seeds.")
-
-    @field_validator("datasets", "dictionaries", "seeds")
-    @classmethod
-    def _different(cls, values: tuple[Name | int, ...]) -> tuple[Name | int, ...]:
-        return different(values)
+from saeflow.config.hierarchy import HierarchyStudy
+from saeflow.config.runs import BankRun, ExactSettings, Positive, different
 
 
 class AssociationSettings(Block):
@@ -83,7 +60,7 @@ class Gsm8kCriteria(Block):
 class Gsm8kPublished(Gsm8kCriteria):
     """The study's own procedure, bug for bug."""
 
-    models: Annotated[dict[Name, Gsm8kRun], DropNulls] = Field(
+    models: Annotated[dict[Name, BankRun], DropNulls] = Field(
         min_length=1, description="What is analysed, per model."
     )
     layers: Literal["all"] | tuple[int, ...] = Field(
@@ -104,29 +81,6 @@ class Gsm8kPublished(Gsm8kCriteria):
         if not isinstance(layers, str) and len(set(layers)) != len(layers):
             raise ValueError(f"{list(layers)} names a layer twice")
         return layers
-
-
-class ExactSettings(Block):
-    """Exact tests of feature-label pairs on held-out problems (methods/1, section 2.9)."""
-
-    min_active: int = Field(
-        20, ge=1, description="Half-features active on fewer problems are not tested."
-    )
-    min_support: int = Field(
-        10, ge=1, description="Labels that occur on fewer problems are not tested."
-    )
-    q_value: float = Field(0.05, gt=0, lt=1, description="Largest adjusted p-value of a discovery.")
-    correction: Literal["benjamini_hochberg", "benjamini_yekutieli"] = Field(
-        "benjamini_hochberg",
-        description="benjamini_yekutieli allows for any dependence between tests.",
-    )
-    carried_p_value: float = Field(
-        0.05,
-        gt=0,
-        lt=1,
-        description="A label whose p-value, given the feature's best label, is larger is carried.",
-    )
-    keep: int = Field(20, ge=1, description="Discoveries stored per half-feature and target.")
 
 
 class RangedPermutations(PermutationSettings):
@@ -198,7 +152,7 @@ TargetName = Literal["token", "operator", "operand", "magnitude", "n_steps", "co
 class Gsm8kCalibrated(Block):
     """Ours: held-out problems, exact tests, a false-discovery rate, nulls and controls."""
 
-    models: Annotated[dict[Name, Gsm8kRun] | None, DropNulls] = Field(
+    models: Annotated[dict[Name, BankRun] | None, DropNulls] = Field(
         None, description="What is calibrated, per model; null: what the published mode analyses."
     )
     controls: Literal["all"] | tuple[Name, ...] = Field(
@@ -258,6 +212,9 @@ class StudySettings(Block):
     """The studies to run."""
 
     gsm8k: Gsm8kStudy = Field(description="GSM8K feature interpretability.")
+    hierarchy: HierarchyStudy | None = Field(
+        None, description="Feature hierarchy and interventions; null: not."
+    )
 
 
 class PublishedBeside(Block):

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 
 from saeflow.artifacts.features import LayerTable
-from saeflow.config.studies import ExactSettings
+from saeflow.config.runs import ExactSettings
 from saeflow.stats.discovery import Candidates, ExactTest, halves
 from saeflow.stats.exact import harmonic_number
 from saeflow.studies.gsm8k.summary import places

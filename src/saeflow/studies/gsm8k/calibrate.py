@@ -12,7 +12,8 @@ import torch
 
 from saeflow.artifacts.catalog import SUMMARY
 from saeflow.artifacts.features import LayerTable
-from saeflow.config.studies import CalibrateSpec, ExactSettings, Gsm8kCriteria
+from saeflow.config.runs import ExactSettings
+from saeflow.config.studies import CalibrateSpec, Gsm8kCriteria
 from saeflow.datasets.selection import HeldOut, held_out_numbers
 from saeflow.stats.frequency import frequency_matched
 from saeflow.studies.gsm8k.association import association_inputs

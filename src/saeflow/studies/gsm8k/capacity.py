@@ -21,7 +21,8 @@ from torch import Tensor
 
 from saeflow.artifacts.calibration import CAPACITY
 from saeflow.artifacts.captures import count_layers
-from saeflow.config.studies import CapacitySettings, ExactSettings, Gsm8kCriteria
+from saeflow.config.runs import ExactSettings
+from saeflow.config.studies import CapacitySettings, Gsm8kCriteria
 from saeflow.errors import SaeflowError
 from saeflow.models.conventions import LayerConvention, hooked_layers
 from saeflow.progress import progress

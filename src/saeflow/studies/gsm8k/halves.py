@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from saeflow.config.studies import ExactSettings, HalvesSettings
+from saeflow.config.runs import ExactSettings
+from saeflow.config.studies import HalvesSettings
 from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
 from saeflow.stats.discovery import Candidates
