@@ -168,8 +168,45 @@ class CodiModel:
         SaeflowError
             If a question, its thoughts and its answer do not fit the model's positions.
         """
+        reader, activations = self.read_thoughts(
+            questions, latents=latents, further=max_new_tokens, left_pad=left_pad
+        )
+        answers: list[str] = []
+        if max_new_tokens:
+            answers = self.texts(self.write(reader, max_new_tokens=max_new_tokens))
+        return Thoughts(activations, answers)
+
+    @torch.no_grad()
+    def read_thoughts(
+        self, questions: list[str], *, latents: int, further: int = 0, left_pad: bool = True
+    ) -> tuple[Reader, dict[str, Float[Tensor, "batch steps layers d_in"]]]:
+        """Think about a batch of questions and stay ready to go on.
+
+        Parameters
+        ----------
+        questions : list of str
+            Plain questions, no template.
+        latents : int
+            Latent thoughts.
+        further : int
+            Positions that will be read behind the end-of-thought token.
+        left_pad : bool
+            On which side shorter questions are padded.
+
+        Returns
+        -------
+        reader : Reader
+            It has read the questions and all thoughts; on the left, steps are its last positions.
+        activations : dict of str to torch.Tensor of shape (batch, steps, layers, d_in)
+            By hook (`saeflow.models.hooks.HOOKS`).
+
+        Raises
+        ------
+        SaeflowError
+            If a question and what follows it do not fit the model's positions.
+        """
         rows = [self.question_ids(question) for question in questions]
-        self._check_length(rows, latents + 1 + max_new_tokens)
+        self._check_length(rows, latents + 1 + further)
         ids, mask = self.pad(rows, left_pad=left_pad)
         reader = Reader(self.language_model, mask)
         steps: list[dict[str, Tensor]] = []
@@ -182,15 +219,9 @@ class CodiModel:
             for _ in range(latents):
                 hidden = last_of(reader, self.projection(hidden)[:, None])
                 steps.append(tap.take())
-        activations = {
+        return reader, {
             hook: torch.stack([step[hook] for step in steps], dim=1) for hook in steps[0]
         }
-        answers: list[str] = []
-        if max_new_tokens:
-            end = torch.full((len(rows), 1), self.tokens.end, device=self.device)
-            embed = self.language_model.get_input_embeddings()
-            answers = self._write(reader, last_of(reader, embed(end)), max_new_tokens)
-        return Thoughts(activations, answers)
 
     @torch.no_grad()
     def continue_rows(self, rows: list[list[int]], *, max_new_tokens: int) -> list[str]:
@@ -217,7 +248,37 @@ class CodiModel:
         ids, mask = self.pad(rows, left_pad=True)
         reader = Reader(self.language_model, mask)
         hidden = last_of(reader, self.language_model.get_input_embeddings()(ids))
-        return self._write(reader, hidden, max_new_tokens)
+        return self.texts(self._go_on(reader, hidden, max_new_tokens))
+
+    @torch.no_grad()
+    def write(self, reader: Reader, *, max_new_tokens: int) -> list[list[int]]:
+        """Answer greedily behind thoughts.
+
+        Parameters
+        ----------
+        reader : Reader
+            It has read questions and thoughts; it goes on from there.
+        max_new_tokens : int
+            Longest answer.
+
+        Returns
+        -------
+        list of list of int
+            Token ids, the end-of-text token included where the answer ends in time.
+        """
+        end = torch.full((len(reader.mask), 1), self.tokens.end, device=self.device)
+        embed = self.language_model.get_input_embeddings()
+        return self._go_on(reader, last_of(reader, embed(end)), max_new_tokens)
+
+    def texts(self, rows: list[list[int]]) -> list[str]:
+        """Decode what was written, without special tokens."""
+        ours = {self.tokens.pad, self.tokens.begin, self.tokens.end}
+        return [
+            self.tokenizer.decode(
+                [token for token in row if token not in ours], skip_special_tokens=True
+            )
+            for row in rows
+        ]
 
     def _read_right_padded(
         self,
@@ -235,9 +296,9 @@ class CodiModel:
         begin = torch.full((len(ids), 1), self.tokens.begin, device=ids.device)
         return last_of(reader, embed(begin))
 
-    def _write(
+    def _go_on(
         self, reader: Reader, hidden: Float[Tensor, "batch d_in"], max_new_tokens: int
-    ) -> list[str]:
+    ) -> list[list[int]]:
         """Write greedily, from the hidden state that the first new token is read from."""
         embed = self.language_model.get_input_embeddings()
         head = self.language_model.get_output_embeddings()
@@ -254,10 +315,7 @@ class CodiModel:
                 break
             hidden = last_of(reader, embed(token[:, None]))
         rows = torch.stack(written, dim=1).tolist()
-        ours = {self.tokens.pad, self.tokens.begin, self.tokens.end}
-        return [
-            self.tokenizer.decode(_until(row, stop, ours), skip_special_tokens=True) for row in rows
-        ]
+        return [row[: row.index(stop) + 1] if stop in row else row for row in rows]
 
     def pad(
         self, rows: list[list[int]], *, left_pad: bool
@@ -306,8 +364,3 @@ def answer_number(text: str) -> float | None:
     """
     found: list[str] = NUMBER.findall(text.replace(",", ""))
     return float(found[-1]) if found else None
-
-
-def _until(row: list[int], stop: int, ours: set[int]) -> list[int]:
-    cut = row.index(stop) if stop in row else len(row)
-    return [token for token in row[:cut] if token not in ours]

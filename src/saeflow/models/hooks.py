@@ -102,6 +102,80 @@ def _passes(keep: Callable[[str, int, Tensor], None]) -> Any:
     return look
 
 
+@contextmanager
+def editing(
+    model: PreTrainedModel, edits: Mapping[tuple[str, int], Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Change what a model carries within a ``with`` block; behind it the model is as before.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model to change.
+    edits : mapping of (str, int) to callable
+        By hook and layer (`HOOKS`): gets what is there, of shape (batch, length, d_in), and
+        returns what shall be there instead; it must not write into what it gets.
+    """
+    blocks, norm = transformer_blocks(model), final_norm(model)
+    with ExitStack() as handles:
+        for (hook, layer), edit in edits.items():
+            if hook == "embed":
+                pre = blocks[0].register_forward_pre_hook(_takes(edit), with_kwargs=True)
+                handles.callback(pre.remove)
+            else:
+                module = norm if hook == "final_norm" else blocks[layer]
+                handles.callback(module.register_forward_hook(_replaces(edit)).remove)
+        yield
+
+
+def _replaces(edit: Callable[[Tensor], Tensor]) -> Any:
+    def change(module: nn.Module, inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return edit(output)
+        return (edit(output[0]), *output[1:])
+
+    return change
+
+
+def _takes(edit: Callable[[Tensor], Tensor]) -> Any:
+    def change(module: nn.Module, inputs: Any, keywords: dict[str, Any]) -> Any:
+        if inputs:
+            return (edit(inputs[0]), *inputs[1:]), keywords
+        return inputs, {**keywords, "hidden_states": edit(keywords["hidden_states"])}
+
+    return change
+
+
+@contextmanager
+def entering_at(
+    model: PreTrainedModel, block: int, hidden: Float[Tensor, "batch length d_in"]
+) -> Iterator[None]:
+    """Let forward passes within a ``with`` block start with the input of a later block.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Its blocks return a tensor, as those of the Llama, GPT-2 and Gemma families do.
+    block : int
+        First block that is computed; those before it are passed by.
+    hidden : torch.Tensor of shape (batch, length, d_in)
+        What it gets, whatever the model's input is.
+    """
+    blocks = transformer_blocks(model)
+
+    def pass_by(*_: Any, **__: Any) -> Tensor:
+        return hidden
+
+    with ExitStack() as undo:
+        for each in list(blocks)[:block]:
+            # An attribute of the instance hides the method of the class until it is deleted.
+            each.forward = pass_by
+            undo.callback(delattr, each, "forward")
+        pre = blocks[block].register_forward_pre_hook(_takes(lambda _: hidden), with_kwargs=True)
+        undo.callback(pre.remove)
+        yield
+
+
 class LastPositionTap:
     """Keeps what the last position of each forward pass carries at every hook.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+
+from saeflow.models.hooks import entering_at, final_norm
 
 
 class Reader:
@@ -27,13 +30,76 @@ class Reader:
         self.mask = mask.clone()
         self._read = 0
 
-    def fork(self) -> Reader:
-        """Return a second reader that goes on from here; neither sees what the other reads."""
-        other = Reader(self._model, self.mask)
-        for index, layer in enumerate(self._cache.layers):
-            other._cache.update(layer.keys, layer.values, index)
-        other._read = self._read
+    @property
+    def n_read(self) -> int:
+        """Positions read so far, padding included."""
+        return self._read
+
+    def fork(self, length: int | None = None, rows: Int[Tensor, " rows"] | None = None) -> Reader:
+        """Return a second reader that goes on from here; neither sees what the other reads.
+
+        Parameters
+        ----------
+        length : int, optional
+            Let it have read the first so many positions only.
+        rows : torch.Tensor of shape (rows,), optional
+            Rows of the batch to go on with, in any order, some perhaps several times.
+        """
+        length = self._read if length is None else length
+        mask = self.mask[:, :length]
+        other = Reader(self._model, mask if rows is None else mask[rows])
+        for index, (keys, values) in enumerate(self._kept(slice(0, length), rows)):
+            other._cache.update(keys, values, index)
+        other._read = length
         return other
+
+    def resume(
+        self,
+        hidden: Float[Tensor, "batch new d_in"],
+        block: int,
+        whole: Reader,
+        rows: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch new d_in"]:
+        """Read positions that another reader has read, computing only the blocks from one on.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor of shape (batch, new, d_in)
+            Input of that block.
+        block : int
+            First block to compute. The number of blocks means that only the final norm is left
+            to do, one more that nothing is.
+        whole : Reader
+            The reader that this one was forked from, which has read these positions, too. The
+            blocks before saw the same there, so their keys and values are taken over.
+        rows : torch.Tensor of shape (batch,)
+            Rows of `whole` that this reader goes on with.
+
+        Returns
+        -------
+        torch.Tensor of shape (batch, new, d_in)
+            Hidden states after the final norm.
+        """
+        seen = slice(self._read, self._read + hidden.shape[1])
+        n_blocks = len(self._cache.layers)
+        if block < n_blocks:
+            with entering_at(self._model, block, hidden):
+                hidden = self.read(hidden, whole.mask[rows, seen]).last_hidden_state
+        else:
+            self.mask = whole.mask[rows, : seen.stop]
+            self._read = seen.stop
+            hidden = final_norm(self._model)(hidden) if block == n_blocks else hidden
+        for index, (keys, values) in enumerate(whole._kept(seen, rows)):
+            if index < block:
+                self._cache.update(keys, values, index)
+        return hidden
+
+    def _kept(
+        self, positions: slice, rows: Int[Tensor, " rows"] | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for layer in self._cache.layers:
+            keys, values = layer.keys[:, :, positions], layer.values[:, :, positions]
+            yield (keys, values) if rows is None else (keys[rows], values[rows])
 
     def read(
         self,
