@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from saeflow.config.datasets import DatasetSettings, GeneratedDataset, HubDataset
+from saeflow.config.datasets import BalancedDataset, DatasetSettings, GeneratedDataset, HubDataset
 from saeflow.config.dictionaries import DictionaryControl
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import Config, resolve_dictionary, resolve_model
@@ -139,6 +139,8 @@ def grid_datasets(config: Config, model: str) -> list[str]:
 def _has_both_splits(dataset: DatasetSettings) -> bool:
     if isinstance(dataset, GeneratedDataset):
         return dataset.n_train > 0 and dataset.n_validation > 0
+    if isinstance(dataset, BalancedDataset):
+        return False
     return 0 < dataset.split.train_share < 1
 
 
@@ -251,6 +253,8 @@ def _source(dataset: DatasetSettings) -> tuple[str, ...]:
     """Where a data set's problems come from, however many of them."""
     if isinstance(dataset, GeneratedDataset):
         return ("generated", str(dataset.seed))
+    if isinstance(dataset, BalancedDataset):
+        return ("balanced", str(dataset.seed))
     if isinstance(dataset, HubDataset):
         return ("hub", dataset.repo, dataset.file)
     return ("path", os.path.normpath(dataset.path))

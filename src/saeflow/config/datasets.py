@@ -113,6 +113,50 @@ class GeneratedDataset(Block):
         return self
 
 
+class BalancedDataset(Block):
+    """Problems by design: operator, number and length occur in exactly equal numbers.
+
+    None trains an SAE, and none can be among the train problems of the generator's same seed.
+    """
+
+    source: Literal["balanced"] = Field(description="The bundled generator, by design.")
+    stories: int = Field(
+        10, ge=1, description="Stories of each length; each is told once per operator and value."
+    )
+    steps: tuple[int, ...] = Field(
+        (1, 2, 3), min_length=1, description="Lengths: numbers of calculations, 1 to 4."
+    )
+    values: tuple[int, ...] = Field(
+        (2, 3, 4, 5, 6, 8, 10, 12),
+        min_length=2,
+        description="Right operands of the first calculation, 2 to 12.",
+    )
+    seed: int = Field(0, description="Seed; that of the generated problems that train SAEs.")
+    max_number: int = Field(100, ge=20, description="Largest operand or result.")
+    id_prefix: str = Field(
+        "balanced_", description="Written before the story's number, operator and value."
+    )
+    subset: SubsetSettings = Field(
+        default_factory=SubsetSettings, description="Problems that the study analyses."
+    )
+
+    @model_validator(mode="after")
+    def _tellable(self) -> BalancedDataset:
+        for key, given, largest in (("steps", self.steps, 4), ("values", self.values, 12)):
+            smallest = 1 if key == "steps" else 2
+            for number in given:
+                if not smallest <= number <= largest:
+                    raise ValueError(f"{key} holds {number}; expected {smallest} to {largest}")
+            if len(set(given)) < len(given):
+                raise ValueError(f"{key} names one number twice; expected each once")
+        if 2 * max(self.values) > self.max_number:
+            raise ValueError(
+                f"values holds {max(self.values)}, but twice that is above max_number, "
+                f"{self.max_number}"
+            )
+        return self
+
+
 DatasetSettings = Annotated[
-    GeneratedDataset | PathDataset | HubDataset, Field(discriminator="source")
+    GeneratedDataset | BalancedDataset | PathDataset | HubDataset, Field(discriminator="source")
 ]

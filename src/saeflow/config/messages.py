@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from saeflow.errors import nearest
 
-TAGS = {"fresh", "path", "hub", "control", "generated"}
+TAGS = {"fresh", "path", "hub", "control", "generated", "balanced"}
 
 
 def first_sentence(error: ValidationError, root: type[BaseModel]) -> str:

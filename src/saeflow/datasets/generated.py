@@ -101,6 +101,15 @@ def is_held_out(seed: int, operator: str, left: Decimal, right: Decimal) -> bool
     return _hash(f"{seed}/{operator}/{_plain(left)}/{_plain(right)}") % _HELD_OUT_ONE_IN == 0
 
 
+def split_of(seed: int, question: str) -> str:
+    """Tell which split of a problem set may hold a question: ``train`` or ``validation``.
+
+    The question alone decides, so neither split depends on the other's size.
+    """
+    for_validation = _hash(f"{seed}/{question}") % _VALIDATION_ONE_IN == 0
+    return VALIDATION if for_validation else TRAIN
+
+
 def generate_problems(
     *,
     n_train: int,
@@ -197,9 +206,7 @@ def _generate_one(
         if not draft.compose(n_steps):
             continue
         question = draft.story.question
-        # The question alone decides its split: neither split depends on the other's size.
-        for_validation = _hash(f"{settings.seed}/{question}") % _VALIDATION_ONE_IN == 0
-        if for_validation == (split == VALIDATION) and question not in seen:
+        if split_of(settings.seed, question) == split and question not in seen:
             return GeneratedProblem(question, draft.story.answer, split, n_steps, draft.held_out)
     return None
 

@@ -9,7 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.catalog import COT_TOKENS, PROBLEMS
-from saeflow.config.datasets import DatasetSettings, GeneratedDataset, HubDataset, PathDataset
+from saeflow.config.datasets import (
+    BalancedDataset,
+    DatasetSettings,
+    GeneratedDataset,
+    HubDataset,
+    PathDataset,
+)
+from saeflow.datasets.balanced import balanced_problems
 from saeflow.datasets.generated import generate_problems
 from saeflow.datasets.gsm8k import Problem, content_digest, read_problems
 from saeflow.datasets.selection import analysed_mask, published_split
@@ -54,15 +61,22 @@ def load_problems(settings: DatasetSettings, file: Path | None = None) -> Loaded
         If the source is missing, malformed or not what its checksum says.
     """
     held_out: list[bool | None]
+    ids: list[str] | None = None
     if isinstance(settings, GeneratedDataset):
         problems, splits, held_out = _generated(settings)
+    elif isinstance(settings, BalancedDataset):
+        cells = balanced_problems(settings)
+        ids = [cell.problem_id for cell in cells]
+        problems = [Problem(cell.problem.question, cell.problem.answer) for cell in cells]
+        splits = [cell.problem.split for cell in cells]
+        held_out = [cell.problem.held_out_pair for cell in cells]
     else:
         problems = _from_file(settings, file)
         splits = ["train"] * len(problems)
         for index in published_split(len(problems), settings.split)[1]:
             splits[index] = "validation"
         held_out = [None] * len(problems)
-    ids = [f"{settings.id_prefix}{index}" for index in range(len(problems))]
+    ids = ids or [f"{settings.id_prefix}{index}" for index in range(len(problems))]
     table = pa.table(
         {
             "problem": np.arange(len(problems), dtype=np.int32),

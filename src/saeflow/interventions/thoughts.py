@@ -251,9 +251,7 @@ class ThoughtRun:
 class _Batch:
     """Conditions side by side: rows are problems, condition by condition."""
 
-    def __init__(
-        self, conditions: Iterable[Condition], parts: Sequence[Int[Tensor, " rows"]]
-    ) -> None:
+    def __init__(self, conditions: Iterable[Condition], parts: Sequence[Int[Tensor, " _"]]) -> None:
         self.conditions = list(conditions)
         self.problems = torch.cat(list(parts))
         ends = torch.tensor([len(part) for part in parts]).cumsum(0).tolist()

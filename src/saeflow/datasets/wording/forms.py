@@ -82,6 +82,11 @@ class Scenario:
         closings = self.family.closings + self.closings
         return by_operator(tuple(p for p in closings if p.second == "price"))
 
+    @property
+    def all_endings(self) -> tuple[str, ...]:
+        """Questions of the family and of this scenario about the amount in the end."""
+        return self.family.endings + self.endings
+
 
 def by_operator(phrases: tuple[Phrase, ...]) -> dict[str, tuple[Phrase, ...]]:
     """Phrases by the operator that they tell of."""

@@ -17,27 +17,22 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 
 
-class Story:
-    """The text of one problem: a scenario, the words drawn for it and the sentences so far.
+class Telling:
+    """The text of one problem, told in given words and sentences.
 
     Numbers come in as text; this class knows nothing of arithmetic.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        The setting.
+    words : dict of str to str
+        What its placeholders stand for, numbers left out; see `words_of`.
     """
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self.scenario = rng.choice(SCENARIOS)
-        noun, extra = rng.choice(self.scenario.things)
-        pronouns, names = rng.choice(((SHE, HER_NAMES), (HE, HIS_NAMES)))
-        friend, rival = rng.sample(FRIENDS, 2)
-        self._words = {
-            **pronouns,
-            "name": rng.choice(names),
-            "obj": noun,
-            "extra": extra,
-            "friend": friend,
-            "rival": rival,
-            "goods": rng.choice(GOODS),
-        }
+    def __init__(self, scenario: Scenario, words: dict[str, str]) -> None:
+        self.scenario = scenario
+        self._words = words
         self._told: list[str] = []
         self._worked: list[str] = []
         self._used: set[str] = set()
@@ -58,6 +53,51 @@ class Story:
         """Number of calculations so far."""
         return len(self._worked)
 
+    def has_told(self, phrase: Phrase) -> bool:
+        """Tell whether a phrase was used before."""
+        return phrase.question in self._used
+
+    def open_with(self, opening: str, a: str) -> None:
+        """Start with a sentence that only tells the first amount."""
+        self._told.append(opening.format_map({**self._words, "a": a}))
+
+    def tell_with(self, phrase: Phrase, a: str, b: str, connector: str) -> None:
+        """Add the sentence of a phrase behind a connector, which may be empty."""
+        self._used.add(phrase.question)
+        wording = phrase.question
+        if self._other_person_spoken_of and wording.startswith("{he} "):
+            # After a sentence about the brother, "he" would be the brother.
+            wording = wording.replace("{he}", "{name}", 1)
+        self._other_person_spoken_of = wording.startswith("{his} {")
+        sentence = connector + wording.format_map({**self._words, "a": a, "b": b})
+        stop = "" if sentence.endswith("?") else "."
+        self._told.append(sentence[0].upper() + sentence[1:] + stop)
+
+    def work_with(self, answer: str, calculation: str) -> None:
+        """Add an answer sentence."""
+        self._worked.append(answer.format_map({**self._words, "calc": calculation}))
+
+    def ask_with(self, ending: str) -> None:
+        """End the question of a story whose last phrase asks nothing itself."""
+        self._told.append(ending.format_map(self._words))
+
+    def conclude(self, result: str) -> None:
+        """End the answer with the line that holds only the result."""
+        self._worked.append(f"#### {result}")
+
+
+class Story(Telling):
+    """The text of one problem, for which scenario, words and sentences are drawn."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        scenario = rng.choice(SCENARIOS)
+        thing = rng.choice(scenario.things)
+        _, names = rng.choice(((SHE, HER_NAMES), (HE, HIS_NAMES)))
+        friend, rival = rng.sample(FRIENDS, 2)
+        words = words_of(thing, rng.choice(names), friend, rival, rng.choice(GOODS))
+        super().__init__(scenario, words)
+
     @property
     def steps(self) -> dict[str, tuple[Phrase, ...]]:
         """Sentences that may go on with this story, by operator."""
@@ -69,38 +109,35 @@ class Story:
             return self.scenario.priced_closings_by_operator
         return self.scenario.closings_by_operator
 
-    def has_told(self, phrase: Phrase) -> bool:
-        """Tell whether a phrase was used before."""
-        return phrase.question in self._used
-
     def open(self, a: str) -> None:
         """Start with a sentence that only tells the first amount."""
-        opening = self._rng.choice(self.scenario.openings)
-        self._told.append(opening.format_map({**self._words, "a": a}))
+        self.open_with(self._rng.choice(self.scenario.openings), a)
 
     def tell(self, phrase: Phrase, a: str, b: str, *, connected: bool) -> None:
         """Add the sentence of a phrase; ``connected`` sentences may start with "Then"."""
-        self._used.add(phrase.question)
-        wording = phrase.question
-        if self._other_person_spoken_of and wording.startswith("{he} "):
-            # After a sentence about the brother, "he" would be the brother.
-            wording = wording.replace("{he}", "{name}", 1)
-        self._other_person_spoken_of = wording.startswith("{his} {")
-        connector = self._rng.choice(CONNECTORS) if connected else ""
-        sentence = connector + wording.format_map({**self._words, "a": a, "b": b})
-        stop = "" if sentence.endswith("?") else "."
-        self._told.append(sentence[0].upper() + sentence[1:] + stop)
+        self.tell_with(phrase, a, b, self._rng.choice(CONNECTORS) if connected else "")
 
     def work(self, operator: str, answer: str, calculation: str) -> None:
         """Add an answer sentence; an empty ``answer`` takes one of the family's own."""
         answer = answer or self._rng.choice(self.scenario.family.answers[operator])
-        self._worked.append(answer.format_map({**self._words, "calc": calculation}))
+        self.work_with(answer, calculation)
 
     def ask(self) -> None:
         """End the question of a story whose last phrase asks nothing itself."""
-        ending = self._rng.choice(self.scenario.family.endings + self.scenario.endings)
-        self._told.append(ending.format_map(self._words))
+        self.ask_with(self._rng.choice(self.scenario.all_endings))
 
-    def conclude(self, result: str) -> None:
-        """End the answer with the line that holds only the result."""
-        self._worked.append(f"#### {result}")
+
+def words_of(
+    thing: tuple[str, str], name: str, friend: str, rival: str, goods: str
+) -> dict[str, str]:
+    """What the placeholders of a story stand for, numbers left out."""
+    noun, extra = thing
+    return {
+        **(SHE if name in HER_NAMES else HE),
+        "name": name,
+        "obj": noun,
+        "extra": extra,
+        "friend": friend,
+        "rival": rival,
+        "goods": goods,
+    }

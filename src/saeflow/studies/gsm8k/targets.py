@@ -119,10 +119,59 @@ def _evaluated(table: pa.Table, numbers: Int[np.ndarray, " problems"], kind: str
     return part
 
 
-def _target(
+def calculations(
+    cot_tokens: pa.Table, numbers: Int[np.ndarray, " problems"]
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Read the calculations of some problems, in order.
+
+    Parameters
+    ----------
+    cot_tokens : pyarrow.Table
+        Columns problem, calculation and token, sorted as `saeflow.artifacts.catalog.COT_TOKENS`;
+        those of other problems do not count.
+    numbers : numpy.ndarray of int, shape (problems,)
+        Running numbers of the problems, ascending.
+
+    Yields
+    ------
+    row : int
+        Place of the problem in `numbers`.
+    step : int
+        Which calculation of it, from 1.
+    tokens : list of str
+        Its tokens.
+    """
+    table = cot_tokens.filter(pa.array(np.isin(cot_tokens["problem"].to_numpy(), numbers)))
+    rows = np.searchsorted(numbers, table["problem"].to_numpy()).tolist()
+    steps = (table["calculation"].to_numpy() + 1).tolist()
+    found = zip(rows, steps, table["token"].to_pylist(), strict=True)
+    for (row, step), part in groupby(found, key=lambda each: each[:2]):
+        yield row, step, [each[2] for each in part]
+
+
+def operators_in(tokens: Sequence[str]) -> list[str]:
+    """Binary operators of one calculation, in order; see `target_labels`."""
+    left = _left_side(tokens)
+    return [
+        token
+        for before, token in zip(["(", *left], left, strict=False)
+        if token in OPERATORS - set("()") and not (token in _SIGNS and before in _NO_OPERAND_BEFORE)
+    ]
+
+
+def operands_in(tokens: Sequence[str]) -> list[str]:
+    """Numbers left of the first "=" of one calculation, in order; see `target_labels`."""
+    return [token for token in _left_side(tokens) if token not in OPERATORS]
+
+
+def _left_side(tokens: Sequence[str]) -> list[str]:
+    return list(takewhile(lambda token: token != "=", tokens))
+
+
+def target_of(
     name: str, labelled: Iterable[tuple[int, str]], n_problems: int, step: int | None = None
 ) -> Target:
-    """Target of pairs of a row and a label that it has, repeated or not."""
+    """Make a target of pairs of a row and a label that it has, repeated or not."""
     places: dict[str, int] = {}
     cells = [(row, places.setdefault(label, len(places))) for row, label in labelled]
     present = np.zeros((n_problems, len(places)), bool)
@@ -138,32 +187,20 @@ def _tokens(sources: _Sources) -> list[Target]:
 
 def _operators(sources: _Sources) -> list[Target]:
     labelled = (
-        (row, f"step {step}: {token}")
-        for row, step, tokens in _left_sides(sources)
-        for before, token in zip(["(", *tokens], tokens, strict=False)
-        if token in OPERATORS - set("()") and not (token in _SIGNS and before in _NO_OPERAND_BEFORE)
+        (row, f"step {step}: {operator}")
+        for row, step, tokens in calculations(sources.cot_tokens, sources.numbers)
+        for operator in operators_in(tokens)
     )
-    return [_target("operator", labelled, len(sources.numbers))]
+    return [target_of("operator", labelled, len(sources.numbers))]
 
 
 def _operands(sources: _Sources) -> list[Target]:
     labelled = (
-        (row, f"step {step}: {token}")
-        for row, step, tokens in _left_sides(sources)
-        for token in tokens
-        if token not in OPERATORS
+        (row, f"step {step}: {operand}")
+        for row, step, tokens in calculations(sources.cot_tokens, sources.numbers)
+        for operand in operands_in(tokens)
     )
-    return [_target("operand", labelled, len(sources.numbers))]
-
-
-def _left_sides(sources: _Sources) -> Iterator[tuple[int, int, list[str]]]:
-    """Row, step from 1, and tokens left of the first "=", of every calculation in order."""
-    table = sources.cot_tokens
-    rows = np.searchsorted(sources.numbers, table["problem"].to_numpy()).tolist()
-    steps = (table["calculation"].to_numpy() + 1).tolist()
-    found = zip(rows, steps, table["token"].to_pylist(), strict=True)
-    for (row, step), part in groupby(found, key=lambda each: each[:2]):
-        yield row, step, list(takewhile(lambda token: token != "=", (each[2] for each in part)))
+    return [target_of("operand", labelled, len(sources.numbers))]
 
 
 def _magnitudes(sources: _Sources) -> list[Target]:
@@ -172,7 +209,7 @@ def _magnitudes(sources: _Sources) -> list[Target]:
         for row, gold in enumerate(sources.problems["gold"].to_pylist())
         for label in _sizes(gold)
     )
-    return [_target("magnitude", labelled, len(sources.numbers))]
+    return [target_of("magnitude", labelled, len(sources.numbers))]
 
 
 def _sizes(number: float) -> Iterator[str]:
@@ -188,19 +225,19 @@ def _sizes(number: float) -> Iterator[str]:
 def _step_counts(sources: _Sources) -> list[Target]:
     counts = sources.problems["n_steps"].to_pylist()
     labelled = ((row, f"{n} step{'s' * (n != 1)}") for row, n in enumerate(counts))
-    return [_target("n_steps", labelled, len(counts))]
+    return [target_of("n_steps", labelled, len(counts))]
 
 
 def _right_answers(sources: _Sources) -> list[Target]:
     correct = sources.answers["correct"].to_pylist()
     labelled = ((row, "answered right") for row, right in enumerate(correct) if right)
-    return [_target("correct", labelled, len(correct))]
+    return [target_of("correct", labelled, len(correct))]
 
 
 def _decoded(sources: _Sources) -> list[Target]:
     by_step = zip(*sources.answers["decoded"].to_pylist(), strict=True)
     return [
-        _target("decoded", enumerate(tokens), len(tokens), step)
+        target_of("decoded", enumerate(tokens), len(tokens), step)
         for step, tokens in enumerate(by_step)
     ]
 

@@ -1,0 +1,253 @@
+"""Level of every feature: the variable that it shares most information with, beyond chance.
+
+Of each level by itself chance explains at most the chosen share. One thing limits what a level says: a
+feature that fires for one class only of a fine variable is nearly as well told by the coarse one,
+which is adjusted less, so some of these get the coarser level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float, Int
+
+from saeflow.artifacts.hierarchy import LEVELS
+from saeflow.config.hierarchy import LevelSettings
+from saeflow.seeds import numpy_generator
+from saeflow.stats.information import (
+    SharedInformation,
+    shared_information,
+    threshold_at_false_share,
+)
+from saeflow.studies.gsm8k.bank_test import BankFeatures
+from saeflow.studies.gsm8k.summary import band, places
+from saeflow.studies.hierarchy.bins import ALL, bin_groups
+from saeflow.studies.hierarchy.variables import NONE, ClassVariable
+
+QUANTILES = (50, 90, 99)
+"""Percentiles of the score that the summary gives."""
+SCORE_EDGES = (
+    *(-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12),
+    *(0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+)
+"""Lower edges of bins of the score; each belongs to its bin, and the first and last are open."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Scores and levels of the tested features of a bank, beside those in permutations.
+
+    Attributes
+    ----------
+    names : list of str
+        What levels are called: the variables, then none.
+    tested : numpy.ndarray of bool, shape (all,)
+        Which of the bank's features fire often enough; the other arrays hold these alone.
+    information : SharedInformation
+        With every variable.
+    threshold : numpy.ndarray of float64, shape (variables,)
+        Smallest score that gives each level; infinite where none does.
+    score : numpy.ndarray of float64, shape (features,)
+        Largest adjusted information over variables.
+    level : numpy.ndarray of int, shape (features,)
+        Place in `names`.
+    null_level : numpy.ndarray of int, shape (permutations, features)
+        The same in permutations, at the same threshold.
+    """
+
+    names: list[str]
+    tested: Bool[np.ndarray, " all"]
+    information: SharedInformation
+    threshold: Float[np.ndarray, " variables"]
+    score: Float[np.ndarray, " features"]
+    level: Int[np.ndarray, " features"]
+    null_level: Int[np.ndarray, "permutations features"]
+
+
+def level_table(
+    features: BankFeatures,
+    variables: Sequence[ClassVariable],
+    settings: LevelSettings,
+    run: Mapping[str, object],
+    device: torch.device,
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """Give features their level, and count levels beside what chance gives.
+
+    Parameters
+    ----------
+    features : BankFeatures
+        Activations.
+    variables : sequence of ClassVariable
+        Classes of the same problems, row by row; of equal ones the first is the level.
+    settings : LevelSettings
+        Least number of active problems, permutations, and false share.
+    run : mapping
+        Values of the key columns dataset, dictionary, seed, mode.
+    device : torch.device
+        Where to count.
+
+    Returns
+    -------
+    levels : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.LEVELS`; features that fire too rarely are missing.
+    summary : list of dict
+        Rows of `saeflow.artifacts.hierarchy.HIERARCHY`, as `summary_rows` describes them.
+    """
+    found = find_levels(features, variables, settings, device)
+    return _table(features, found, run), list(summary_rows(features, found, run))
+
+
+def find_levels(
+    features: BankFeatures,
+    variables: Sequence[ClassVariable],
+    settings: LevelSettings,
+    device: torch.device,
+) -> Levels:
+    """Score the features of a bank, and find the score that gives a level.
+
+    Each level has a threshold of its own for the whole bank, such that chance explains no more than
+    the settings' share of the features that have it
+    (`saeflow.stats.information.threshold_at_false_share`): with one for all, the commonest level
+    would let the others be named by chance.
+
+    Parameters
+    ----------
+    features, variables, settings, device
+        As for `level_table`.
+    """
+    tested = (features.values != 0).sum(0) >= settings.min_active
+    classes = np.stack([variable.classes for variable in variables])
+    orders = [
+        numpy_generator(settings.seed, "hierarchy", "levels", number).permutation(classes.shape[1])
+        for number in range(settings.permutations)
+    ]
+    information = shared_information(features.values[:, tested], classes, orders, device)
+    score, best = information.adjusted.max(0), information.adjusted.argmax(0)
+    nothing = len(variables)
+    threshold = np.array(
+        [
+            threshold_at_false_share(
+                score[best == number],
+                np.where(information.null_variable == number, information.null_score, -np.inf),
+                settings.false_share,
+            )
+            for number in range(nothing)
+        ]
+    )
+    return Levels(
+        [*(variable.name for variable in variables), NONE],
+        tested,
+        information,
+        threshold,
+        score,
+        np.where(score >= threshold[best], best, nothing),
+        np.where(
+            information.null_score >= threshold[information.null_variable],
+            information.null_variable,
+            nothing,
+        ),
+    )
+
+
+def summary_rows(
+    features: BankFeatures, found: Levels, run: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    """Counts of levels and the distribution of scores, each beside its permutations.
+
+    ===================== =====================================================================
+    n_tested              Features that fire often enough.
+    n_level.{level}       Tested features of a level; permuted: at the same threshold.
+    share_level.{level}   That over n_tested.
+    score_quantile.{q}    Percentile of the score; permuted: of each permutation.
+    score_threshold.{level}    Smallest score that gives a level; null where no score does.
+    n_score.{edge}        Features by bin of the score, named by its lower edge.
+    ===================== =====================================================================
+
+    The first four at every place, and for the whole bank by bin of active problems; the others for
+    the whole bank. The control ``permuted`` has the mean over permutations, and their range.
+
+    Yields
+    ------
+    dict
+        Rows of `saeflow.artifacts.hierarchy.HIERARCHY`; places without a tested feature have
+        n_tested only.
+    """
+    for layer, step, chosen in places(features.layer, features.step):
+        key = {**run, "layer": layer, "step": step, "group": ALL}
+        yield from _group_rows(found, chosen, key)
+    bank = {**run, "layer": None, "step": None}
+    n_active = (features.values != 0).sum(0)
+    for group, chosen in bin_groups(n_active):
+        if group != ALL:
+            yield from _group_rows(found, chosen, {**bank, "group": group})
+    key, count = {**bank, "group": ALL}, len(found.score)
+    for name, limit in zip(found.names, found.threshold.tolist(), strict=False):
+        threshold = limit if np.isfinite(limit) else None
+        yield {**key, "metric": f"score_threshold.{name}", **_observed(threshold, count)}
+    bins, null_bins = _by_bin(found.score[None]), _by_bin(found.information.null_score)
+    for edge, own, chance in zip(SCORE_EDGES, bins[0], null_bins.T, strict=True):
+        yield from _beside({**key, "metric": f"n_score.{edge:g}"}, float(own), chance, count)
+
+
+def _group_rows(
+    found: Levels, members: Bool[np.ndarray, " all"], key: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    chosen = members[found.tested]
+    count = int(chosen.sum())
+    yield {**key, "metric": "n_tested", **_observed(float(count), int(members.sum()))}
+    if not count:
+        return
+    level, null_level = found.level[chosen], found.null_level[:, chosen]
+    for number, name in enumerate(found.names):
+        own, chance = float((level == number).sum()), (null_level == number).sum(1)
+        yield from _beside({**key, "metric": f"n_level.{name}"}, own, chance, count)
+        named = {**key, "metric": f"share_level.{name}"}
+        yield from _beside(named, own / count, chance / count, count)
+    quantiles = np.array(QUANTILES) / 100
+    own_quantiles = np.quantile(found.score[chosen], quantiles)
+    null_quantiles = np.quantile(found.information.null_score[:, chosen], quantiles, axis=1)
+    for quantile, own, chance in zip(QUANTILES, own_quantiles, null_quantiles, strict=True):
+        named = {**key, "metric": f"score_quantile.{quantile}"}
+        yield from _beside(named, float(own), chance, count)
+
+
+def _beside(
+    key: Mapping[str, object], own: float, chance: np.ndarray, count: int
+) -> Iterator[dict[str, Any]]:
+    yield {**key, **_observed(own, count)}
+    yield {**key, "control": "permuted", **band(chance.astype(float).tolist())}
+
+
+def _observed(value: float | None, count: int) -> dict[str, Any]:
+    nothing = {"ci_low": None, "ci_high": None, "interval": "none"}
+    return {"control": "none", "value": value, **nothing, "n": count}
+
+
+def _by_bin(scores: Float[np.ndarray, "rows features"]) -> Int[np.ndarray, "rows bins"]:
+    place = np.maximum(np.searchsorted(SCORE_EDGES, scores, side="right") - 1, 0)
+    width = len(SCORE_EDGES)
+    return np.stack([np.bincount(each, minlength=width) for each in place])
+
+
+def _table(features: BankFeatures, found: Levels, run: Mapping[str, object]) -> pa.Table:
+    count, shared = len(found.score), found.information
+    columns: dict[str, Any] = {
+        **{name: [value] * count for name, value in run.items()},
+        "layer": features.layer[found.tested],
+        "step": features.step[found.tested],
+        "feature": features.index[found.tested],
+        "n_active": (features.values[:, found.tested] != 0).sum(0),
+        "level": [found.names[number] for number in found.level],
+        "score": found.score,
+    }
+    for number, name in enumerate(found.names[:-1]):
+        columns[f"mi.{name}"] = shared.mutual[number]
+        columns[f"null.{name}"] = shared.chance[number]
+        columns[f"adjusted.{name}"] = shared.adjusted[number]
+    arrays = [pa.array(columns[each.name], each.type) for each in LEVELS.columns]
+    return pa.table(arrays, schema=LEVELS.schema())
