@@ -166,6 +166,7 @@ class BankTest:
             level=settings.q_value,
             min_active=max(1, round(settings.min_active * least)),
             min_support=max(1, round(settings.min_support * least)),
+            dependent=settings.correction == "benjamini_yekutieli",
         )
         self._places = list(places(bank.layer, bank.step))
         self._tests = self._tests_by_place()
