@@ -15,12 +15,12 @@ from saeflow.interventions.edits import (
     Edit,
     Splice,
     ablate,
-    ablate_each,
     amplify,
     exchange,
     patch,
     reconstruct,
     redirect,
+    replace_where,
     steer,
     swap,
 )
@@ -102,7 +102,9 @@ def test_edits_without_effect_change_nothing_at_all(
         amplify([feature], 1.0),
         amplify(range(D_SAE), 1.0),
         ablate(silent),
-        ablate_each(torch.full((len(values),), -1)),
+        replace_where(torch.zeros_like(values).bool()),
+        replace_where(values == 0),
+        replace_where(values != 0, values),
     ]
     for change in changes:
         assert_nothing_changed(outcome(run, {place: Splice(sae, change)}), nothing)
@@ -176,7 +178,7 @@ def log_probability(model: CodiModel, reader: Reader, answer: str) -> float:
 def some_edits(run: ThoughtRun, sae: Bank, place: Place) -> list[Edit]:
     values = features_at(run, sae, place)
     turned = values.roll(1, 0)
-    strongest = values.abs().argmax(1)
+    strongest = values.abs() == values.abs().amax(1, keepdim=True)
     direction = torch.randn(sae.d_in, generator=torch_generator(1, "test"))
     busy = values.abs().sum(0).argsort(descending=True)[:3].tolist()
     splices: list[Edit] = [
@@ -187,7 +189,9 @@ def some_edits(run: ThoughtRun, sae: Bank, place: Place) -> list[Edit]:
             amplify(busy[:2], 5.0),
             swap(busy, turned),
             exchange(busy[0], busy[1]),
-            ablate_each(strongest),
+            replace_where(strongest),
+            replace_where(strongest, values.mean(0)),
+            replace_where(strongest, turned),
         )
     ]
     return [
@@ -231,7 +235,7 @@ def test_resuming_equals_one_full_forward_each(
     kinds = some_edits(run, sae, first)
     conditions = [{first: edit} for edit in kinds]
     if first != second:
-        conditions += [{first: kinds[0], second: kinds[7]}, {second: kinds[6], first: kinds[4]}]
+        conditions += [{first: kinds[0], second: kinds[9]}, {second: kinds[8], first: kinds[4]}]
     found = dict(run.outcomes([Condition(edits) for edits in conditions], rows=7))
     assert sorted(found) == list(range(len(conditions)))
     for number, edits in enumerate(conditions):
@@ -314,7 +318,7 @@ def test_strong_edits_change_answers(run: ThoughtRun) -> None:
 
 def test_divergence_is_that_of_the_first_token_of_the_number(run: ThoughtRun) -> None:
     place = Place(1, "resid_post", 1)
-    edit = some_edits(run, sae_of(run), place)[7]
+    edit = some_edits(run, sae_of(run), place)[9]
     got = outcome(run, {place: edit})
     for problem, (question, answer) in enumerate(zip(QUESTIONS, ANSWERS, strict=True)):
         both = []

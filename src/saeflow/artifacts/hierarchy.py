@@ -274,10 +274,15 @@ MAXIMAL = Artifact(
     (
         *RUN_KEYS,
         *FEATURE_KEYS,
-        Column("source", TEXT, "search, corpus or start."),
+        Column(
+            "source",
+            TEXT,
+            "search; start: the best of its random starts; random: of as many random problems as it "
+            "tried; corpus: of the held-out problems.",
+        ),
         Column("value", REAL, "Activation there, signed.", unit="activation"),
-        Column("question", TEXT, "The problem."),
-        Column("calculations", TEXT, "Its calculations."),
+        Column("question", TEXT, "The problem; empty where the corpus has none, its value being 0."),
+        Column("calculations", TEXT, 'Its calculations, joined by " | ".'),
         Column("evaluations", INDEX, "Problems that were tried."),
     ),
     (*FEATURE_ROW, "source"),

@@ -142,6 +142,14 @@ class SweepSettings(Block):
     seed: int = Field(0, ge=0, description="Seed of the SAEs.")
 
 
+class SearchSettings(Block):
+    """Where the search for the input of a feature's largest activation starts, and how far it goes."""
+
+    starts: int = Field(64, ge=1, description="Random problems that are tried first.")
+    climbs: int = Field(2, ge=1, description="The best so many of them are improved.")
+    max_number: int = Field(100, ge=20, description="Largest operand or result.")
+
+
 class CausalSettings(Block):
     """Interventions while the model thinks, and what then becomes of its answer."""
 
@@ -161,6 +169,9 @@ class CausalSettings(Block):
     swapped: int = Field(4, ge=0, description="Features whose values are swapped across problems.")
     maximal: int = Field(4, ge=0, description="Features for which an input is searched.")
     sweeps: int = Field(2, ge=1, description="Passes of that search over all coordinates.")
+    search: SearchSettings = Field(
+        default_factory=SearchSettings, description="Where that search starts."
+    )
     problems: int | None = Field(
         None, ge=20, description="Held-out problems that are used; null: all."
     )

@@ -63,6 +63,10 @@ class AnswerKey:
         """Positions that reading or writing an answer takes at most."""
         return max(self._max_new_tokens, *map(len, self._gold))
 
+    def log_probability(self, reader: Reader) -> Float[Tensor, " problems"]:
+        """Log-probability of the right answers behind the thoughts of all problems of the run."""
+        return _Scores.of(self._model, reader, self._gold).total
+
     @torch.no_grad()
     def open(self, reader: Reader) -> Reading:
         """Let the model answer without edits.
@@ -162,7 +166,7 @@ class _Scores:
         where = mask.bool()
         logits = written_logits(model, hidden[where])
         chosen = logits.log_softmax(-1).gather(1, ids[where][:, None])[:, 0]
-        totals = torch.zeros(ids.shape, device=ids.device)
+        totals = chosen.new_zeros(ids.shape)
         totals[where] = chosen
         likeliest = torch.ones_like(where)
         likeliest[where] = logits.argmax(-1) == ids[where]
@@ -177,6 +181,6 @@ class _Scores:
 def written_logits(
     model: CodiModel, hidden: Float[Tensor, "rows d_in"]
 ) -> Float[Tensor, "rows tokens"]:
-    """Logits of the tokens that can be written, float32: the end-of-thought token cannot."""
+    """Logits of the tokens that can be written, float32 or finer; the end of thoughts cannot."""
     logits: Tensor = model.language_model.get_output_embeddings()(hidden)
-    return logits[:, : model.tokens.end].float()
+    return logits[:, : model.tokens.end].to(torch.promote_types(logits.dtype, torch.float32))

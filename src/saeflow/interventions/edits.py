@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeflow.errors import SaeflowError
@@ -129,14 +129,23 @@ def exchange(feature: int, other: int) -> Change:
     return change
 
 
-def ablate_each(features: Int[Tensor, " problems"]) -> Change:
-    """Ablate another feature on each problem; one below 0 ablates none."""
+def replace_where(
+    mask: Bool[Tensor, "problems d_sae"], values: Float[Tensor, "*problems d_sae"] | None = None
+) -> Change:
+    """Give each problem's own choice of features other values.
 
-    def change(values: Tensor, rows: Tensor) -> Tensor:
-        values, chosen = values.clone(), features[rows]
-        some = (chosen >= 0).nonzero()[:, 0]
-        values[some, chosen[some]] = 0.0
-        return values
+    Parameters
+    ----------
+    mask : torch.Tensor of bool, shape (problems, d_sae)
+        Which features, for each problem of the run.
+    values : torch.Tensor of shape (d_sae,) or (problems, d_sae), optional
+        Their values; by default 0.
+    """
+
+    def change(features: Tensor, rows: Tensor) -> Tensor:
+        if values is None:
+            return features.masked_fill(mask[rows], 0.0)
+        return torch.where(mask[rows], values if values.ndim == 1 else values[rows], features)
 
     return change
 
