@@ -175,7 +175,12 @@ MODULES = Artifact(
 CONDITION = (
     Column("unit", TEXT, "What is edited: F{index}, set, or all features of the site."),
     Column("edit", TEXT, "zero, mean, scale, swap.value, swap.operator or none."),
-    Column("dose", REAL, "Factor on the activation: 0 is ablation, 1 changes nothing."),
+    Column(
+        "dose",
+        REAL,
+        "Factor on the activation: 0 is ablation, 1 changes nothing; null where there is none.",
+        True,
+    ),
     CONTROL,
 )
 
@@ -198,6 +203,13 @@ TRIALS = Artifact(
         Column("cosine", pa.float32(), "Cosine of the next latent with the one before."),
         Column("changed", FLAG, "Whether the answer is another."),
         Column("correct", pa.int8(), "Change of being right: -1, 0 or 1."),
+        Column(
+            "toward",
+            pa.float32(),
+            "Of swaps: change for the right answer of the problem that values are taken from.",
+            True,
+            "nats",
+        ),
     ),
     (
         "dataset",
@@ -281,7 +293,9 @@ MAXIMAL = Artifact(
             "tried; corpus: of the held-out problems.",
         ),
         Column("value", REAL, "Activation there, signed.", unit="activation"),
-        Column("question", TEXT, "The problem; empty where the corpus has none, its value being 0."),
+        Column(
+            "question", TEXT, "The problem; empty where the corpus has none, its value being 0."
+        ),
         Column("calculations", TEXT, 'Its calculations, joined by " | ".'),
         Column("evaluations", INDEX, "Problems that were tried."),
     ),

@@ -167,6 +167,7 @@ class CausalSettings(Block):
         (0.0, 0.5, 1.0, 2.0, 5.0, 10.0), min_length=1, description="Factors on the activation."
     )
     swapped: int = Field(4, ge=0, description="Features whose values are swapped across problems.")
+    stories: int = Field(6, ge=1, description="Stories of balanced problems that are swapped.")
     maximal: int = Field(4, ge=0, description="Features for which an input is searched.")
     sweeps: int = Field(2, ge=1, description="Passes of that search over all coordinates.")
     search: SearchSettings = Field(

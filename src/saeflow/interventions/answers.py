@@ -165,7 +165,7 @@ class _Scores:
         hidden = reader.read(embed(inputs), mask).last_hidden_state
         where = mask.bool()
         logits = written_logits(model, hidden[where])
-        chosen = logits.log_softmax(-1).gather(1, ids[where][:, None])[:, 0]
+        chosen = logits.gather(1, ids[where][:, None])[:, 0] - logits.logsumexp(-1)
         totals = chosen.new_zeros(ids.shape)
         totals[where] = chosen
         likeliest = torch.ones_like(where)

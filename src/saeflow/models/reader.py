@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,7 +34,13 @@ class Reader:
         """Positions read so far, padding included."""
         return self._read
 
-    def fork(self, length: int | None = None, rows: Int[Tensor, " rows"] | None = None) -> Reader:
+    def fork(
+        self,
+        length: int | None = None,
+        rows: Int[Tensor, " rows"] | None = None,
+        *,
+        first_block: int = 0,
+    ) -> Reader:
         """Return a second reader that goes on from here; neither sees what the other reads.
 
         Parameters
@@ -44,12 +49,19 @@ class Reader:
             Let it have read the first so many positions only.
         rows : torch.Tensor of shape (rows,), optional
             Rows of the batch to go on with, in any order, some perhaps several times.
+        first_block : int
+            Blocks before it will not be computed again, so nothing of theirs is taken over.
         """
         length = self._read if length is None else length
         mask = self.mask[:, :length]
         other = Reader(self._model, mask if rows is None else mask[rows])
-        for index, (keys, values) in enumerate(self._kept(slice(0, length), rows)):
-            other._cache.update(keys, values, index)
+        for index, layer in enumerate(self._cache.layers):
+            if index < first_block:
+                # A cache takes its length from its first layer, whatever that one holds.
+                nothing = layer.keys.new_zeros(1, 1, length, 1)
+                other._cache.update(nothing, nothing, index)
+            else:
+                other._cache.update(*_part(layer, slice(0, length), rows), index)
         other._read = length
         return other
 
@@ -59,6 +71,8 @@ class Reader:
         block: int,
         whole: Reader,
         rows: Int[Tensor, " batch"],
+        *,
+        going_on: bool = True,
     ) -> Float[Tensor, "batch new d_in"]:
         """Read positions that another reader has read, computing only the blocks from one on.
 
@@ -74,6 +88,9 @@ class Reader:
             blocks before saw the same there, so their keys and values are taken over.
         rows : torch.Tensor of shape (batch,)
             Rows of `whole` that this reader goes on with.
+        going_on : bool
+            Whether this reader shall read further. If not, it may have been forked without the
+            blocks before.
 
         Returns
         -------
@@ -89,17 +106,9 @@ class Reader:
             self.mask = whole.mask[rows, : seen.stop]
             self._read = seen.stop
             hidden = final_norm(self._model)(hidden) if block == n_blocks else hidden
-        for index, (keys, values) in enumerate(whole._kept(seen, rows)):
-            if index < block:
-                self._cache.update(keys, values, index)
+        for index, layer in enumerate(whole._cache.layers[: block if going_on else 0]):
+            self._cache.update(*_part(layer, seen, rows), index)
         return hidden
-
-    def _kept(
-        self, positions: slice, rows: Int[Tensor, " rows"] | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        for layer in self._cache.layers:
-            keys, values = layer.keys[:, :, positions], layer.values[:, :, positions]
-            yield (keys, values) if rows is None else (keys[rows], values[rows])
 
     def read(
         self,
@@ -139,3 +148,9 @@ class Reader:
         )
         self._read += embeddings.shape[1]
         return output
+
+
+def _part(layer: Any, positions: slice, rows: Int[Tensor, " rows"] | None) -> tuple[Tensor, Tensor]:
+    """Keys and values of some positions and rows of one layer of a cache."""
+    keys, values = layer.keys[:, :, positions], layer.values[:, :, positions]
+    return (keys, values) if rows is None else (keys[rows], values[rows])
