@@ -44,7 +44,7 @@ PLACES = [
     *(HookedLayer("resid_post", layer) for layer in range(LAYERS)),
     HookedLayer("final_norm", 0),
 ]
-COLUMNS = ("log_probability", "kl", "changed", "logits")
+COLUMNS = ("log_probability", "kl", "changed", "expected")
 
 
 def texts() -> list[list[int]]:
@@ -75,7 +75,7 @@ def sae() -> Bank:
 
 
 def outcome(run: TextRun, condition: TextCondition, **options: Any) -> TextOutcome:
-    ((number, found),) = run.outcomes([condition], logits=True, **options)
+    ((number, found),) = run.outcomes([condition], expected=True, **options)
     assert number == 0
     return found
 
@@ -110,7 +110,7 @@ def some_edits() -> list[Edit]:
 
 @torch.no_grad()
 def naive(run: TextRun, text: int, condition: TextCondition) -> tuple[Tensor, dict[Any, Tensor]]:
-    """Logits of one whole forward pass of one text with hooks, and what its blocks gave."""
+    """Log-probabilities of one whole forward pass of one text with hooks, and what its blocks gave."""
     ids = torch.tensor([texts()[text]])
     tokens = torch.ones(ids.shape, dtype=torch.bool)
     if condition.tokens is not None:
@@ -130,8 +130,8 @@ def naive(run: TextRun, text: int, condition: TextCondition) -> tuple[Tensor, di
     sites = {"embed": [0], "resid_post": range(LAYERS), "final_norm": [0]}
     edits = {place: masked(edit) for place, edit in condition.edits.items()}
     with editing(run.model, edits), listening(run.model, sites, look):
-        logits = run.model(ids).logits[0]
-    return logits, seen
+        expected = run.model(ids).logits[0].log_softmax(-1)
+    return expected, seen
 
 
 def assert_same_as_naive(run: TextRun, condition: TextCondition, found: TextOutcome) -> None:
@@ -142,15 +142,14 @@ def assert_same_as_naive(run: TextRun, condition: TextCondition, found: TextOutc
     for text in chosen:
         rows, place = found.texts == text, torch.tensor(LENGTHS[:text]).sum().int()
         after = naive(run, text, condition)[0].double()
-        before = run.clean.logits[place:][: LENGTHS[text]].double()
+        before = run.clean.expected[place:][: LENGTHS[text]].double()
         target = run.clean.targets[place:][: LENGTHS[text], None]
-        scores = [each.log_softmax(-1) for each in (after, before)]
-        gained = (scores[0] - scores[1]).gather(1, target)[:, 0]
-        divergence = torch.nn.functional.kl_div(*scores, log_target=True, reduction="none").sum(-1)
-        assert found.logits is not None
-        close(found.logits[rows], after)
+        gained = (after - before).gather(1, target)[:, 0]
+        divergence = torch.nn.functional.kl_div(after, before, log_target=True, reduction="none")
+        assert found.expected is not None
+        close(found.expected[rows], after)
         close(found.log_probability[rows], gained)
-        close(found.kl[rows], divergence)
+        close(found.kl[rows], divergence.sum(-1))
         same = after.argmax(-1) == before.argmax(-1)
         certain = (after.topk(2).values.diff().abs() > 1e-3)[:, 0]
         assert torch.equal(found.changed[rows][certain], ~same[certain])
@@ -172,7 +171,7 @@ def test_edits_without_effect_change_nothing_at_all(
 ) -> None:
     bank = sae()
     nothing = outcome(run, TextCondition({place: keep}, tokens))
-    assert torch.equal(nothing.logits, run.clean.logits)
+    assert torch.equal(nothing.expected, run.clean.expected)
     assert not nothing.log_probability.any()
     assert not nothing.kl.any()
     values = bank.encode(run.activations[place][run.mask][None])[0]
@@ -191,7 +190,7 @@ def test_resuming_equals_one_full_forward_each(
 ) -> None:
     """Every kind of edit, alone and two at once, batched, against hooks in a whole run."""
     kinds = some_edits()
-    for text, clean in enumerate(run.clean.logits.split(LENGTHS)):
+    for text, clean in enumerate(run.clean.expected.split(LENGTHS)):
         close(clean, naive(run, text, TextCondition({}))[0])
     conditions = [TextCondition({first: edit}, tokens) for edit in kinds]
     conditions += [TextCondition({second: kinds[8]}, other, torch.tensor([2, 0]))]
@@ -200,7 +199,7 @@ def test_resuming_equals_one_full_forward_each(
             TextCondition({first: kinds[0], second: kinds[7]}, other),
             TextCondition({first: kinds[4], second: kinds[6]}),
         ]
-    found = dict(run.outcomes(conditions, rows=5, logits=True))
+    found = dict(run.outcomes(conditions, rows=5, expected=True))
     assert sorted(found) == list(range(len(conditions)))
     for number, condition in enumerate(conditions):
         assert_same_as_naive(run, condition, found[number])
@@ -216,7 +215,7 @@ def test_what_comes_before_an_edit_is_bit_identical(
     found = outcome(run, condition)
     marked = tokens & run.mask
     before = (marked.int().cumsum(1) == 0)[run.mask]
-    assert torch.equal(found.logits[before], run.clean.logits[before])
+    assert torch.equal(found.expected[before], run.clean.expected[before])
     assert not found.kl[before].any()
     assert bool((found.kl[marked[run.mask]] != 0).all())
     for text in range(len(LENGTHS)):
@@ -235,7 +234,7 @@ def test_ablating_and_adding_back_restores(run: TextRun) -> None:
 
     found = outcome(run, TextCondition({place: there_and_back}))
     assert outcome(run, TextCondition({place: splice})).kl.max() > 1e-4
-    torch.testing.assert_close(found.logits, run.clean.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.expected, run.clean.expected, atol=1e-4, rtol=1e-4)
 
 
 def test_batched_equals_one_at_a_time(run: TextRun) -> None:
@@ -245,22 +244,22 @@ def test_batched_equals_one_at_a_time(run: TextRun) -> None:
         for place in (PLACES[2], PLACES[0], PLACES[-1])
         for number, edit in enumerate(some_edits())
     ]
-    together = dict(run.outcomes(conditions, rows=512, logits=True))
+    together = dict(run.outcomes(conditions, rows=512, expected=True))
     for number, condition in enumerate(conditions):
         alone = outcome(run, condition, rows=1)
         assert torch.equal(together[number].texts, alone.texts)
         assert torch.equal(together[number].positions, alone.positions)
-        for name in ("logits", "log_probability", "kl"):
+        for name in ("expected", "log_probability", "kl"):
             close(getattr(together[number], name), getattr(alone, name))
 
 
 def test_order_of_conditions_does_not_matter(run: TextRun) -> None:
     conditions = [TextCondition({place: edit}) for place in PLACES for edit in some_edits()[:2]]
-    forwards = dict(run.outcomes(conditions, logits=True))
-    backwards = dict(run.outcomes(conditions[::-1], logits=True))
+    forwards = dict(run.outcomes(conditions, expected=True))
+    backwards = dict(run.outcomes(conditions[::-1], expected=True))
     for number in range(len(conditions)):
         other = backwards[len(conditions) - 1 - number]
-        for name in ("logits", "log_probability", "kl"):
+        for name in ("expected", "log_probability", "kl"):
             close(getattr(forwards[number], name), getattr(other, name))
 
 
@@ -292,17 +291,34 @@ def test_readings_are_those_of_the_last_tokens_and_likeliest_targets_by_default(
 ) -> None:
     ends = TextRun(run.model, texts(), keep=[PLACES[1]])
     last = torch.tensor(LENGTHS).cumsum(0) - 1
-    close(ends.clean.logits, run.clean.logits[last])
-    assert torch.equal(ends.clean.targets, run.clean.logits[last].argmax(-1))
+    close(ends.clean.expected, run.clean.expected[last])
+    assert torch.equal(ends.clean.targets, run.clean.expected[last].argmax(-1))
     condition = TextCondition({PLACES[1]: some_edits()[8], PLACES[3]: some_edits()[6]})
     found, every = outcome(ends, condition), outcome(run, condition)
-    close(found.logits, every.logits[last])
+    close(found.expected, every.expected[last])
     close(found.kl, every.kl[last])
     assert torch.equal(found.positions, torch.tensor(LENGTHS) - 1)
-    after = found.logits.log_softmax(-1).gather(1, ends.clean.targets[:, None])[:, 0]
+    after = found.expected.gather(1, ends.clean.targets[:, None])[:, 0]
     close(found.log_probability, after - ends.clean.log_probability)
-    assert torch.equal(found.changed, found.logits.argmax(-1) != ends.clean.targets)
+    assert torch.equal(found.changed, found.expected.argmax(-1) != ends.clean.targets)
     assert bool((found.log_probability < 0)[found.changed].all())
+
+
+@settings(max_examples=3, phases=PHASES)
+@given(at=masks(), tokens=masks())
+def test_reading_few_tokens_gives_what_reading_all_gives(
+    run: TextRun, at: Tensor, tokens: Tensor
+) -> None:
+    at = at & run.mask
+    some = TextRun(run.model, texts(), at=at, targets=run.clean.targets[at[run.mask]])
+    edits = some_edits()
+    conditions = [TextCondition({place: edits[8]}, tokens) for place in PLACES]
+    conditions.append(TextCondition({PLACES[1]: edits[6], PLACES[3]: edits[6]}, tokens))
+    few, all_of_them = (dict(each.outcomes(conditions, expected=True)) for each in (some, run))
+    for number in range(len(conditions)):
+        for name in ("expected", "log_probability", "kl"):
+            found, every = (getattr(each[number], name) for each in (few, all_of_them))
+            close(found, every[at[run.mask]])
 
 
 def test_model_is_bit_identical_afterwards(run: TextRun) -> None:

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from saeflow.errors import SaeflowError
 
-LOGITS = 2**24
-"""Most logits computed at once, 64 MiB of them."""
+EXPECTED = 2**22
+"""Most log-probabilities computed at once: 16 MiB of them."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class TextOutcome:
         Kullback-Leibler divergence of the next token, from without to with, in nats.
     changed : torch.Tensor of bool, shape (readings,)
         Whether another token is the likeliest.
-    logits : torch.Tensor of shape (readings, tokens), optional
-        With the edit, float32; None unless asked for.
+    expected : torch.Tensor of shape (readings, tokens), optional
+        Log-probabilities of all tokens with the edit, in nats; None unless asked for.
     """
 
     texts: Int[Tensor, " readings"]
@@ -40,7 +40,7 @@ class TextOutcome:
     log_probability: Float[Tensor, " readings"]
     kl: Float[Tensor, " readings"]
     changed: Bool[Tensor, " readings"]
-    logits: Float[Tensor, "readings tokens"] | None
+    expected: Float[Tensor, "readings tokens"] | None
 
 
 class Readings:
@@ -61,8 +61,10 @@ class Readings:
     ----------
     at, targets : torch.Tensor
         As given or chosen.
-    logits : torch.Tensor of shape (readings, tokens)
-        Float32.
+    expected : torch.Tensor of shape (readings, tokens)
+        Log-probabilities of all tokens, in nats, float32.
+    likeliest : torch.Tensor of int, shape (readings,)
+        Token with the largest.
 
     Raises
     ------
@@ -78,27 +80,28 @@ class Readings:
         targets: Int[Tensor, " _"] | None,
     ) -> None:
         self._head = model.get_output_embeddings()
-        self.step = max(1, LOGITS // int(model.config.vocab_size))
+        self.step = max(1, EXPECTED // int(model.config.vocab_size))
         self.at = at
-        self.logits = torch.cat([self.read(part) for part in cut(hidden, self.step)])
-        self.targets = self.logits.argmax(-1) if targets is None else targets.to(at.device)
-        known = (self.targets >= 0) & (self.targets < self.logits.shape[1])
-        if len(known) != len(self.logits) or not bool(known.all()):
+        self.expected = torch.cat([self.read(part) for part in cut(hidden, self.step)])
+        self.likeliest = self.expected.argmax(-1)
+        self.targets = self.likeliest if targets is None else targets.to(at.device)
+        known = (self.targets >= 0) & (self.targets < self.expected.shape[1])
+        if len(known) != len(self.expected) or not bool(known.all()):
             raise SaeflowError(
                 f"{len(known)} targets were given, {int(known.sum())} of them tokens of the model; "
-                f"expected one token id for each of {len(self.logits)} readings."
+                f"expected one token id for each of {len(self.expected)} readings."
             )
 
     @property
     def log_probability(self) -> Float[Tensor, " readings"]:
         """Of the targets, in nats."""
-        found: Tensor = self.logits.log_softmax(-1).gather(1, self.targets[:, None])[:, 0]
+        found: Tensor = self.expected.gather(1, self.targets[:, None])[:, 0]
         return found
 
     def read(self, hidden: Float[Tensor, "some d_in"]) -> Float[Tensor, "some tokens"]:
-        """Logits, float32."""
+        """Log-probabilities of all tokens, float32."""
         logits: Tensor = self._head(hidden)
-        return logits.float()
+        return logits.float().log_softmax(-1)
 
 
 class ChangedReadings:
@@ -110,8 +113,8 @@ class ChangedReadings:
         Without any edit.
     texts : torch.Tensor of shape (rows,)
         Which text each row is.
-    with_logits : bool
-        Whether to keep logits.
+    with_expected : bool
+        Whether to keep the log-probabilities of all tokens.
 
     Attributes
     ----------
@@ -119,17 +122,17 @@ class ChangedReadings:
         Number of the reading behind each token; meaningless where nothing is read.
     """
 
-    def __init__(self, clean: Readings, texts: Int[Tensor, " rows"], with_logits: bool) -> None:
+    def __init__(self, clean: Readings, texts: Int[Tensor, " rows"], with_expected: bool) -> None:
         self._clean = clean
         at = clean.at[texts]
         self.slots = _numbered(at)
         self._reading = _numbered(clean.at)[texts][at]
         rows, self._positions = at.nonzero().unbind(1)
         self._texts = texts[rows]
-        self._log_probability = clean.logits.new_zeros(len(rows))
+        self._log_probability = clean.expected.new_zeros(len(rows))
         self._kl = torch.zeros_like(self._log_probability)
         self._changed = torch.zeros_like(rows, dtype=torch.bool)
-        self._logits = clean.logits[self._reading] if with_logits else None
+        self._expected = clean.expected[self._reading] if with_expected else None
 
     def fill(self, hidden: Float[Tensor, "some d_in"], slots: Int[Tensor, " some"]) -> None:
         """Put in what some readings have become.
@@ -144,11 +147,10 @@ class ChangedReadings:
         step = self._clean.step
         for new, slot in zip(cut(hidden, step), cut(slots, step), strict=True):
             reading = self._reading[slot]
-            logits, clean = self._clean.read(new), self._clean.logits[reading]
-            if self._logits is not None:
-                self._logits[slot] = logits
-            self._changed[slot] = logits.argmax(-1) != clean.argmax(-1)
-            after, before = logits.log_softmax(-1), clean.log_softmax(-1)
+            after, before = self._clean.read(new), self._clean.expected[reading]
+            if self._expected is not None:
+                self._expected[slot] = after
+            self._changed[slot] = after.argmax(-1) != self._clean.likeliest[reading]
             self._kl[slot] = (before.exp() * (before - after)).sum(-1)
             target = self._clean.targets[reading][:, None]
             gained = after.gather(1, target) - before.gather(1, target)
@@ -164,7 +166,7 @@ class ChangedReadings:
                 self._log_probability[start:end],
                 self._kl[start:end],
                 self._changed[start:end],
-                None if self._logits is None else self._logits[start:end],
+                None if self._expected is None else self._expected[start:end],
             )
             for start, end in pairwise(ends)
         ]

@@ -110,7 +110,7 @@ class TextRun:
         self.clean = self._expected(at, hidden, targets)
 
     def outcomes(
-        self, conditions: Sequence[TextCondition], *, rows: int = 64, logits: bool = False
+        self, conditions: Sequence[TextCondition], *, rows: int = 32, expected: bool = False
     ) -> Iterator[tuple[int, TextOutcome]]:
         """Do each intervention by itself, many in one forward pass.
 
@@ -121,8 +121,8 @@ class TextRun:
         rows : int
             Texts times conditions per forward pass; memory grows with it and not with the number
             of conditions.
-        logits : bool
-            Whether to give the logits, too.
+        expected : bool
+            Whether to give the log-probabilities of all tokens, too.
 
         Yields
         ------
@@ -143,10 +143,10 @@ class TextRun:
             for number in group:
                 waiting[number] = self._edit(conditions[number], start)
                 if sum(len(each.live) for each in waiting.values()) >= WAITING * rows:
-                    yield from self._finish(waiting, start, rows, logits)
+                    yield from self._finish(waiting, start, rows, expected)
                     waiting = {}
             if waiting:
-                yield from self._finish(waiting, start, rows, logits)
+                yield from self._finish(waiting, start, rows, expected)
 
     def _check_places(self, places: Sequence[HookedLayer]) -> None:
         for place in places:
@@ -207,7 +207,7 @@ class TextRun:
         tokens = self.mask if condition.tokens is None else condition.tokens & self.mask
         tokens = tokens[texts]
         if not condition.edits:
-            none, nothing = texts[:0], self.clean.logits.new_empty(0, 0, 0)
+            none, nothing = texts[:0], self.clean.expected.new_empty(0, 0, 0)
             return _Edited(condition, texts, tokens[:0], none, none, nothing)
         place = self._places[start]
         before = self.activations[place][texts]
@@ -222,11 +222,11 @@ class TextRun:
 
     @torch.no_grad()
     def _finish(
-        self, waiting: Mapping[int, _Edited], start: int, rows: int, with_logits: bool
+        self, waiting: Mapping[int, _Edited], start: int, rows: int, with_expected: bool
     ) -> list[tuple[int, TextOutcome]]:
         """Read on from first edits, so many rows in one forward pass."""
         batch = _Batch(list(waiting.values()))
-        found = ChangedReadings(self.clean, batch.all_texts, with_logits)
+        found = ChangedReadings(self.clean, batch.all_texts, with_expected)
         if len(batch.texts):
             for part in cut(batch.first.argsort(stable=True), rows):
                 self._read_on(batch, part, start, found)
@@ -244,7 +244,7 @@ class TextRun:
         later = batch.edits_at(self._places[start + 1 :], part, span)
         with editing(self.model, later):
             edited = batch.hidden[part, span]
-            hidden = reader.resume(edited, start, self._reader, texts, going_on=False)
+            hidden = reader.resume(edited, start, self._reader, texts, wanted=at[:, span])
         found.fill(hidden[at[:, span]], found.slots[batch.rows[part]][at])
 
 

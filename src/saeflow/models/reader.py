@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from saeflow.models.hooks import entering_at, final_norm
+from saeflow.models.hooks import entering_at, final_norm, transformer_blocks
 
 
 class Reader:
@@ -72,7 +74,7 @@ class Reader:
         whole: Reader,
         rows: Int[Tensor, " batch"],
         *,
-        going_on: bool = True,
+        wanted: Bool[Tensor, "batch new"] | None = None,
     ) -> Float[Tensor, "batch new d_in"]:
         """Read positions that another reader has read, computing only the blocks from one on.
 
@@ -88,9 +90,9 @@ class Reader:
             blocks before saw the same there, so their keys and values are taken over.
         rows : torch.Tensor of shape (batch,)
             Rows of `whole` that this reader goes on with.
-        going_on : bool
-            Whether this reader shall read further. If not, it may have been forked without the
-            blocks before.
+        wanted : torch.Tensor of bool, shape (batch, new), optional
+            Where the result is wanted, if nothing will be read behind these positions; then the
+            blocks before need not have been forked. None: everywhere.
 
         Returns
         -------
@@ -100,13 +102,13 @@ class Reader:
         seen = slice(self._read, self._read + hidden.shape[1])
         n_blocks = len(self._cache.layers)
         if block < n_blocks:
-            with entering_at(self._model, block, hidden):
+            with entering_at(self._model, block, hidden), _last_mlp_at(self._model, wanted):
                 hidden = self.read(hidden, whole.mask[rows, seen]).last_hidden_state
         else:
             self.mask = whole.mask[rows, : seen.stop]
             self._read = seen.stop
             hidden = final_norm(self._model)(hidden) if block == n_blocks else hidden
-        for index, layer in enumerate(whole._cache.layers[: block if going_on else 0]):
+        for index, layer in enumerate(whole._cache.layers[: block if wanted is None else 0]):
             self._cache.update(*_part(layer, seen, rows), index)
         return hidden
 
@@ -148,6 +150,30 @@ class Reader:
         )
         self._read += embeddings.shape[1]
         return output
+
+
+@contextmanager
+def _last_mlp_at(
+    model: PreTrainedModel, wanted: Bool[Tensor, "batch new"] | None
+) -> Iterator[None]:
+    """Spare the last block's MLP, which no later position looks at, wherever it is not wanted."""
+    mlp = getattr(transformer_blocks(model)[-1], "mlp", None)
+    if wanted is None or mlp is None or bool(wanted.all()):
+        yield
+        return
+    plain = mlp.forward
+
+    def forward(hidden: Tensor) -> Tensor:
+        written = torch.zeros_like(hidden)
+        written[wanted] = plain(hidden[wanted][None])[0]
+        return written
+
+    # An attribute of the instance hides the method of the class until it is deleted.
+    mlp.forward = forward
+    try:
+        yield
+    finally:
+        del mlp.forward
 
 
 def _part(layer: Any, positions: slice, rows: Int[Tensor, " rows"] | None) -> tuple[Tensor, Tensor]:

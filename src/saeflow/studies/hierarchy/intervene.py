@@ -6,7 +6,8 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ from saeflow.studies.hierarchy.trials import (
     Key,
     TrialLog,
     choose_site,
+    in_chunks,
     problem_halves,
 )
 
@@ -104,15 +106,12 @@ def intervene(
     screening = screen(subject, [(each.questions, each.answers) for each in first])
     experiment = _Experiment(subject, settings, screening, dataset)
     for number, batch in enumerate(progress(first, description="choosing", total=len(first))):
-        experiment.ablate_sets(batch, number, CHOSEN)
+        experiment.choose(batch, number)
     best = choose_site(experiment.log.table(run))
     for number, batch in enumerate(progress(second, description="reporting", total=len(second))):
-        experiment.ablate_sets(batch, number, REPORTED)
-        if not sets_only:
-            experiment.ablate_features(batch, number)
-            experiment.dose(batch, number, best)
+        experiment.report(batch, number, None if sets_only else best)
     if not sets_only:
-        stories = _stories(balanced, settings.stories)
+        stories = _stories(balanced, settings.stories, subject.batch_size)
         for number, batch in enumerate(progress(stories, description="swaps", total=len(stories))):
             experiment.swap(batch, number, best, balanced_dataset)
     return Interventions(
@@ -130,36 +129,34 @@ class _Experiment:
     ) -> None:
         self.subject, self.settings, self.screening = subject, settings, screening
         self.dataset, self.log = dataset, TrialLog()
-        self._last: tuple[Batch, ThoughtRun] | None = None
 
-    def ablate_sets(self, batch: Batch, number: int, half: str) -> None:
-        """Ablate the set of every site."""
+    def choose(self, batch: Batch, number: int) -> None:
+        """Ablate the set of every site on problems that sites are chosen on."""
         run = self._think(batch)
-        for site in self.subject.places:
-            state, key = SiteState.of(self.subject, run, site, number), self._key(site, half)
-            members = self.screening.harmful(site, self.settings.set_size)
-            mean, full = self._mean(site), half == REPORTED
-            plan = plan_set(state, members, mean, self.settings, key, controls=full)
+        for layer in self._layers():
+            states = [SiteState.of(self.subject, run, site, number) for site in layer]
+            self._do(run, batch, [each for state in states for each in self._set(state, CHOSEN)])
+
+    def report(self, batch: Batch, number: int, best: Site | None) -> None:
+        """Intervene at every site on problems that are reported.
+
+        Parameters
+        ----------
+        batch : Batch
+            The problems.
+        number : int
+            Its number.
+        best : Site or None
+            The site whose set gets doses, too; None leaves single features and doses out.
+        """
+        run = self._think(batch)
+        for layer in self._layers():
+            states = [SiteState.of(self.subject, run, site, number) for site in layer]
+            plan = [each for state in states for each in self._set(state, REPORTED)]
+            if best is not None:
+                plan += [each for state in states for each in self._features(state)]
+                plan += [each for state in states for each in self._doses(state, best)]
             self._do(run, batch, plan)
-
-    def ablate_features(self, batch: Batch, number: int) -> None:
-        """Ablate each feature of the shortlists."""
-        run = self._think(batch)
-        for site in self.subject.places:
-            state, key = SiteState.of(self.subject, run, site, number), self._key(site, REPORTED)
-            listed = self.screening.shortlist(site, self.settings.shortlist)
-            plans = (
-                plan_feature(state, each, self._mean(site), self.settings, key) for each in listed
-            )
-            self._do(run, batch, [planned for plan in plans for planned in plan])
-
-    def dose(self, batch: Batch, number: int, best: Site) -> None:
-        """Multiply the strongest features, and the set of the chosen site, by each dose."""
-        run = self._think(batch)
-        for site, unit, members in self._units(best, self.settings.dosed):
-            state = SiteState.of(self.subject, run, site, number)
-            key = self._key(site, REPORTED)._replace(unit=unit)
-            self._do(run, batch, plan_doses(state, members, self.settings, key))
 
     def swap(self, batch: Batch, number: int, best: Site, dataset: str) -> None:
         """Give the strongest features, and the chosen set, the values of partner problems."""
@@ -167,21 +164,43 @@ class _Experiment:
         for kind, partners in swap_partners(batch.ids).items():
             toward = self._think(batch._replace(answers=[batch.answers[row] for row in partners]))
             index = torch.from_numpy(partners).to(self.subject.model.device)
+            plan: list[Planned] = []
             for site, unit, members in self._units(best, self.settings.swapped):
                 state = SiteState.of(self.subject, run, site, number)
                 key = Key(dataset, *site, unit, f"swap.{kind}", None, NONE, REPORTED)
-                partner = state.features[index]
-                plan = list(plan_swap(state, members, partner, self.settings, key))
-                self._do(run, batch, plan, toward)
+                plan += plan_swap(state, members, state.features[index], self.settings, key)
+            self._do(run, batch, plan, toward)
+
+    def _layers(self) -> list[list[Site]]:
+        # Interventions at one place share forward passes, and controls go to another step.
+        sites = sorted(self.subject.places)
+        return [list(layer) for _, layer in groupby(sites, key=lambda site: site.layer)]
+
+    def _set(self, state: SiteState, half: str) -> Iterator[Planned]:
+        members = self.screening.harmful(state.site, self.settings.set_size)
+        key, full = self._key(state.site, half), half == REPORTED
+        mean = self._mean(state.site)
+        yield from plan_set(state, members, mean, self.settings, key, controls=full)
+
+    def _features(self, state: SiteState) -> Iterator[Planned]:
+        key, mean = self._key(state.site, REPORTED), self._mean(state.site)
+        for feature in self.screening.shortlist(state.site, self.settings.shortlist):
+            yield from plan_feature(state, feature, mean, self.settings, key)
+
+    def _doses(self, state: SiteState, best: Site) -> Iterator[Planned]:
+        for site, unit, members in self._units(best, self.settings.dosed):
+            if site == state.site:
+                key = self._key(site, REPORTED)._replace(unit=unit)
+                yield from plan_doses(state, members, self.settings, key)
 
     def _do(
         self,
         run: ThoughtRun,
         batch: Batch,
-        plan: Iterable[Planned],
+        plan: Sequence[Planned],
         toward: ThoughtRun | None = None,
     ) -> None:
-        keys, conditions = zip(*plan, strict=True) if (plan := list(plan)) else ((), ())
+        keys, conditions = [key for key, _ in plan], [condition for _, condition in plan]
         rows = self.settings.rows
         moved = {} if toward is None else dict(toward.outcomes(conditions, rows=rows))
         for number, outcome in run.outcomes(conditions, rows=rows):
@@ -190,18 +209,14 @@ class _Experiment:
             self.log.add(keys[number], numbers, outcome, closer)
 
     def _think(self, batch: Batch) -> ThoughtRun:
-        # The last batch is asked for again and again.
-        if self._last is None or self._last[0] is not batch:
-            subject = self.subject
-            run = ThoughtRun(
-                subject.model,
-                batch.questions,
-                batch.answers,
-                latents=subject.latents,
-                max_new_tokens=subject.max_new_tokens,
-            )
-            self._last = batch, run
-        return self._last[1]
+        subject = self.subject
+        return ThoughtRun(
+            subject.model,
+            batch.questions,
+            batch.answers,
+            latents=subject.latents,
+            max_new_tokens=subject.max_new_tokens,
+        )
 
     def _units(self, best: Site, count: int) -> Iterator[tuple[Site, str, list[int]]]:
         for site, feature in self.screening.strongest(self.settings, count):
@@ -238,16 +253,17 @@ def _batches(
     ]
 
 
-def _stories(balanced: pa.Table, count: int) -> list[Batch]:
+def _stories(balanced: pa.Table, count: int, batch_size: int) -> list[Batch]:
     """Whole stories of the balanced problems, spread over their numbers of steps."""
     ids = balanced["problem_id"].to_pylist()
     story = np.array([int(each.rsplit("_", 3)[1]) for each in ids])
-    known = np.unique(story)
+    known, sizes = np.unique(story, return_counts=True)
     spread = np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int))
     columns = [balanced[name].to_pylist() for name in ("question", "answer")]
+    together = max(1, batch_size // int(sizes.max()))
     found = []
-    for each in known[spread]:
-        rows = np.flatnonzero(story == each)
+    for part in in_chunks(len(spread), together):
+        rows = np.flatnonzero(np.isin(story, known[spread[part]]))
         numbers = balanced["problem"].to_numpy()[rows]
         texts = ([column[row] for row in rows] for column in (ids, *columns))
         found.append(Batch(numbers, *texts))

@@ -225,12 +225,12 @@ def search_scores(
     Returns
     -------
     numpy.ndarray of the same shape
-        Where the feature fires with that sign, the size of its activation; elsewhere a number from
-        -2 to 0 that rises with the pre-activation. So no question on which it is silent is
-        preferred to one on which it fires.
+        Where the feature fires with that sign, the size of its activation; where it is silent a
+        number from -2 to 0, and where it fires with the other sign one from -3 to -2, which rise
+        with the pre-activation. So a better score never is a worse activation.
     """
     wanted, toward = sign * values, sign * pre
-    return np.where(wanted > 0, wanted, toward / (1 + np.abs(toward)) - 1)
+    return np.where(wanted > 0, wanted, toward / (1 + np.abs(toward)) - 1 - (wanted < 0))
 
 
 def random_problems(
