@@ -257,7 +257,7 @@ EFFECTS = Artifact(
             "half", TEXT, "chosen: the problems that sites and features are chosen on; reported."
         ),
         Column("label", TEXT, "What the feature follows; empty where that is not asked."),
-        Column("group", TEXT, "all, with the label, without it, or difference of the two."),
+        Column("group", TEXT, "all; or with, without the label, and the difference of the two."),
         *VALUES,
         Column("p_value", REAL, "Of the difference from the control named.", True),
         Column("q_value", REAL, "Adjusted for all features of the bank.", True),

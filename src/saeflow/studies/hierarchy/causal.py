@@ -1,0 +1,224 @@
+"""The causal part of one bank: effects, exact effects of the shortlist, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import spearmanr, wilcoxon
+
+from saeflow.artifacts.features import LayerTable
+from saeflow.artifacts.hierarchy import HIERARCHY, SCREEN
+from saeflow.config.hierarchy import CausalSettings, SpecialistTests
+from saeflow.saes.bank import Site
+from saeflow.seeds import numpy_generator
+from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest, bank_features
+from saeflow.studies.gsm8k.discoveries import discovery_table
+from saeflow.studies.hierarchy.effects import (
+    BOOTSTRAP,
+    RESAMPLES,
+    FeatureLabel,
+    Labels,
+    effect_table,
+)
+from saeflow.studies.hierarchy.specialist_tests import specialist_targets
+from saeflow.studies.hierarchy.trials import (
+    CHOSEN,
+    NONE,
+    REPORTED,
+    SET,
+    choose_site,
+    problem_halves,
+    set_effects,
+)
+
+
+class CausalTables(NamedTuple):
+    """What the trials of a bank come to.
+
+    Attributes
+    ----------
+    effects : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.EFFECTS`.
+    screen : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.SCREEN`, exact effects filled in.
+    summary : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.HIERARCHY`.
+    """
+
+    effects: pa.Table
+    screen: pa.Table
+    summary: pa.Table
+
+
+def causal_tables(
+    trials: pa.Table,
+    screen: pa.Table,
+    cot_tokens: pa.Table,
+    features: Iterable[LayerTable],
+    numbers: Int[np.ndarray, " problems"],
+    settings: CausalSettings,
+    tests: SpecialistTests,
+    run: Mapping[str, object],
+) -> CausalTables:
+    """Turn trials into effects, and compare the screening with what was done exactly.
+
+    Parameters
+    ----------
+    trials, screen : pyarrow.Table
+        As `saeflow.studies.hierarchy.intervene.intervene` gives them.
+    cot_tokens : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.COT_TOKENS`.
+    features : iterable of LayerTable
+        Activations of the bank's features, for what they follow.
+    numbers : numpy.ndarray of int
+        Held-out problems, ascending.
+    settings : CausalSettings
+        As for the interventions.
+    tests : SpecialistTests
+        How labels are found, on the half that features are chosen on.
+    run : mapping
+        Values of the key columns dataset, dictionary, seed, mode.
+    """
+    dataset = str(run["dataset"])
+    chosen, reported = problem_halves(numbers, settings.problems, settings.seed)
+    halves = {(dataset, CHOSEN): chosen, (dataset, REPORTED): reported}
+    for name in sorted(set(trials["dataset"].to_pylist()) - {dataset}):
+        of = np.array(trials["dataset"].to_pylist()) == name
+        halves[name, REPORTED] = np.unique(trials["problem"].to_numpy()[of])
+    exact = _exact(trials, dataset, len(reported))
+    labels = followed(list(features), cot_tokens, chosen, reported, list(exact), tests)
+    keys = {name: run[name] for name in ("dictionary", "seed", "mode")}
+    effects = effect_table(trials, halves, labels, keys, settings.seed)
+    filled = _with_exact(screen, exact)
+    rows = [*_agreement(filled, run), *_largest_set(trials, settings.seed, run)]
+    return CausalTables(effects, filled, pa.Table.from_pylist(rows, HIERARCHY.schema()))
+
+
+def followed(
+    features: list[LayerTable],
+    cot_tokens: pa.Table,
+    chosen: Int[np.ndarray, " chosen"],
+    reported: Int[np.ndarray, " reported"],
+    wanted: list[tuple[Site, int]],
+    tests: SpecialistTests,
+) -> Labels:
+    """Best label of features, found on one half of the problems, and who has it on the other.
+
+    Parameters
+    ----------
+    features : list of LayerTable
+        Activations.
+    cot_tokens : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.COT_TOKENS`.
+    chosen, reported : numpy.ndarray of int
+        Running numbers of both halves.
+    wanted : list of (Site, int)
+        Features.
+    tests : SpecialistTests
+        Targets and thresholds, of which the smallest counts are halved as in `split_half`.
+    """
+    if not wanted:
+        return {}
+    whole = bank_features(features, chosen)
+    names = list(zip(whole.layer.tolist(), whole.step.tolist(), whole.index.tolist(), strict=True))
+    place = {name: column for column, name in enumerate(names)}
+    columns = np.array([place[(*site, feature)] for site, feature in wanted])
+    bank = BankFeatures(
+        whole.layer[columns], whole.step[columns], whole.index[columns], whole.values[:, columns]
+    )
+    targets = specialist_targets(tests.targets, cot_tokens, chosen)
+    test = BankTest(bank, targets, tests.tests, torch.device("cpu"), least=0.5)
+    nothing = {"dataset": "", "dictionary": "", "seed": 0, "mode": ""}
+    table = discovery_table(test, test.candidates(), nothing).to_pandas()
+    there = {
+        f"{target.name}: {label}": reported[target.present[:, column]]
+        for target in specialist_targets(tests.targets, cot_tokens, reported)
+        for column, label in enumerate(target.labels)
+    }
+    none = np.zeros(0, reported.dtype)
+    found: dict[tuple[Site, int], FeatureLabel] = {}
+    for row in table.sort_values("p_value", kind="stable").itertuples():
+        label = f"{row.target}: {row.label}"
+        feature = Site(int(row.layer), int(row.step)), int(row.feature)
+        found.setdefault(feature, FeatureLabel(label, there.get(label, none)))
+    return found
+
+
+def _exact(trials: pa.Table, dataset: str, count: int) -> dict[tuple[Site, int], tuple[float, int]]:
+    """Mean effect of each single ablation over all reported problems, and where it was active."""
+    frame = trials.to_pandas()
+    single = frame[
+        (frame["dataset"] == dataset)
+        & (frame["edit"] == "zero")
+        & (frame["control"] == NONE)
+        & (frame["half"] == REPORTED)
+        & frame["unit"].str.startswith("F")
+    ]
+    return {
+        (Site(int(layer), int(step)), int(str(unit)[1:])): (
+            float(part["log_probability"].astype(np.float64).sum() / count),
+            len(part),
+        )
+        for (layer, step, unit), part in single.groupby(["layer", "step", "unit"])
+    }
+
+
+def _with_exact(screen: pa.Table, exact: Mapping[tuple[Site, int], tuple[float, int]]) -> pa.Table:
+    names = (screen[name].to_pylist() for name in ("layer", "step", "feature"))
+    found = [exact.get((Site(layer, step), f)) for layer, step, f in zip(*names, strict=True)]
+    columns = {name: screen[name] for name in screen.column_names}
+    columns["exact"] = pa.array([each and each[0] for each in found], pa.float64())
+    columns["n_exact"] = pa.array([each and each[1] for each in found], pa.int32())
+    return pa.table(columns, schema=SCREEN.schema())
+
+
+def _agreement(screen: pa.Table, run: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """How well attributed effects tell exact ones, on the shortlists and over the sites."""
+    frame = screen.to_pandas()
+    frame = frame[frame["exact"].notna()]
+    places: list[tuple[int | None, int | None, pd.DataFrame]] = [(None, None, frame)]
+    places += [(int(layer), None, part) for layer, part in frame.groupby("layer")]
+    places += [(None, int(step), part) for step, part in frame.groupby("step")]
+    for layer, step, part in places:
+        key = {**run, "layer": layer, "step": step, "group": "shortlist"}
+        count = len(part)
+        varied = part["attribution"].nunique() > 1 and part["exact"].nunique() > 1
+        if count > 2 and varied:
+            rank = float(spearmanr(part["attribution"], part["exact"]).statistic)
+            yield _plain(key, "screen_rank_correlation", rank, count)
+        if count:
+            same = float((np.sign(part["attribution"]) == np.sign(part["exact"])).mean())
+            yield _plain(key, "screen_same_sign", same, count)
+
+
+def _largest_set(
+    trials: pa.Table, seed: int, run: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    """The site chosen on one half, with what its set does there and on the other half."""
+    site = choose_site(trials)
+    key = {**run, "layer": site.layer, "step": site.step, "group": SET}
+    before = set_effects(trials, CHOSEN)[site]
+    after = set_effects(trials, REPORTED)[site]
+    yield _plain(key, "largest_set_effect.chosen", float(before.mean()), len(before))
+    yield {**key, "metric": "largest_set_effect", "control": NONE, **_bootstrapped(after, seed)}
+    lower = wilcoxon(after, alternative="less").pvalue if after.any() else 1.0
+    yield _plain(key, "largest_set_effect.p_value", float(lower), len(after))
+
+
+def _bootstrapped(values: Float[np.ndarray, " problems"], seed: int) -> dict[str, Any]:
+    generator = numpy_generator(seed, "hierarchy", "largest_set", len(values))
+    drawn = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    row: dict[str, Any] = {"value": float(values.mean()), "n": len(values), "interval": BOOTSTRAP}
+    return {**row, "ci_low": float(low), "ci_high": float(high)}
+
+
+def _plain(key: Mapping[str, Any], metric: str, value: float, n: int) -> dict[str, Any]:
+    nothing = {"ci_low": None, "ci_high": None, "interval": "none"}
+    return {**key, "metric": metric, "control": NONE, "value": value, **nothing, "n": n}

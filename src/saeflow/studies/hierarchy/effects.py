@@ -1,0 +1,230 @@
+"""From trials to effects: means over problems with intervals, each beside its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jaxtyping import Bool, Float, Int
+from scipy.stats import false_discovery_control, wilcoxon
+
+from saeflow.artifacts.hierarchy import EFFECTS
+from saeflow.saes.bank import Site
+from saeflow.seeds import numpy_generator
+from saeflow.studies.hierarchy.trials import ALL, NONE, RANDOM_FEATURE, REPORTED, SET
+
+BOOTSTRAP = "cluster bootstrap 95 %"
+RESAMPLES = 2000
+METRICS = {
+    "accuracy": "correct",
+    "log_probability": "log_probability",
+    "kl": "kl",
+    "changed": "changed",
+    "cosine": "cosine",
+    "toward": "toward",
+}
+"""Metric, and the column of the trials that it is the mean of."""
+PLACE = ["dataset", "layer", "step", "unit", "edit", "dose", "half"]
+"""What a condition and its controls share."""
+
+
+class FeatureLabel(NamedTuple):
+    """What a feature follows on the problems that it was chosen on.
+
+    Attributes
+    ----------
+    label : str
+        Target and label.
+    present : numpy.ndarray of int
+        Running numbers of the reported problems that have it.
+    """
+
+    label: str
+    present: Int[np.ndarray, " problems"]
+
+
+Labels = Mapping[tuple[Site, int], FeatureLabel]
+"""Labels of features, where they have one."""
+
+
+def effect_table(
+    trials: pa.Table,
+    halves: Mapping[tuple[str, str], Int[np.ndarray, " problems"]],
+    labels: Labels,
+    run: Mapping[str, object],
+    seed: int,
+) -> pa.Table:
+    """Mean effects with intervals over problems, differences from controls, and p-values.
+
+    Problems whose activations an intervention leaves as they are count as unchanged: an effect is a
+    mean over all problems of its half, and ``n_active`` says on how many there was something to do.
+    A row whose control is not none has as ``{metric}_excess`` what the intervention has beyond that
+    control, problem by problem; its p-value is that of Wilcoxon's signed-rank test, two-sided, and
+    for single features ablated beside matched random ones the q-value is adjusted by Benjamini and
+    Hochberg over all of them.
+
+    Parameters
+    ----------
+    trials : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.TRIALS`.
+    halves : mapping of (str, str) to numpy.ndarray of int
+        Running numbers of all problems by data set and half.
+    labels : mapping of (Site, int) to FeatureLabel
+        What single features follow.
+    run : mapping
+        Values of the key columns dictionary, seed, mode.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.EFFECTS`.
+    """
+    frame = trials.to_pandas()
+    rows: list[dict[str, Any]] = []
+    for place, group in frame.groupby(PLACE, dropna=False, sort=True):
+        key = dict(zip(PLACE, place, strict=True))
+        key["dose"] = None if pd.isna(key["dose"]) else float(key["dose"])
+        problems = halves[key["dataset"], key["half"]]
+        found = {
+            str(control): _values(part, problems) for control, part in group.groupby("control")
+        }
+        resamples = _resamples(len(problems), seed)
+        rows += _condition_rows(found, resamples, {**run, **key})
+        label = labels.get(_feature(key)) if key["edit"] == "zero" else None
+        if label is not None and key["half"] == REPORTED:
+            has = np.isin(problems, label.present)
+            rows += _label_rows(found, has, resamples, {**run, **key, "label": label.label})
+    _adjust(rows)
+    table = pa.Table.from_pylist(rows, EFFECTS.schema())
+    return table.sort_by([(name, "ascending") for name in EFFECTS.keys])
+
+
+Values = dict[str, Float[np.ndarray, " problems"]]
+"""By metric, one value per problem of the half; ``n_active`` marks those with something to do."""
+
+
+def _values(trials: pd.DataFrame, problems: Int[np.ndarray, " problems"]) -> Values:
+    place = np.searchsorted(problems, trials["problem"].to_numpy())
+    values = {}
+    for metric, column in METRICS.items():
+        if trials[column].isna().all():
+            continue
+        # A latent that nothing is done to is the one that it was.
+        values[metric] = np.full(len(problems), 1.0 if metric == "cosine" else 0.0)
+        values[metric][place] = trials[column].to_numpy(np.float64)
+    values["n_active"] = np.zeros(len(problems))
+    values["n_active"][place] = 1
+    return values
+
+
+def _resamples(count: int, seed: int) -> Int[np.ndarray, "resamples problems"]:
+    """How often each problem is drawn, in every resample of as many problems."""
+    generator = numpy_generator(seed, "hierarchy", "effects", count)
+    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+
+
+def _condition_rows(
+    found: Mapping[str, Values],
+    resamples: Int[np.ndarray, "resamples problems"],
+    key: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    for control, values in found.items():
+        named = {**key, "control": control, "label": "", "group": ALL}
+        active = values["n_active"]
+        yield _row(named, "n_active", float(active.sum()), None, len(active))
+        for metric in values.keys() - {"n_active"}:
+            yield _mean(named, metric, values[metric], resamples)
+            own = found.get(NONE, {}).get(metric)
+            if control != NONE and own is not None:
+                difference = own - values[metric]
+                row = _mean(named, f"{metric}_excess", difference, resamples)
+                yield {**row, "p_value": _signed_rank(difference)}
+
+
+def _label_rows(
+    found: Mapping[str, Values],
+    has: Bool[np.ndarray, " problems"],
+    resamples: Int[np.ndarray, "resamples problems"],
+    key: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Effects with and without the label, and their difference."""
+    if has.all() or not has.any():
+        return
+    groups = {"with": has.astype(np.float64), "without": (~has).astype(np.float64)}
+    for control, values in found.items():
+        named = {**key, "control": control}
+        for metric in values.keys() - {"n_active"}:
+            means, drawn = {}, {}
+            for group, weight in groups.items():
+                size = np.maximum(resamples @ weight, 1)
+                drawn[group] = resamples @ (weight * values[metric]) / size
+                means[group] = float((weight * values[metric]).sum() / weight.sum())
+                ends = _ends(drawn[group])
+                count = int(weight.sum())
+                yield _row({**named, "group": group}, metric, means[group], ends, count)
+            ends = _ends(drawn["with"] - drawn["without"])
+            value = means["with"] - means["without"]
+            yield _row({**named, "group": "difference"}, metric, value, ends, len(has))
+
+
+def _mean(
+    key: Mapping[str, Any],
+    metric: str,
+    values: Float[np.ndarray, " problems"],
+    resamples: Int[np.ndarray, "resamples problems"],
+) -> dict[str, Any]:
+    ends = _ends(resamples @ values / len(values))
+    return _row(key, metric, float(values.mean()), ends, len(values))
+
+
+def _ends(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _row(
+    key: Mapping[str, Any], metric: str, value: float, ends: tuple[float, float] | None, n: int
+) -> dict[str, Any]:
+    # Where all problems agree there is nothing to resample.
+    some = ends is not None and ends[0] < ends[1]
+    return {
+        **key,
+        "metric": metric,
+        "value": value,
+        "ci_low": ends[0] if some and ends else None,
+        "ci_high": ends[1] if some and ends else None,
+        "interval": BOOTSTRAP if some else "none",
+        "n": n,
+        "p_value": None,
+        "q_value": None,
+    }
+
+
+def _signed_rank(difference: Float[np.ndarray, " problems"]) -> float:
+    if not difference.any():
+        return 1.0
+    return float(wilcoxon(difference, zero_method="wilcox").pvalue)
+
+
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Adjust the p-values of single features beside matched random ones, metric by metric."""
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        single = row["unit"] not in (SET, ALL) and row["edit"] == "zero"
+        if single and row["control"] == RANDOM_FEATURE and row["p_value"] is not None:
+            families.setdefault((row["dataset"], row["half"], row["metric"]), []).append(row)
+    for family in families.values():
+        adjusted = false_discovery_control([row["p_value"] for row in family])
+        for row, value in zip(family, adjusted, strict=True):
+            row["q_value"] = float(value)
+
+
+def _feature(key: Mapping[str, Any]) -> tuple[Site, int]:
+    unit = str(key["unit"])
+    number = int(unit[1:]) if unit.startswith("F") else -1
+    return Site(int(key["layer"]), int(key["step"])), number
