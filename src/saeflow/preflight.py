@@ -18,6 +18,12 @@ from saeflow.config.calibration import (
     grid_datasets,
 )
 from saeflow.config.datasets import PathDataset
+from saeflow.config.hierarchy_runs import (
+    balanced_dataset,
+    hierarchy_banks,
+    hierarchy_contradictions,
+    hierarchy_models,
+)
 from saeflow.config.mixture import Mixture, parse_mixture
 from saeflow.config.models import MODEL_FILES, PathModel
 from saeflow.config.root import (
@@ -48,7 +54,7 @@ def check_paths(config: Config, root: Path) -> None:
     SaeflowError
         If a path is missing, a model directory holds no weights, or a layer does not exist.
     """
-    for sentence in calibration_contradictions(config):
+    for sentence in (*calibration_contradictions(config), *hierarchy_contradictions(config)):
         raise SaeflowError(sentence)
     used = _used_keys(config)
     for key, path in named_paths(config):
@@ -56,7 +62,7 @@ def check_paths(config: Config, root: Path) -> None:
             raise SaeflowError(
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
             )
-    studied = studied_models(config)
+    studied = read_models(config)
     for name in dict.fromkeys([*studied, *evaluated_models(config)]):
         settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
@@ -152,9 +158,14 @@ def total_mb(paths: Iterable[str]) -> float:
 
 
 def studied_models(config: Config) -> list[str]:
-    """Names of the models that the study analyses in either mode."""
+    """Names of the models that the GSM8K study analyses in either mode."""
     published = config.studies.gsm8k.published.models
     return list(dict.fromkeys([*published, *calibrated_models(config)]))
+
+
+def read_models(config: Config) -> list[str]:
+    """Names of the models that any study analyses."""
+    return list(dict.fromkeys([*studied_models(config), *hierarchy_models(config)]))
 
 
 def study_datasets(config: Config) -> list[str]:
@@ -163,7 +174,10 @@ def study_datasets(config: Config) -> list[str]:
     published = {dataset for run in runs for dataset in run.datasets}
     calibrated = {bank.dataset for bank in calibrated_banks(config)}
     grids = {name for model in calibrated_models(config) for name in grid_datasets(config, model)}
-    return sorted(published | calibrated | grids)
+    hierarchy = {bank.dataset for bank in hierarchy_banks(config)}
+    balanced = balanced_dataset(config)
+    further = hierarchy if balanced is None else {*hierarchy, balanced}
+    return sorted(published | calibrated | grids | further)
 
 
 def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
@@ -174,8 +188,9 @@ def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
         for dictionary in run.dictionaries
         for seed in run.seeds
     ]
-    calibrated = [(each.model, each.dictionary, each.seed) for each in calibrated_banks(config)]
-    return list(dict.fromkeys([*published, *calibrated]))
+    banks = [*calibrated_banks(config), *hierarchy_banks(config)]
+    others = [(each.model, each.dictionary, each.seed) for each in banks]
+    return list(dict.fromkeys([*published, *others]))
 
 
 def _used_keys(config: Config) -> set[str]:

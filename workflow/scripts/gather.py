@@ -1,4 +1,4 @@
-"""Gather the parts of a public table."""
+"""Gather the parts of public tables."""
 
 from pathlib import Path
 
@@ -7,5 +7,6 @@ from saeflow.artifacts.tables import gather_tables
 from saeflow.jobs import job
 
 with job(snakemake):
-    parts = [Path(part) for part in snakemake.input.parts]
-    gather_tables(parts, Path(snakemake.output.table), ARTIFACTS[snakemake.wildcards.table])
+    for path, spec in zip(snakemake.output, snakemake.params.spec, strict=True):
+        parts = [Path(part) for part in spec["parts"]]
+        gather_tables(parts, Path(path), ARTIFACTS[spec["artifact"]])

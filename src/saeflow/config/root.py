@@ -9,7 +9,12 @@ from pydantic import Field, ValidationError
 
 from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.compute import ComputeSettings
-from saeflow.config.datasets import DatasetSettings, GeneratedDataset, PathDataset
+from saeflow.config.datasets import (
+    BalancedDataset,
+    DatasetSettings,
+    GeneratedDataset,
+    PathDataset,
+)
 from saeflow.config.dictionaries import DictionaryChoice, DictionaryControl, DictionarySettings
 from saeflow.config.messages import first_sentence
 from saeflow.config.models import (
@@ -169,6 +174,11 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"{nearest(dictionary.dataset, config.datasets)}"
             )
         dataset = config.datasets[dictionary.dataset]
+        if isinstance(dataset, BalancedDataset):
+            yield (
+                f"dictionaries.{name}.dataset is {dictionary.dataset!r}, whose balanced problems no "
+                "SAE may be trained on; expected another data set."
+            )
         if (
             isinstance(dataset, GeneratedDataset)
             and dictionary.rows == "train"
@@ -190,6 +200,10 @@ def _contradictions(config: Config) -> Iterator[str]:
     if gsm8k.calibrated is not None:
         for name, run in (gsm8k.calibrated.models or {}).items():
             key = f"studies.gsm8k.calibrated.models.{name}"
+            yield from _run_contradictions(config, key, name, run)
+    if config.studies.hierarchy is not None:
+        for name, run in config.studies.hierarchy.published.models.items():
+            key = f"studies.hierarchy.published.models.{name}"
             yield from _run_contradictions(config, key, name, run)
 
 

@@ -15,12 +15,14 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
 
+from saeflow.artifacts.features import LayerTable
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.balanced import swap_partners
 from saeflow.interventions.thoughts import ThoughtRun
 from saeflow.models.capture import cut_batches
 from saeflow.progress import progress
 from saeflow.saes.bank import Site
+from saeflow.studies.hierarchy.maximal import maximal_inputs
 from saeflow.studies.hierarchy.plans import (
     Planned,
     SiteState,
@@ -76,9 +78,7 @@ def intervene(
     balanced: pa.Table,
     settings: CausalSettings,
     run: Mapping[str, object],
-    *,
-    dataset: str,
-    balanced_dataset: str,
+    names: tuple[str, str],
     numbers: Int[np.ndarray, " problems"],
     sets_only: bool,
 ) -> Interventions:
@@ -93,14 +93,15 @@ def intervene(
     settings : CausalSettings
         How many features, doses, problems.
     run : mapping
-        Values of the key columns dictionary, seed, mode.
-    dataset, balanced_dataset : str
+        Values of the key columns dataset, dictionary, seed, mode.
+    names : (str, str)
         Names of the two data sets.
     numbers : numpy.ndarray of int
         Held-out problems, ascending.
     sets_only : bool
         Leave single features out, as for a control.
     """
+    dataset, balanced_dataset = names
     chosen, reported = problem_halves(numbers, settings.problems, settings.seed)
     first, second = (_batches(subject, problems, half) for half in (chosen, reported))
     screening = screen(subject, [(each.questions, each.answers) for each in first])
@@ -116,8 +117,63 @@ def intervene(
             experiment.swap(batch, number, best, balanced_dataset)
     return Interventions(
         experiment.log.table(run),
-        screen_table(screening, {**run, "dataset": dataset}),
+        screen_table(screening, run),
         screening.strongest(settings, settings.maximal),
+    )
+
+
+def search_inputs(
+    subject: Subject,
+    problems: pa.Table,
+    features: Sequence[LayerTable],
+    numbers: Int[np.ndarray, " problems"],
+    wanted: Sequence[tuple[Site, int]],
+    settings: CausalSettings,
+    run: Mapping[str, object],
+) -> pa.Table:
+    """Search the input on which each of some features is largest, beside the best held-out problem.
+
+    Parameters
+    ----------
+    subject : Subject
+        Model and SAEs.
+    problems : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    features : sequence of LayerTable
+        Activations on these problems.
+    numbers : numpy.ndarray of int
+        Held-out problems, ascending.
+    wanted : sequence of (Site, int)
+        Features.
+    settings : CausalSettings
+        How long to search.
+    run : mapping
+        Values of the key columns dataset, dictionary, seed, mode.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.MAXIMAL`.
+    """
+    corpus = problems.filter(pa.array(np.isin(problems["problem"].to_numpy(), numbers)))
+    columns = []
+    for site, feature in wanted:
+        (layer,) = (each for each in features if each.layer == site.layer)
+        row, column, value = layer.cells(numbers)
+        own = column == layer.steps.index(site.step) * layer.d_sae + feature
+        values = np.zeros(len(numbers))
+        values[row[own]] = value[own]
+        columns.append(values)
+    return maximal_inputs(
+        subject.model,
+        subject.bank,
+        wanted,
+        corpus,
+        np.stack(columns, axis=1) if columns else np.zeros((len(numbers), 0)),
+        settings,
+        subject.convention,
+        subject.batch_size,
+        run,
     )
 
 

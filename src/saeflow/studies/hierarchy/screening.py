@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from saeflow.artifacts.hierarchy import SCREEN
 from saeflow.config.hierarchy import CausalSettings
+from saeflow.config.models import RunnableModel
 from saeflow.interventions.attribution import answer_gradients, feature_effects
 from saeflow.interventions.thoughts import Place
 from saeflow.models.codi import CodiModel
@@ -32,6 +33,8 @@ class Subject:
         The model.
     bank : Bank
         SAEs of all sites, on the model's device.
+    convention : LayerConvention
+        What "layer l" means to the bank.
     places : dict of Site to Place
         Where in the model each site is.
     latents, max_new_tokens : int
@@ -42,20 +45,26 @@ class Subject:
 
     model: CodiModel
     bank: Bank
+    convention: LayerConvention
     places: dict[Site, Place]
     latents: int
     max_new_tokens: int
     batch_size: int
 
+    @classmethod
+    def of(
+        cls, model: CodiModel, bank: Bank, convention: LayerConvention, settings: RunnableModel
+    ) -> Subject:
+        """Put a model and a bank together, with the model's own settings."""
+        hooked = hooked_layers(convention, model.n_layers)
+        places = {site: Place(site.step, *hooked[site.layer]) for site in bank.sites}
+        thoughts = settings.thoughts
+        sizes = thoughts.latents, thoughts.max_new_tokens, settings.batch_size
+        return cls(model, bank, convention, places, *sizes)
+
     def sae(self, site: Site) -> Bank:
         """SAE of one site."""
         return self.bank.select([site])
-
-
-def places_of(bank: Bank, convention: LayerConvention, n_layers: int) -> dict[Site, Place]:
-    """Where in a model the sites of a bank are."""
-    hooked = hooked_layers(convention, n_layers)
-    return {site: Place(site.step, *hooked[site.layer]) for site in bank.sites}
 
 
 @dataclass(frozen=True)
