@@ -21,11 +21,13 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_hierarchy.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/capture.smk"
 include: "workflow/rules/saes.smk"
 include: "workflow/rules/calibration.smk"
 include: "workflow/rules/gsm8k.smk"
+include: "workflow/rules/hierarchy.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/report.smk"
@@ -35,6 +37,7 @@ rule all:
     default_target: True
     input:
         rules.gsm8k.input,
+        rules.hierarchy.input,
         rules.compare.input,
         rules.evaluation.input,
         rules.report.input,

@@ -34,6 +34,7 @@ from saeflow.config.calibration import (
     held_out_problems,
     published_only,
 )
+from saeflow.config.hierarchy_runs import hierarchy_banks
 from saeflow.config.reference import card_sizes
 from saeflow.config.root import (
     evaluated_models,
@@ -80,7 +81,6 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, CFG.datasets)),
     dictionary="|".join(map(re.escape, CFG.dictionaries)),
     seed=r"\d+",
-    table="association|discoveries|examples|labels|summary",
     first=r"\d+",
     reference="|".join(map(re.escape, MIXTURE.models)),
 
@@ -208,6 +208,16 @@ def bank_of(wildcards):
     )
 
 
+def reads_held_out(wildcards):
+    """Whether a study reads the problems of a bank's data set that trained no SAE."""
+    keys = ("model", "dataset", "dictionary", "seed")
+    named = tuple(str(wildcards[key]) for key in keys)
+    banks = [*BANKS, *hierarchy_banks(CFG)]
+    return any(
+        named == tuple(str(getattr(bank, key)) for key in keys) for bank in banks
+    )
+
+
 def encode_spec(wildcards):
     # How the SAEs were trained reaches the features through the bank's files.
     dictionary = plain(resolve_dictionary(CFG, wildcards.dictionary))
@@ -222,7 +232,7 @@ def encode_spec(wildcards):
     )
     return {
         **{name: dictionary[name] for name in names},
-        "held_out": held_out(wildcards) if bank_of(wildcards) else None,
+        "held_out": held_out(wildcards) if reads_held_out(wildcards) else None,
         "threads": THREADS,
     }
 
@@ -261,26 +271,30 @@ def calibrated_parts(model, table):
     ]
 
 
-def gsm8k_parts(wildcards):
-    model, table = wildcards.model, wildcards.table
-    if table == "discoveries":
-        return calibrated_parts(model, table)
-    calibrated = calibrated_parts(model, "calibrated") if table == "summary" else []
-    return published_parts(model, table) + calibrated
+def gathered(tables, models, *sources):
+    """What each public table is gathered from, by its path."""
+    return {
+        f"results/gsm8k/{model}/{table}.parquet": {
+            "artifact": table,
+            "parts": [part for parts in sources for part in parts(model, table)],
+        }
+        for model in models
+        for table in tables
+    }
 
 
-def public_tables():
-    """Tables that are gathered for each model."""
-    published = expand(
-        "results/gsm8k/{model}/{table}.parquet",
-        model=GSM8K.models,
-        table=["association", "examples", "labels"],
-    )
-    summaries = expand("results/gsm8k/{model}/summary.parquet", model=STUDIED)
-    discoveries = expand(
-        "results/gsm8k/{model}/discoveries.parquet", model=calibrated_models(CFG)
-    )
-    return published + summaries + discoveries
+def all_parts(tables):
+    return [part for spec in tables.values() for part in spec["parts"]]
+
+
+def summary_parts(model, table):
+    return published_parts(model, table) + calibrated_parts(model, "calibrated")
+
+
+RECORDS = gathered(["association", "examples", "labels"], GSM8K.models, published_parts)
+SUMMARIES = gathered(["summary"], STUDIED, summary_parts)
+DISCOVERIES = gathered(["discoveries"], calibrated_models(CFG), calibrated_parts)
+PUBLIC_TABLES = [*RECORDS, *SUMMARIES, *DISCOVERIES]
 
 
 PERMUTED = {model: published_parts(model, "permutations") for model in GSM8K.models}

@@ -3,7 +3,7 @@
 
 rule gsm8k:
     input:
-        public_tables(),
+        PUBLIC_TABLES,
         COMMON_FEATURES,
         CAPACITY,
 
@@ -136,15 +136,15 @@ rule summarise:
         "../scripts/summarise.py"
 
 
-rule gather:
+rule gather_records:
     input:
-        parts=gsm8k_parts,
+        all_parts(RECORDS),
     output:
-        table="results/gsm8k/{model}/{table}.parquet",
+        list(RECORDS),
     log:
-        "results/logs/gsm8k/{model}/{table}.log",
+        "results/logs/gsm8k/records.log",
     benchmark:
-        "results/benchmarks/gsm8k/{model}/{table}.tsv"
+        "results/benchmarks/gsm8k/records.tsv"
     conda:
         "../../envs/saeflow.yaml"
     resources:
@@ -152,5 +152,48 @@ rule gather:
         runtime=runtime,
     params:
         code=code_of("gather"),
+        spec=list(RECORDS.values()),
+    script:
+        "../scripts/gather.py"
+
+
+rule gather_summaries:
+    input:
+        all_parts(SUMMARIES),
+    output:
+        list(SUMMARIES),
+    log:
+        "results/logs/gsm8k/summaries.log",
+    benchmark:
+        "results/benchmarks/gsm8k/summaries.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("gather"),
+        spec=list(SUMMARIES.values()),
+    script:
+        "../scripts/gather.py"
+
+
+rule gather_discoveries:
+    input:
+        all_parts(DISCOVERIES),
+    output:
+        list(DISCOVERIES),
+    log:
+        "results/logs/gsm8k/discoveries.log",
+    benchmark:
+        "results/benchmarks/gsm8k/discoveries.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("gather"),
+        spec=list(DISCOVERIES.values()),
     script:
         "../scripts/gather.py"

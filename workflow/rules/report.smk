@@ -45,7 +45,7 @@ rule write_report:
             dataset=study_datasets(CFG),
             table=["problems", "cot_tokens"],
         ),
-        studied=public_tables() + COMMON_FEATURES + CAPACITY,
+        studied=PUBLIC_TABLES + COMMON_FEATURES + CAPACITY + HIERARCHY_TABLES,
         banks=report_banks,
         comparisons=COMPARISONS,
         evaluations=expand(

@@ -8,7 +8,7 @@ from saeflow.artifacts.features import read_features
 from saeflow.artifacts.hierarchy import HIERARCHY, RANKS, SWAP_PAIRS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config.hierarchy import HierarchyPublished
+from saeflow.config.hierarchy import HierarchyRules
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job, run_keys
 from saeflow.saes.encoding import open_bank
@@ -25,7 +25,7 @@ with job(snakemake):
         features,
         open_bank(Path(given.bank)).to(resolve_device()),
         partial(read_sites, Path(given.capture), spec["layer_convention"]),
-        HierarchyPublished.model_validate({**spec["published"], "models": {}}),
+        HierarchyRules.model_validate(spec["published"]),
         run_keys(snakemake),
         spec["held_out"],
     )

@@ -7,7 +7,7 @@ from saeflow.artifacts.hierarchy import HIERARCHY
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_schema, read_table, write_table
 from saeflow.config.dictionaries import DictionarySettings
-from saeflow.config.hierarchy import HierarchyPublished, SpecialistTests, SweepSettings
+from saeflow.config.hierarchy import HierarchyRules, SpecialistTests, SweepSettings
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.studies.hierarchy.sweep import SweepCriteria, sweep_table
@@ -19,7 +19,7 @@ with job(snakemake):
     run = {"dataset": names.dataset, "dictionary": names.dictionary, "mode": "calibrated"}
     criteria = SweepCriteria(
         SweepSettings.model_validate(spec["sweep"]),
-        HierarchyPublished.model_validate({**spec["published"], "models": {}}),
+        HierarchyRules.model_validate(spec["published"]),
         SpecialistTests.model_validate(spec["specialists"]),
     )
     table = sweep_table(

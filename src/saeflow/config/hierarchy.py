@@ -70,12 +70,9 @@ class ImpactSettings(Block):
     )
 
 
-class HierarchyPublished(Block):
-    """The study's own procedure, bug for bug."""
+class HierarchyRules(Block):
+    """Every threshold of the published procedure."""
 
-    models: Annotated[dict[Name, BankRun], DropNulls] = Field(
-        min_length=1, description="What is analysed, per model."
-    )
     samples: int = Field(
         100, ge=1, description="Problems per feature that the rules look at, strongest first."
     )
@@ -87,6 +84,14 @@ class HierarchyPublished(Block):
     )
     impact: ImpactSettings = Field(
         default_factory=ImpactSettings, description="Which features are said to matter."
+    )
+
+
+class HierarchyPublished(HierarchyRules):
+    """The study's own procedure, bug for bug."""
+
+    models: Annotated[dict[Name, BankRun], DropNulls] = Field(
+        min_length=1, description="What is analysed, per model."
     )
 
 

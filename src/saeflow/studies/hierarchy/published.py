@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saeflow.artifacts.features import LayerTable
 from saeflow.artifacts.hierarchy import RANKS, SWAP_PAIRS
-from saeflow.config.hierarchy import HierarchyPublished, TaxonomySettings
+from saeflow.config.hierarchy import HierarchyRules, TaxonomySettings
 from saeflow.datasets.gsm8k import Problem
 from saeflow.datasets.selection import HeldOut, held_out_numbers
 from saeflow.saes.bank import Bank, Site
@@ -62,7 +62,7 @@ class _Inputs:
     bank: Bank
     numbers: Int[np.ndarray, " problems"]
     patterns: Patterns
-    settings: HierarchyPublished
+    settings: HierarchyRules
     run: Mapping[str, object]
 
 
@@ -71,7 +71,7 @@ def published_hierarchy(
     features: Iterable[LayerTable],
     bank: Bank,
     read: ReadActivations,
-    settings: HierarchyPublished,
+    settings: HierarchyRules,
     run: Mapping[str, object],
     held_out: HeldOut,
 ) -> PublishedTables:
@@ -87,8 +87,8 @@ def published_hierarchy(
         Its SAEs, on the device on which impact is measured.
     read : callable
         Gives the activations of sites of one layer on problems.
-    settings : HierarchyPublished
-        The rules; its `models` are not read.
+    settings : HierarchyRules
+        The rules.
     run : mapping
         Values of the key columns dataset, dictionary, seed, mode.
     held_out : {"validation", "analysed"}

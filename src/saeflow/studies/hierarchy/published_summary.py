@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from saeflow.artifacts.hierarchy import HIERARCHY
-from saeflow.config.hierarchy import HierarchyPublished, ImpactSettings
+from saeflow.config.hierarchy import HierarchyRules, ImpactSettings
 from saeflow.studies.gsm8k.summary import places
 from saeflow.studies.hierarchy.bins import bin_groups
 from saeflow.studies.hierarchy.impact import HIGH
@@ -72,7 +72,7 @@ def published_summary(
     ranks: pa.Table,
     chance: tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]],
     decoder: Float[np.ndarray, " features"],
-    settings: HierarchyPublished,
+    settings: HierarchyRules,
     run: Mapping[str, object],
 ) -> pa.Table:
     """Summarise a bank everywhere, by layer, by step, and at each site.
@@ -100,7 +100,7 @@ def published_summary(
         As `random_sets` gives it for the features of `ranks`.
     decoder : numpy.ndarray of float64, shape (features,)
         Mean absolute entry of each feature's decoder row.
-    settings : HierarchyPublished
+    settings : HierarchyRules
         Thresholds.
     run : mapping
         Values of the key columns dataset, dictionary, seed, mode.
@@ -122,7 +122,7 @@ def published_summary(
     return pa.Table.from_pylist(rows, schema=HIERARCHY.schema())
 
 
-def _numbers(here: _Features, settings: HierarchyPublished) -> Iterator[_Number]:
+def _numbers(here: _Features, settings: HierarchyRules) -> Iterator[_Number]:
     yield from _types(here.at(here.rank <= settings.taxonomy.top))
     yield from _validation(here.at(here.rank <= settings.impact.top), settings.impact)
     for first, last in settings.specialists.rank_ranges:

@@ -23,7 +23,7 @@ from saeflow.artifacts.captures import count_layers
 from saeflow.artifacts.hierarchy import HIERARCHY
 from saeflow.config.dictionaries import FIXED_CONTROLS, DictionarySettings
 from saeflow.config.hierarchy import (
-    HierarchyPublished,
+    HierarchyRules,
     SpecialistTarget,
     SpecialistTests,
     SweepSettings,
@@ -63,14 +63,14 @@ class SweepCriteria:
     ----------
     sweep : SweepSettings
         Which k, and where.
-    published : HierarchyPublished
-        The study's rule; its models are not read.
+    published : HierarchyRules
+        The study's rule.
     specialists : SpecialistTests
         Exact tests and their permutations; their targets are `TARGETS`.
     """
 
     sweep: SweepSettings
-    published: HierarchyPublished
+    published: HierarchyRules
     specialists: SpecialistTests
 
 
@@ -212,7 +212,7 @@ def usable_k(wanted: Sequence[int], d_sae: int) -> list[int]:
 def published_rule(
     values: Float32[np.ndarray, "problems features"],
     patterns: Bool[np.ndarray, "problems patterns"],
-    settings: HierarchyPublished,
+    settings: HierarchyRules,
 ) -> Specialised:
     """Apply the study's rule to all features of an SAE, and to random problems.
 
@@ -222,7 +222,7 @@ def published_rule(
         Signed activations.
     patterns : numpy.ndarray of bool, shape (problems, 9)
         As `saeflow.studies.hierarchy.patterns.Patterns.specialists` gives them.
-    settings : HierarchyPublished
+    settings : HierarchyRules
         The rule.
     """
     samples = strongest(np.abs(values).T, settings.samples)

@@ -1,0 +1,145 @@
+# Helper functions of the hierarchy study.
+
+from saeflow.config.hierarchy_runs import (
+    balanced_dataset,
+    hierarchy_banks,
+    hierarchy_models,
+    is_untrained,
+)
+
+HIERARCHY = CFG.studies.hierarchy
+TAXONOMY = HIERARCHY and HIERARCHY.calibrated
+CAUSAL = TAXONOMY and TAXONOMY.causal
+HIERARCHY_MODELS = list(hierarchy_models(CFG))
+HIERARCHY_BANKS = hierarchy_banks(CFG)
+BALANCED = balanced_dataset(CFG)
+HIERARCHY_PART = (
+    "results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/{table}.parquet"
+)
+SWEEP_PART = "results/hierarchy/{model}/parts/{dataset}/{dictionary}/sweep.parquet"
+# Which parts each public table is gathered from.
+PUBLISHED_PARTS = {"ranks": ["ranks"], "swap_pairs": ["swap_pairs"]}
+TAXONOMY_PARTS = {
+    name: [name] for name in ("specialists", "coactivation", "modules", "levels")
+}
+CAUSAL_PARTS = {name: [name] for name in ("trials", "screen", "effects", "maximal")}
+SUMMARY_PARTS = (
+    ["published"] + ["calibrated"] * bool(TAXONOMY) + ["causal"] * bool(CAUSAL)
+)
+
+
+def hierarchy_rules():
+    rules = plain(HIERARCHY.published)
+    return {name: value for name, value in rules.items() if name != "models"}
+
+
+def of_hierarchy(wildcards):
+    """What every job about a bank reads of its dictionary."""
+    recipe = resolve_dictionary(CFG, wildcards.dictionary)
+    return {
+        "held_out": held_out(wildcards),
+        "layer_convention": recipe.layer_convention,
+        "threads": THREADS,
+    }
+
+
+def ranking_spec(wildcards):
+    return {**of_hierarchy(wildcards), "published": hierarchy_rules()}
+
+
+def specialist_spec(wildcards):
+    settings = plain(TAXONOMY)
+    tests = {
+        name: settings[name]
+        for name in ("balanced", "levels", "specialists", "modules")
+    }
+    return {
+        "held_out": held_out(wildcards),
+        "calibrated": {**tests, "sweep": None, "causal": None},
+        "threads": THREADS,
+    }
+
+
+def intervention_spec(wildcards):
+    return {
+        **of_hierarchy(wildcards),
+        "model": model_spec(wildcards),
+        "causal": plain(CAUSAL),
+        "balanced": BALANCED,
+        # A control has nothing that single features could be shown to do.
+        "sets_only": is_untrained(CFG, wildcards.model),
+    }
+
+
+def effect_spec(wildcards):
+    return {
+        "held_out": held_out(wildcards),
+        "causal": plain(CAUSAL),
+        "specialists": plain(TAXONOMY.specialists),
+    }
+
+
+def sweep_spec(wildcards):
+    return {
+        "dictionary": plain(resolve_dictionary(CFG, wildcards.dictionary)),
+        "sweep": plain(TAXONOMY.sweep),
+        "published": hierarchy_rules(),
+        "specialists": plain(TAXONOMY.specialists),
+        "threads": THREADS,
+    }
+
+
+def on_both(path):
+    """A path for the data set of a bank, and one for the balanced problems."""
+
+    def paths(wildcards):
+        names = {**wildcards, "dataset": BALANCED}
+        return [path.format(**wildcards), path.format(**names)]
+
+    return paths
+
+
+def sweeps(model):
+    """Parts of the sweep over k: of trained models alone, on data that trains the dictionary."""
+    if not (TAXONOMY and TAXONOMY.sweep) or is_untrained(CFG, model):
+        return []
+    found = {
+        SWEEP_PART.format(**bank._asdict())
+        for bank in HIERARCHY_BANKS
+        if bank.model == model
+        and resolve_dictionary(CFG, bank.dictionary).dataset == bank.dataset
+    }
+    return sorted(found)
+
+
+def hierarchy_tables(model):
+    """Public tables of a model, by the names of their parts."""
+    tables = {**PUBLISHED_PARTS, "summary": SUMMARY_PARTS}
+    return {
+        **tables,
+        **(TAXONOMY_PARTS if TAXONOMY else {}),
+        **(CAUSAL_PARTS if CAUSAL else {}),
+    }
+
+
+def hierarchy_gathered():
+    """What each public table is gathered from, by its path."""
+    gathered = {}
+    for model in HIERARCHY_MODELS:
+        for table, names in hierarchy_tables(model).items():
+            parts = [
+                HIERARCHY_PART.format(**bank._asdict(), table=name)
+                for bank in HIERARCHY_BANKS
+                if bank.model == model
+                for name in names
+            ]
+            summary = table == "summary"
+            gathered[f"results/hierarchy/{model}/{table}.parquet"] = {
+                "artifact": "hierarchy" if summary else table,
+                "parts": [*parts, *sweeps(model)] if summary else parts,
+            }
+    return gathered
+
+
+HIERARCHY_GATHERED = hierarchy_gathered()
+HIERARCHY_TABLES = list(HIERARCHY_GATHERED)

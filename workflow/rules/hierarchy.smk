@@ -1,0 +1,166 @@
+# Feature hierarchy and interventions (methods/2): ranks -> types -> specialists; what ablation does.
+
+
+rule hierarchy:
+    input:
+        HIERARCHY_TABLES,
+
+
+rule hierarchy_published:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        capture="results/capture/{model}/{dataset}",
+        bank="results/saes/{model}/{dictionary}/seed{seed}",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+    output:
+        ranks="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/ranks.parquet",
+        pairs="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/swap_pairs.parquet",
+        summary="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/published.parquet",
+    log:
+        "results/logs/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/published.log",
+    benchmark:
+        "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/published.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("hierarchy_published"),
+        spec=ranking_spec,
+    script:
+        "../scripts/hierarchy_published.py"
+
+
+rule hierarchy_calibrated:
+    input:
+        problems=on_both("results/datasets/{dataset}/problems.parquet"),
+        tokens=on_both("results/datasets/{dataset}/cot_tokens.parquet"),
+        features=on_both("results/features/{model}/{dataset}/{dictionary}/seed{seed}"),
+    output:
+        specialists="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/specialists.parquet",
+        coactivation="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/coactivation.parquet",
+        modules="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/modules.parquet",
+        levels="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/levels.parquet",
+        summary="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/calibrated.parquet",
+    log:
+        "results/logs/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/calibrated.log",
+    benchmark:
+        "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/calibrated.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    # Counts are exact whatever the threads, and one is busy: two jobs side by side are faster.
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("hierarchy_calibrated"),
+        spec=specialist_spec,
+    script:
+        "../scripts/hierarchy_calibrated.py"
+
+
+rule intervene:
+    input:
+        model=model_files,
+        problems=on_both("results/datasets/{dataset}/problems.parquet"),
+        bank="results/saes/{model}/{dictionary}/seed{seed}",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+    output:
+        trials="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/trials.parquet",
+        screening="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/screening.parquet",
+        maximal="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/maximal.parquet",
+    log:
+        "results/logs/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/trials.log",
+    benchmark:
+        "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/trials.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("intervene"),
+        spec=intervention_spec,
+    script:
+        "../scripts/intervene.py"
+
+
+rule hierarchy_effects:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+        trials="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/trials.parquet",
+        screening="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/screening.parquet",
+    output:
+        effects="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/effects.parquet",
+        screen="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/screen.parquet",
+        summary="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/causal.parquet",
+    log:
+        "results/logs/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/effects.log",
+    benchmark:
+        "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/effects.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("hierarchy_effects"),
+        spec=effect_spec,
+    script:
+        "../scripts/hierarchy_effects.py"
+
+
+rule sweep_k:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        capture="results/capture/{model}/{dataset}",
+    output:
+        sweep="results/hierarchy/{model}/parts/{dataset}/{dictionary}/sweep.parquet",
+    log:
+        "results/logs/hierarchy/{model}/{dataset}/{dictionary}/sweep.log",
+    benchmark:
+        "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/sweep.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("sweep_k"),
+        spec=sweep_spec,
+    script:
+        "../scripts/sweep_k.py"
+
+
+rule gather_hierarchy:
+    input:
+        all_parts(HIERARCHY_GATHERED),
+    output:
+        list(HIERARCHY_GATHERED),
+    log:
+        "results/logs/hierarchy/gathered.log",
+    benchmark:
+        "results/benchmarks/hierarchy/gathered.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("gather"),
+        spec=list(HIERARCHY_GATHERED.values()),
+    script:
+        "../scripts/gather.py"
