@@ -18,7 +18,7 @@ from scipy.stats import (
 )
 
 from saeflow.stats.effects import auroc, detection, log_odds_ratio, point_biserial
-from saeflow.stats.exact import TailTable, adjusted, stratified_tail, upper_tail
+from saeflow.stats.exact import TailTable, adjusted, holm, stratified_tail, upper_tail
 
 
 def random_margins(rng: np.random.Generator, total: int, count: int) -> tuple[np.ndarray, ...]:
@@ -157,3 +157,16 @@ def test_values_of_activations_equal_scipy() -> None:
         statistic = mannwhitneyu(with_it, without).statistic
         assert area == pytest.approx(statistic / (len(with_it) * len(without)))
         assert correlation == pytest.approx(pointbiserialr(present[:, t], values[:, f]).statistic)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_step_down_of_its_definition(p_values: list[float]) -> None:
+    ordered = sorted(p_values)
+    stepped = [min(1.0, (len(ordered) - place) * p) for place, p in enumerate(ordered)]
+    expected = [max(stepped[: ordered.index(p) + 1]) for p in p_values]
+    # Ties take the largest of their places, as they do in any order.
+    tied = [max(stepped[: len(ordered) - ordered[::-1].index(p)]) for p in p_values]
+    found = holm(np.array(p_values))
+    for value, low, high in zip(found, expected, tied, strict=True):
+        assert low - 1e-12 <= value <= high + 1e-12
+    assert holm(np.array([0.01, 0.04])).tolist() == [0.02, 0.04]

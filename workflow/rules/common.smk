@@ -431,6 +431,7 @@ COMPARISONS = (
     ["results/compare/gsm8k.parquet"]
     + ["results/compare/calibration.parquet"] * bool(CALIBRATED)
     + ["results/compare/capacity.parquet"] * bool(SIZED)
+    + ["results/compare/hierarchy.parquet"] * bool(hierarchy_banks(CFG))
 )
 
 

@@ -143,3 +143,16 @@ def hierarchy_gathered():
 
 HIERARCHY_GATHERED = hierarchy_gathered()
 HIERARCHY_TABLES = list(HIERARCHY_GATHERED)
+# Trained models, each with the untrained controls that the study analyses, too.
+TRAINED = [
+    {
+        "model": model,
+        "untrained": [
+            name
+            for name in HIERARCHY_MODELS
+            if getattr(CFG.models[name], "of", None) == model
+        ],
+    }
+    for model in HIERARCHY_MODELS
+    if not is_untrained(CFG, model)
+]

@@ -79,3 +79,26 @@ rule compare_capacity:
         spec={"models": SIZED},
     script:
         "../scripts/compare_capacity.py"
+
+
+rule compare_hierarchy:
+    input:
+        summaries=expand(
+            "results/hierarchy/{model}/summary.parquet", model=HIERARCHY_MODELS
+        ),
+    output:
+        comparison="results/compare/hierarchy.parquet",
+    log:
+        "results/logs/compare/hierarchy.log",
+    benchmark:
+        "results/benchmarks/compare/hierarchy.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("compare_hierarchy"),
+        spec={"models": HIERARCHY_MODELS, "trained": TRAINED},
+    script:
+        "../scripts/compare_hierarchy.py"

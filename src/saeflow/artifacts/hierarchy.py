@@ -302,7 +302,35 @@ MAXIMAL = Artifact(
     (*FEATURE_ROW, "source"),
 )
 
+HIERARCHY_COMPARISON = Artifact(
+    "hierarchy_comparison",
+    1,
+    "The study's numbers of each trained model, each beside chance and the untrained model.",
+    (
+        Column("model", TEXT, "Model, by its name in the configuration."),
+        *RUN_KEYS,
+        *MAYBE_SITE,
+        Column("group", TEXT, "Which features: all, a rank range, set or the shortlist."),
+        Column("metric", TEXT, "What is measured."),
+        CONTROL,
+        *VALUES[1:],
+    ),
+    (
+        "model",
+        "dataset",
+        "dictionary",
+        "seed",
+        "mode",
+        "metric",
+        "group",
+        "control",
+        "layer",
+        "step",
+    ),
+)
+
 HIERARCHY_ARTIFACTS = (
+    HIERARCHY_COMPARISON,
     RANKS,
     SWAP_PAIRS,
     SPECIALISTS,

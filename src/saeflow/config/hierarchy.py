@@ -150,8 +150,8 @@ class SweepSettings(Block):
 class SearchSettings(Block):
     """Where the search for the input of a feature's largest activation starts, and how far it goes."""
 
-    starts: int = Field(64, ge=1, description="Random problems that are tried first.")
-    climbs: int = Field(2, ge=1, description="The best so many of them are improved.")
+    starts: int = Field(600, ge=1, description="Random problems that are tried first.")
+    climbs: int = Field(1, ge=1, description="The best so many of them are improved.")
     max_number: int = Field(100, ge=20, description="Largest operand or result.")
 
 

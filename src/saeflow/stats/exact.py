@@ -140,6 +140,26 @@ def adjusted(
     return found
 
 
+def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """Holm's adjusted p-values, which hold the chance of any false finding, however tests depend.
+
+    Parameters
+    ----------
+    p_values : numpy.ndarray of float64, shape (tests,)
+        Of all tests that are reported.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (tests,)
+        At most 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    scaled = p_values[order] * np.arange(len(p_values), 0, -1)
+    found = np.empty(len(p_values))
+    found[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return found
+
+
 def harmonic_number(n: int) -> float:
     """Sum of 1, 1/2, ... 1/n: by how much Benjamini and Yekutieli are stricter."""
     return float(digamma(n + 1) + np.euler_gamma)

@@ -1,0 +1,186 @@
+"""Effects from trials, against slow versions and planted truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import false_discovery_control, wilcoxon
+
+from saeflow.artifacts.hierarchy import TRIALS
+from saeflow.saes.bank import Site
+from saeflow.studies.hierarchy.effects import BOOTSTRAP, FeatureLabel, effect_table
+from saeflow.studies.hierarchy.trials import (
+    CHOSEN,
+    REPORTED,
+    choose_site,
+    problem_halves,
+    set_effects,
+)
+
+KEYS = {"dictionary": "d", "seed": 0, "mode": "calibrated"}
+PROBLEMS = np.arange(0, 120, 2)
+
+
+def trial(problem: int, effect: float, **changes: Any) -> dict[str, Any]:
+    row = {
+        **KEYS,
+        "dataset": "made",
+        "layer": 1,
+        "step": 2,
+        "unit": "F7",
+        "edit": "zero",
+        "dose": 0.0,
+        "control": "none",
+        "half": REPORTED,
+        "problem": problem,
+        "log_probability": effect,
+        "kl": abs(effect) / 2,
+        "cosine": 1 - abs(effect) / 10,
+        "changed": effect < -1,
+        "correct": -int(effect < -1),
+        "toward": None,
+    }
+    return {**row, **changes}
+
+
+def table_of(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, TRIALS.schema())
+
+
+def effects_of(
+    rows: list[dict[str, Any]], labels: dict[tuple[Site, int], FeatureLabel] | None = None
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    halves = {("made", REPORTED): PROBLEMS, ("made", CHOSEN): PROBLEMS + 1}
+    table = effect_table(table_of(rows), halves, labels or {}, KEYS, 0)
+    names = ("unit", "edit", "control", "group", "metric")
+    found = {tuple(row[name] for name in names): row for row in table.to_pylist()}
+    assert len(found) == len(table)
+    return found
+
+
+def drawn(seed: int, mean: float, problems: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, 0.5, len(problems)).astype(np.float32)
+
+
+def test_means_count_untouched_problems_as_unchanged() -> None:
+    touched = PROBLEMS[:15]
+    values = drawn(0, -1.0, touched)
+    rows = [trial(int(p), float(v)) for p, v in zip(touched, values, strict=True)]
+    found = effects_of(rows)
+    own = found["F7", "zero", "none", "all", "log_probability"]
+    assert own["value"] == pytest.approx(values.sum() / len(PROBLEMS))
+    assert own["n"] == len(PROBLEMS)
+    assert own["interval"] == BOOTSTRAP
+    assert own["ci_low"] < own["value"] < own["ci_high"]
+    assert found["F7", "zero", "none", "all", "n_active"]["value"] == 15
+    accuracy = found["F7", "zero", "none", "all", "accuracy"]
+    assert accuracy["value"] == pytest.approx(-(values < -1).sum() / len(PROBLEMS))
+    cosine = found["F7", "zero", "none", "all", "cosine"]
+    assert cosine["value"] == pytest.approx(1 - np.abs(values).sum() / 10 / len(PROBLEMS))
+    assert ("F7", "zero", "none", "all", "toward") not in found
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
+    hits = 0
+    for seed in range(60):
+        values = np.random.default_rng(seed).exponential(1.0, len(PROBLEMS)) - 1.5
+        rows = [trial(int(p), float(v)) for p, v in zip(PROBLEMS, values, strict=True)]
+        own = effects_of(rows)["F7", "zero", "none", "all", "log_probability"]
+        hits += own["ci_low"] <= -0.5 <= own["ci_high"]
+    assert 60 * 0.95 - 3 * np.sqrt(60 * 0.95 * 0.05) <= hits
+
+
+def test_excess_is_paired_by_problem_and_tested_by_signed_ranks() -> None:
+    own, other = drawn(1, -1.0, PROBLEMS), drawn(2, -0.2, PROBLEMS)
+    rows = [trial(int(p), float(v)) for p, v in zip(PROBLEMS, own, strict=True)]
+    rows += [
+        trial(int(p), float(v), control="random_feature")
+        for p, v in zip(PROBLEMS, other, strict=True)
+    ]
+    found = effects_of(rows)
+    row = found["F7", "zero", "random_feature", "all", "log_probability_excess"]
+    assert row["value"] == pytest.approx(float((own - other).mean()), abs=1e-6)
+    expected = wilcoxon(own.astype(float) - other.astype(float)).pvalue
+    assert row["p_value"] == pytest.approx(expected)
+    control = found["F7", "zero", "random_feature", "all", "log_probability"]
+    assert control["value"] == pytest.approx(float(other.mean()))
+    assert control["p_value"] is None
+    # An effect far larger than its spread is resampled apart from 0.
+    assert row["ci_high"] < 0
+
+
+def test_q_values_are_adjusted_over_single_features_only() -> None:
+    rows = []
+    for feature in range(6):
+        for control, mean in (("none", -0.1 * feature), ("random_feature", 0.0)):
+            values = drawn(10 * feature + len(control), mean, PROBLEMS)
+            changes = {"unit": f"F{feature}", "control": control}
+            rows += [
+                trial(int(p), float(v), **changes) for p, v in zip(PROBLEMS, values, strict=True)
+            ]
+    for control in ("none", "random_feature"):
+        values = drawn(99 + len(control), -3.0 * (control == "none"), PROBLEMS)
+        changes = {"unit": "set", "control": control}
+        rows += [trial(int(p), float(v), **changes) for p, v in zip(PROBLEMS, values, strict=True)]
+    found = effects_of(rows)
+    family = [
+        found[f"F{f}", "zero", "random_feature", "all", "log_probability_excess"] for f in range(6)
+    ]
+    expected = false_discovery_control([row["p_value"] for row in family])
+    assert [row["q_value"] for row in family] == pytest.approx(list(expected))
+    assert (
+        found["set", "zero", "random_feature", "all", "log_probability_excess"]["q_value"] is None
+    )
+
+
+def test_difference_between_problems_with_and_without_the_label() -> None:
+    label = FeatureLabel("operators: *", PROBLEMS[::3])
+    has = np.isin(PROBLEMS, label.present)
+    values = np.where(has, drawn(4, -2.0, PROBLEMS), drawn(5, -0.5, PROBLEMS))
+    rows = [trial(int(p), float(v)) for p, v in zip(PROBLEMS, values, strict=True)]
+    found = effects_of(rows, {(Site(1, 2), 7): label})
+    row = found["F7", "zero", "none", "difference", "log_probability"]
+    assert row["label"] == "operators: *"
+    assert row["value"] == pytest.approx(values[has].mean() - values[~has].mean(), abs=1e-6)
+    assert row["ci_low"] < row["value"] < row["ci_high"] < 0
+    assert found["F7", "zero", "none", "with", "log_probability"]["n"] == has.sum()
+    assert found["F7", "zero", "none", "without", "log_probability"]["n"] == (~has).sum()
+    assert found["F7", "zero", "none", "all", "log_probability"]["label"] == ""
+
+
+def test_halves_are_disjoint_and_random() -> None:
+    chosen, reported = problem_halves(np.arange(100, 200), None, 0)
+    assert sorted([*chosen, *reported]) == list(range(100, 200))
+    assert len(chosen) == len(reported) == 50
+    assert chosen.max() > 150
+    few, others = problem_halves(np.arange(100, 200), 40, 0)
+    assert len(few) == len(others) == 20
+    again, _ = problem_halves(np.arange(100, 200), None, 1)
+    assert list(again) != list(chosen)
+
+
+def set_rows(effects: dict[Site, tuple[float, float]], half: str) -> list[dict[str, Any]]:
+    rows = []
+    for site, means in effects.items():
+        for control, mean in zip(("none", "random_feature"), means, strict=True):
+            place = {"layer": site.layer, "step": site.step, "unit": "set", "half": half}
+            values = drawn(site.layer + 7 * len(control), mean, PROBLEMS)
+            rows += [
+                trial(int(p), float(v), control=control, **place)
+                for p, v in zip(PROBLEMS, values, strict=True)
+            ]
+    return rows
+
+
+def test_the_site_is_chosen_by_what_is_beyond_its_control_on_its_own_half() -> None:
+    first, second, third = Site(0, 0), Site(1, 1), Site(2, 2)
+    chosen = {first: (-3.0, -3.0), second: (-2.0, 0.0), third: (2.0, 0.0)}
+    reported = {first: (-9.0, 0.0), second: (-0.5, 0.0), third: (0.0, 0.0)}
+    trials = table_of(set_rows(chosen, CHOSEN) + set_rows(reported, REPORTED))
+    assert choose_site(trials) == second
+    effects = set_effects(trials, REPORTED)
+    assert effects[second].mean() == pytest.approx(-0.5, abs=0.3)
+    assert effects[first].mean() == pytest.approx(-9.0, abs=0.3)
