@@ -194,7 +194,7 @@ def thought_sides(model: CodiModel, bank: Bank) -> dict[str, Side]:
 
     def ours(features: Sequence[int]) -> Tensor:
         conditions = [Condition({place: Splice(bank, ablate([n]))}) for n in features]
-        found = dict(run.outcomes(conditions))
+        found = dict(run.outcomes(conditions, rows=4 * ROWS))
         rows = [torch.stack([each.log_probability, each.kl]) for _, each in sorted(found.items())]
         return torch.stack(rows)
 

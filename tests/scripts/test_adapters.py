@@ -26,7 +26,11 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
 
 def adapter(name: str, tmp_path: Path, **parts: Any) -> None:
-    names = {key: SimpleNamespace(**value) for key, value in parts.items() if key != "params"}
+    names = {
+        key: SimpleNamespace(**value) if isinstance(value, dict) else value
+        for key, value in parts.items()
+        if key != "params"
+    }
     snakemake = SimpleNamespace(
         log=[str(tmp_path / "log.txt")], params=SimpleNamespace(**parts.get("params", {})), **names
     )
@@ -97,9 +101,8 @@ def test_gather_sorts_by_key(tmp_path: Path) -> None:
     adapter(
         "gather",
         tmp_path,
-        input={"parts": [str(part) for part in parts]},
-        output={"table": str(target)},
-        wildcards={"table": "labels"},
+        output=[str(target)],
+        params={"spec": [{"artifact": "labels", "parts": [str(part) for part in parts]}]},
     )
     assert read_table(target, LABELS)["seed"].to_pylist() == [0, 1]
 

@@ -24,7 +24,7 @@ COPIED = (
     "Makefile",
 )
 SMOKE = ("--configfile", "tests/config/smoke.yaml")
-REASONLESS = {"all", "gsm8k", "compare", "report", "evaluation", "reference_models"}
+REASONLESS = {"all", "gsm8k", "hierarchy", "compare", "report", "evaluation", "reference_models"}
 """Targets that only gather; they never appear because something changed."""
 
 
