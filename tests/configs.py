@@ -38,9 +38,10 @@ def fresh_values() -> dict[str, Any]:
     """The default configuration with fresh weights and nothing else, as most tests need it."""
     values = default_values()
     values["models"] = {name: {"weights": "fresh", "family": name} for name in ("llama", "gpt2")}
-    runs = values["studies"]["gsm8k"]["published"]["models"]
-    for name in set(runs) - set(values["models"]):
-        del runs[name]
+    for study in ("gsm8k", "hierarchy"):
+        runs = values["studies"][study]["published"]["models"]
+        for name in set(runs) - set(values["models"]):
+            del runs[name]
     del values["reference_models"]
     return values
 

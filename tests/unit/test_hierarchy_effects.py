@@ -16,7 +16,7 @@ from saeflow.studies.hierarchy.trials import (
     CHOSEN,
     REPORTED,
     choose_site,
-    problem_halves,
+    problem_parts,
     set_effects,
 )
 
@@ -151,15 +151,15 @@ def test_difference_between_problems_with_and_without_the_label() -> None:
     assert found["F7", "zero", "none", "all", "log_probability"]["label"] == ""
 
 
-def test_halves_are_disjoint_and_random() -> None:
-    chosen, reported = problem_halves(np.arange(100, 200), None, 0)
-    assert sorted([*chosen, *reported]) == list(range(100, 200))
-    assert len(chosen) == len(reported) == 50
-    assert chosen.max() > 150
-    few, others = problem_halves(np.arange(100, 200), 40, 0)
-    assert len(few) == len(others) == 20
-    again, _ = problem_halves(np.arange(100, 200), None, 1)
-    assert list(again) != list(chosen)
+def test_parts_are_disjoint_and_random() -> None:
+    parts = problem_parts(np.arange(100, 200), None, 0)
+    assert sorted(np.concatenate(parts)) == list(range(100, 200))
+    assert [len(part) for part in parts] == [25, 25, 50]
+    assert all((np.diff(part) > 0).all() and part.max() > 150 for part in parts)
+    assert list(parts.first_half) == sorted([*parts.screened, *parts.chosen])
+    few = problem_parts(np.arange(100, 200), 40, 0)
+    assert [len(part) for part in few] == [10, 10, 20]
+    assert list(problem_parts(np.arange(100, 200), None, 1)[0]) != list(parts[0])
 
 
 def set_rows(effects: dict[Site, tuple[float, float]], half: str) -> list[dict[str, Any]]:

@@ -192,9 +192,7 @@ TRIALS = Artifact(
         *RUN_KEYS,
         *SITE_KEYS,
         *CONDITION,
-        Column(
-            "half", TEXT, "chosen: the problems that sites and features are chosen on; reported."
-        ),
+        Column("half", TEXT, "chosen: the problems that a site is chosen on; or reported."),
         Column("problem", INDEX, "Running number of the problem in the data set."),
         Column("log_probability", pa.float32(), "Change for the right answer.", unit="nats"),
         Column(
@@ -236,6 +234,8 @@ SCREEN = Artifact(
         *FEATURE_KEYS,
         Column("n_active", INDEX, "Problems of the first half on which it is not zero."),
         Column("attribution", REAL, "Effect of ablation, to first order, mean.", unit="nats"),
+        Column("attribution_reported", REAL, "The same on the reported half.", unit="nats"),
+        Column("in_set", FLAG, "Whether it is ablated with its site's set."),
         Column("rank", INDEX, "Place in its SAE by the size of that, from 1."),
         Column(
             "exact", REAL, "Effect of ablation on the other half; the shortlist's.", True, "nats"
@@ -253,9 +253,7 @@ EFFECTS = Artifact(
         *RUN_KEYS,
         *SITE_KEYS,
         *CONDITION,
-        Column(
-            "half", TEXT, "chosen: the problems that sites and features are chosen on; reported."
-        ),
+        Column("half", TEXT, "chosen: the problems that a site is chosen on; or reported."),
         Column("label", TEXT, "What the feature follows; empty where that is not asked."),
         Column("group", TEXT, "all; or with, without the label, and the difference of the two."),
         *VALUES,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saeflow.interventions.readings import cut, most_readings
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.reader import Reader
 from saeflow.models.reference.examples import Encoder
@@ -164,12 +165,16 @@ class _Scores:
         inputs = torch.cat([end, ids[:, :-1]], dim=1)
         hidden = reader.read(embed(inputs), mask).last_hidden_state
         where = mask.bool()
-        logits = written_logits(model, hidden[where])
-        chosen = logits.gather(1, ids[where][:, None])[:, 0] - logits.logsumexp(-1)
-        totals = chosen.new_zeros(ids.shape)
-        totals[where] = chosen
+        chosen, greedy = [], []
+        step = most_readings(model.tokens.end)
+        for part, tokens in zip(cut(hidden[where], step), cut(ids[where], step), strict=True):
+            logits = written_logits(model, part)
+            chosen.append(logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1))
+            greedy.append(logits.argmax(-1) == tokens)
+        totals = hidden.new_zeros(ids.shape, dtype=chosen[0].dtype)
+        totals[where] = torch.cat(chosen)
         likeliest = torch.ones_like(where)
-        likeliest[where] = logits.argmax(-1) == ids[where]
+        likeliest[where] = torch.cat(greedy)
         return cls(model, hidden, totals.sum(1), likeliest.all(1))
 
     def log_probabilities_at(self, position: Int[Tensor, " rows"]) -> Float[Tensor, "rows tokens"]:

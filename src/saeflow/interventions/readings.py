@@ -80,7 +80,7 @@ class Readings:
         targets: Int[Tensor, " _"] | None,
     ) -> None:
         self._head = model.get_output_embeddings()
-        self.step = max(1, EXPECTED // int(model.config.vocab_size))
+        self.step = most_readings(int(model.config.vocab_size))
         self.at = at
         self.expected = torch.cat([self.read(part) for part in cut(hidden, self.step)])
         self.likeliest = self.expected.argmax(-1)
@@ -170,6 +170,11 @@ class ChangedReadings:
             )
             for start, end in pairwise(ends)
         ]
+
+
+def most_readings(vocabulary: int) -> int:
+    """How many readings are computed at once, so that a large vocabulary takes no more memory."""
+    return max(1, EXPECTED // vocabulary)
 
 
 def cut(rows: Tensor, size: int) -> list[Tensor]:

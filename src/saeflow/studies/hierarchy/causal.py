@@ -33,7 +33,7 @@ from saeflow.studies.hierarchy.trials import (
     REPORTED,
     SET,
     choose_site,
-    problem_halves,
+    problem_parts,
     set_effects,
 )
 
@@ -86,13 +86,14 @@ def causal_tables(
         Values of the key columns dataset, dictionary, seed, mode.
     """
     dataset = str(run["dataset"])
-    chosen, reported = problem_halves(numbers, settings.problems, settings.seed)
-    halves = {(dataset, CHOSEN): chosen, (dataset, REPORTED): reported}
+    parts = problem_parts(numbers, settings.problems, settings.seed)
+    reported = parts.reported
+    halves = {(dataset, CHOSEN): parts.chosen, (dataset, REPORTED): reported}
     for name in sorted(set(trials["dataset"].to_pylist()) - {dataset}):
         of = np.array(trials["dataset"].to_pylist()) == name
         halves[name, REPORTED] = np.unique(trials["problem"].to_numpy()[of])
     exact = _exact(trials, dataset, len(reported))
-    labels = followed(list(features), cot_tokens, chosen, reported, list(exact), tests)
+    labels = followed(list(features), cot_tokens, parts.first_half, reported, list(exact), tests)
     keys = {name: run[name] for name in ("dictionary", "seed", "mode")}
     effects = effect_table(trials, halves, labels, keys, settings.seed)
     filled = _with_exact(screen, exact)
@@ -179,7 +180,11 @@ def _with_exact(screen: pa.Table, exact: Mapping[tuple[Site, int], tuple[float, 
 
 
 def _agreement(screen: pa.Table, run: Mapping[str, object]) -> Iterator[dict[str, Any]]:
-    """How well attributed effects tell exact ones, on the shortlists and over the sites."""
+    """How well attributed effects tell exact ones of the shortlists.
+
+    Those that features were picked by are of other problems than the exact ones; with the ending
+    ``.same_problems`` both are of the same, which shows what the first order alone leaves out.
+    """
     frame = screen.to_pandas()
     frame = frame[frame["exact"].notna()]
     places: list[tuple[int | None, int | None, pd.DataFrame]] = [(None, None, frame)]
@@ -188,10 +193,12 @@ def _agreement(screen: pa.Table, run: Mapping[str, object]) -> Iterator[dict[str
     for layer, step, part in places:
         key = {**run, "layer": layer, "step": step, "group": "shortlist"}
         count = len(part)
-        varied = part["attribution"].nunique() > 1 and part["exact"].nunique() > 1
+        names = ("attribution", "attribution_reported", "exact")
+        varied = all(part[name].nunique() > 1 for name in names)
         if count > 2 and varied:
-            rank = float(spearmanr(part["attribution"], part["exact"]).statistic)
-            yield _plain(key, "screen_rank_correlation", rank, count)
+            for ending, column in (("", "attribution"), (".same_problems", "attribution_reported")):
+                rank = float(spearmanr(part[column], part["exact"]).statistic)
+                yield _plain(key, f"screen_rank_correlation{ending}", rank, count)
         if count:
             same = float((np.sign(part["attribution"]) == np.sign(part["exact"])).mean())
             yield _plain(key, "screen_same_sign", same, count)

@@ -1,7 +1,7 @@
 """Interventions on a model's thoughts, at every site of a bank (methods/2, section 3.7).
 
-What is screened and chosen on one half of the held-out problems is done on the other, and reported
-there.
+On one half of the held-out problems features are screened, sets picked and a site chosen; what they do
+is reported on the other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from saeflow.studies.hierarchy.trials import (
     TrialLog,
     choose_site,
     in_chunks,
-    problem_halves,
+    problem_parts,
 )
 
 
@@ -82,7 +82,7 @@ def intervene(
     numbers: Int[np.ndarray, " problems"],
     sets_only: bool,
 ) -> Interventions:
-    """Screen all features, choose on one half of the problems, intervene on the other.
+    """Screen all features, choose on one half of the problems, intervene and report on the other.
 
     Parameters
     ----------
@@ -102,10 +102,13 @@ def intervene(
         Leave single features out, as for a control.
     """
     dataset, balanced_dataset = names
-    chosen, reported = problem_halves(numbers, settings.problems, settings.seed)
-    first, second = (_batches(subject, problems, half) for half in (chosen, reported))
-    screening = screen(subject, [(each.questions, each.answers) for each in first])
-    experiment = _Experiment(subject, settings, screening, dataset)
+    parts = problem_parts(numbers, settings.problems, settings.seed)
+    batches = [_batches(subject, problems, part) for part in parts]
+    screened = [screen(subject, [(b.questions, b.answers) for b in part]) for part in batches]
+    sets = {site: screened[0].harmful(site, settings.set_size) for site in subject.places}
+    screening = screened[0] + screened[1]
+    experiment = _Experiment(subject, settings, screening, sets, dataset)
+    _, first, second = batches
     for number, batch in enumerate(progress(first, description="choosing", total=len(first))):
         experiment.choose(batch, number)
     best = choose_site(experiment.log.table(run))
@@ -117,7 +120,7 @@ def intervene(
             experiment.swap(batch, number, best, balanced_dataset)
     return Interventions(
         experiment.log.table(run),
-        screen_table(screening, run),
+        screen_table(screening, screened[2], sets, run),
         screening.strongest(settings, settings.maximal),
     )
 
@@ -181,9 +184,15 @@ class _Experiment:
     """Plans and does interventions, batch by batch, and keeps a log of them."""
 
     def __init__(
-        self, subject: Subject, settings: CausalSettings, screening: Screening, dataset: str
+        self,
+        subject: Subject,
+        settings: CausalSettings,
+        screening: Screening,
+        sets: Mapping[Site, list[int]],
+        dataset: str,
     ) -> None:
-        self.subject, self.settings, self.screening = subject, settings, screening
+        self.subject, self.settings = subject, settings
+        self.screening, self.sets = screening, sets
         self.dataset, self.log = dataset, TrialLog()
 
     def choose(self, batch: Batch, number: int) -> None:
@@ -233,7 +242,7 @@ class _Experiment:
         return [list(layer) for _, layer in groupby(sites, key=lambda site: site.layer)]
 
     def _set(self, state: SiteState, half: str) -> Iterator[Planned]:
-        members = self.screening.harmful(state.site, self.settings.set_size)
+        members = self.sets[state.site]
         key, full = self._key(state.site, half), half == REPORTED
         mean = self._mean(state.site)
         yield from plan_set(state, members, mean, self.settings, key, controls=full)
@@ -278,7 +287,7 @@ class _Experiment:
         for site, feature in self.screening.strongest(self.settings, count):
             yield site, f"F{feature}", [feature]
         if count:
-            yield best, SET, self.screening.harmful(best, self.settings.set_size)
+            yield best, SET, self.sets[best]
 
     def _key(self, site: Site, half: str) -> Key:
         return Key(self.dataset, *site, "", "", None, NONE, half)

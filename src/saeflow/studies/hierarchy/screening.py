@@ -69,7 +69,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Screening:
-    """What the first half of the problems says about every feature.
+    """What some problems say about every feature.
 
     Attributes
     ----------
@@ -81,12 +81,27 @@ class Screening:
         Problems on which a feature is not zero.
     mean : numpy.ndarray of float64, shape (sites, d_sae)
         Mean activation, zeros included.
+    n_problems : int
+        How many problems.
     """
 
     sites: tuple[Site, ...]
     effect: Float[np.ndarray, "sites d_sae"]
     n_active: Int[np.ndarray, "sites d_sae"]
     mean: Float[np.ndarray, "sites d_sae"]
+    n_problems: int
+
+    def __add__(self, other: Screening) -> Screening:
+        """Both on all of their problems."""
+        total = self.n_problems + other.n_problems
+        share = self.n_problems / max(1, total)
+        return Screening(
+            self.sites,
+            share * self.effect + (1 - share) * other.effect,
+            self.n_active + other.n_active,
+            share * self.mean + (1 - share) * other.mean,
+            total,
+        )
 
     def shortlist(self, site: Site, count: int) -> list[int]:
         """Features of a site with the largest attributed effect, of either sign."""
@@ -138,14 +153,27 @@ def screen(subject: Subject, batches: Sequence[tuple[list[str], list[str]]]) -> 
             effect[number] += effects.sum(0, dtype=torch.float64).cpu()
             mean[number] += features.sum(0, dtype=torch.float64).cpu()
             active[number] += (features != 0).sum(0).cpu()
-    count = max(1, sum(len(questions) for questions, _ in batches))
-    return Screening(
-        tuple(subject.places), (effect / count).numpy(), active.numpy(), (mean / count).numpy()
-    )
+    count = sum(len(questions) for questions, _ in batches)
+    effect, mean = effect / max(1, count), mean / max(1, count)
+    return Screening(tuple(subject.places), effect.numpy(), active.numpy(), mean.numpy(), count)
 
 
-def screen_table(found: Screening, run: Mapping[str, object]) -> pa.Table:
+def screen_table(
+    found: Screening,
+    reported: Screening,
+    sets: Mapping[Site, Sequence[int]],
+    run: Mapping[str, object],
+) -> pa.Table:
     """Every feature that fires, ranked by its attributed effect.
+
+    Parameters
+    ----------
+    found, reported : Screening
+        On the problems that features are picked on, and on those that are reported.
+    sets : mapping of Site to sequence of int
+        Members of each site's set.
+    run : mapping
+        Values of the key columns dataset, dictionary, seed, mode.
 
     Returns
     -------
@@ -165,6 +193,8 @@ def screen_table(found: Screening, run: Mapping[str, object]) -> pa.Table:
             "feature": fires,
             "n_active": found.n_active[place, fires],
             "attribution": effect,
+            "attribution_reported": reported.effect[place, fires],
+            "in_set": np.isin(fires, sets[site]),
             "rank": rank,
             "exact": pa.nulls(len(fires), pa.float64()),
             "n_exact": pa.nulls(len(fires), pa.int32()),

@@ -92,10 +92,32 @@ class TrialLog:
         return table.sort_by([(name, "ascending") for name in TRIALS.keys])
 
 
-def problem_halves(
-    numbers: Int[np.ndarray, " problems"], wanted: int | None, seed: int
-) -> tuple[Int[np.ndarray, " chosen"], Int[np.ndarray, " reported"]]:
-    """Split problems at random: one half to choose sites and features on, one to report.
+class Parts(NamedTuple):
+    """Running numbers of the problems of an experiment, each ascending.
+
+    Attributes
+    ----------
+    screened : numpy.ndarray of int
+        A quarter, on which the members of each site's set are picked.
+    chosen : numpy.ndarray of int
+        A quarter, on which one site is chosen by what its set does: had the sets been picked on the
+        same problems, all would seem to do much there.
+    reported : numpy.ndarray of int
+        The other half, on which everything is reported.
+    """
+
+    screened: Int[np.ndarray, " screened"]
+    chosen: Int[np.ndarray, " chosen"]
+    reported: Int[np.ndarray, " reported"]
+
+    @property
+    def first_half(self) -> Int[np.ndarray, " problems"]:
+        """Problems that single features are picked on, ascending."""
+        return np.union1d(self.screened, self.chosen)
+
+
+def problem_parts(numbers: Int[np.ndarray, " problems"], wanted: int | None, seed: int) -> Parts:
+    """Split problems at random: some to pick and choose on, the others to report.
 
     Parameters
     ----------
@@ -105,15 +127,11 @@ def problem_halves(
         Use at most so many of them, drawn at random.
     seed : int
         Seed of the draw.
-
-    Returns
-    -------
-    chosen, reported : numpy.ndarray of int
-        Running numbers, ascending.
     """
-    order = numpy_generator(seed, "hierarchy", "halves").permutation(len(numbers))[:wanted]
-    middle = len(order) // 2
-    return np.sort(numbers[order[:middle]]), np.sort(numbers[order[middle:]])
+    order = numpy_generator(seed, "hierarchy", "parts").permutation(len(numbers))[:wanted]
+    quarter, half = len(order) // 4, len(order) // 2
+    cut = (order[:quarter], order[quarter:half], order[half:])
+    return Parts(*(np.sort(numbers[rows]) for rows in cut))
 
 
 def choose_site(trials: pa.Table) -> Site:
