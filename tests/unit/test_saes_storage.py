@@ -66,6 +66,18 @@ def test_sae_lens_reads_ours_and_computes_the_same(sae_lens, tmp_path, architect
 
 
 @pytest.mark.parametrize("architecture", ["abstopk", "topk"])
+def test_files_are_those_that_sae_lens_writes(sae_lens, tmp_path, architecture):
+    bank = random_bank(architecture, k=6, d_in=12, d_sae=20)
+    save_bank(bank, tmp_path)
+    for site in bank.sites:
+        read = sae_lens.SAE.load_from_disk(tmp_path / site.name)
+        read.save_model(tmp_path / "theirs" / site.name)
+        for name in ("cfg.json", "sae_weights.safetensors"):
+            ours = (tmp_path / site.name / name).read_bytes()
+            assert (tmp_path / "theirs" / site.name / name).read_bytes() == ours
+
+
+@pytest.mark.parametrize("architecture", ["abstopk", "topk"])
 def test_we_read_what_sae_lens_wrote(sae_lens, tmp_path, architecture):
     sae_class, config_class = {
         "abstopk": (sae_lens.AbsTopKSAE, sae_lens.AbsTopKSAEConfig),
@@ -121,12 +133,13 @@ def test_saving_leaves_the_random_state_alone(sae_lens, tmp_path):
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_reading_does_not_import_sae_lens(saved):
+def test_reading_and_writing_do_not_import_sae_lens(saved, tmp_path):
     code = (
         "import sys; from pathlib import Path; from saeflow.saes import bank, encode, quality, "
-        "storage, train; storage.load_bank(Path(sys.argv[1])); assert 'sae_lens' not in sys.modules"
+        "storage, train; read = storage.load_bank(Path(sys.argv[1])); "
+        "storage.save_bank(read, Path(sys.argv[2])); assert 'sae_lens' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(saved)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(saved), str(tmp_path)], check=True)
 
 
 def refused(folder: Path, **arguments: object) -> str:

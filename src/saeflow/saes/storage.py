@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saeflow.artifacts.digest import file_digest
+from saeflow.artifacts.provenance import package_version
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Bank, Recipe, Site
 
@@ -35,8 +36,9 @@ ARCHITECTURES = ("abstopk", "topk")
 def save_bank(bank: Bank, folder: Path) -> None:
     """Write one SAELens folder per site, ``folder/layer{layer}_step{step}/``.
 
-    SAELens writes them itself, so `sae_lens.SAE.load_from_disk` reads them. Equal banks give
-    equal bytes.
+    Its files are byte for byte those that SAELens writes of the same SAE, so that
+    `sae_lens.SAE.load_from_disk` reads them; a test holds them against each other. SAELens itself is
+    not imported: that takes longer than to train a small bank. Equal banks give equal bytes.
 
     Parameters
     ----------
@@ -45,28 +47,34 @@ def save_bank(bank: Bank, folder: Path) -> None:
     folder : Path
         Made if missing.
     """
-    from sae_lens import AbsTopKSAE, AbsTopKSAEConfig, TopKSAE, TopKSAEConfig
-    from sae_lens.saes.sae import SAEMetadata
-
-    recipe = bank.recipe
-    abstopk = recipe.architecture == "abstopk"
-    sae_class, config_class = (
-        (AbsTopKSAE, AbsTopKSAEConfig) if abstopk else (TopKSAE, TopKSAEConfig)
-    )
     for place, site in enumerate(bank.sites):
-        config = config_class(
-            d_in=bank.d_in,
-            d_sae=bank.d_sae,
-            k=recipe.k,
-            device="meta",  # no memory and no random numbers for weights that are replaced
-            **{key: wanted for key, (wanted, _) in REQUIRED.items()},
-            metadata=SAEMetadata(saeflow={**site._asdict(), **asdict(recipe)}),
-        )
-        sae = sae_class(config)
-        config.device = "cpu"
+        target = folder / site.name
+        target.mkdir(parents=True, exist_ok=True)
         weights = {name: each[place].cpu().clone() for name, each in bank.weights.items()}
-        sae.load_state_dict(weights, assign=True)
-        sae.save_model(folder / site.name)
+        save_file(weights, target / WEIGHTS)
+        (target / CONFIG).write_text(json.dumps(_config_of(bank, site)), encoding="utf-8")
+
+
+def _config_of(bank: Bank, site: Site) -> dict[str, Any]:
+    """What SAELens's configuration of an SAE gives as a dictionary, in its order."""
+    recipe, version = bank.recipe, package_version("sae-lens")
+    wanted = {key: value for key, (value, _) in REQUIRED.items()}
+    rescale = wanted.pop("rescale_acts_by_decoder_norm")
+    return {
+        "d_in": bank.d_in,
+        "d_sae": bank.d_sae,
+        "dtype": "float32",
+        "device": "cpu",
+        **wanted,
+        "metadata": {
+            "sae_lens_version": version,
+            "sae_lens_training_version": version,
+            "saeflow": {**site._asdict(), **asdict(recipe)},
+        },
+        "k": recipe.k,
+        "rescale_acts_by_decoder_norm": rescale,
+        "architecture": recipe.architecture,
+    }
 
 
 def weight_digests(folder: Path) -> dict[str, str]:
