@@ -60,11 +60,20 @@ def specialist_spec(wildcards):
     }
 
 
+def causal_settings(wildcards):
+    """Settings of the interventions; an untrained control has a number of problems of its own."""
+    settings = plain(CAUSAL)
+    few = settings.pop("control_problems")
+    if is_untrained(CFG, wildcards.model) and few is not None:
+        settings["problems"] = few
+    return settings
+
+
 def intervention_spec(wildcards):
     return {
         **of_hierarchy(wildcards),
         "model": model_spec(wildcards),
-        "causal": plain(CAUSAL),
+        "causal": causal_settings(wildcards),
         "balanced": BALANCED,
         # A control has nothing that single features could be shown to do.
         "sets_only": is_untrained(CFG, wildcards.model),
@@ -74,7 +83,7 @@ def intervention_spec(wildcards):
 def effect_spec(wildcards):
     return {
         "held_out": held_out(wildcards),
-        "causal": plain(CAUSAL),
+        "causal": causal_settings(wildcards),
         "specialists": plain(TAXONOMY.specialists),
     }
 

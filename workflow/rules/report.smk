@@ -9,12 +9,16 @@ TEMPLATES = [
     "features.html.jinja",
     "features.js",
     "gsm8k.html.jinja",
+    "hierarchy.html.jinja",
+    "hierarchy_causal.html.jinja",
+    "hierarchy_model.html.jinja",
     "index.html.jinja",
     "macros.html.jinja",
     "models.html.jinja",
     "page.css",
     "page.js",
     "sizes.html.jinja",
+    "tables.js",
 ]
 # What the pages tell of the calibrated mode, and no more: another number of permutations per job is
 # no other report.
@@ -30,6 +34,31 @@ CALIBRATED_RUNS = CALIBRATED and {
     "reseeded": RESEEDED,
     "sized": SIZED,
 }
+# Likewise of the hierarchy study.
+HIERARCHY_RUNS = HIERARCHY and {
+    "models": HIERARCHY_MODELS,
+    "controls": {
+        model: name
+        for name in HIERARCHY_MODELS
+        if is_untrained(CFG, name)
+        for model in HIERARCHY_MODELS
+        if model == CFG.models[name].of
+    },
+    "published": hierarchy_rules(),
+    "calibrated": TAXONOMY
+    and {
+        "specialists": plain(TAXONOMY.specialists),
+        "levels": plain(TAXONOMY.levels),
+        "modules": plain(TAXONOMY.modules),
+        "causal": CAUSAL and {"set_size": CAUSAL.set_size},
+    },
+}
+
+
+def shown_of_hierarchy():
+    """Tables of the hierarchy study that pages show; the others are for readers of tables."""
+    shown = ("summary", "modules", "screen", "effects", "maximal")
+    return [path for path in HIERARCHY_TABLES if Path(path).stem in shown]
 
 
 rule report:
@@ -45,7 +74,8 @@ rule write_report:
             dataset=study_datasets(CFG),
             table=["problems", "cot_tokens"],
         ),
-        studied=PUBLIC_TABLES + COMMON_FEATURES + CAPACITY + HIERARCHY_TABLES,
+        studied=PUBLIC_TABLES + COMMON_FEATURES + CAPACITY,
+        hierarchy=shown_of_hierarchy(),
         banks=report_banks,
         comparisons=COMPARISONS,
         evaluations=expand(
@@ -77,6 +107,7 @@ rule write_report:
             "models": STUDIED,
             "published": plain(GSM8K),
             "calibrated": CALIBRATED_RUNS,
+            "hierarchy": HIERARCHY_RUNS,
             "evaluated": evaluated(),
         },
     script:

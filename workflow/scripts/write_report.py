@@ -19,6 +19,7 @@ with job(snakemake):
         curves=dict(zip(spec["evaluated"]["curves"], map(Path, found.curves), strict=True)),
         calibration=compared.get("calibration"),
         matched=compared.get("capacity"),
+        hierarchy=sorted({Path(path).parent for path in found.hierarchy}),
     )
     target = Path(snakemake.output.folder)
     with atomic_folder(target) as folder:

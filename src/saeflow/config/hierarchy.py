@@ -181,6 +181,9 @@ class CausalSettings(Block):
     problems: int | None = Field(
         None, ge=20, description="Held-out problems that are used; null: all."
     )
+    control_problems: int | None = Field(
+        80, ge=20, description="The same for untrained models; null: as many as for the others."
+    )
     seed: int = Field(0, description="Seed of the halves and of random controls.")
     rows: int = Field(512, ge=1, description="Problems times conditions per forward pass.")
 
