@@ -8,11 +8,12 @@ token is compared. The peer is a hook on that block, the head at last tokens onl
 texts in one batch; both get the same edit and clean results, and every feature must come out equal.
 `ratio` is of an SAE whose features fire in every text (100 of 512, as the study's), `ratio_sparse` of
 one whose features do not (16 of 4,096), so that ours leaves texts out. `ratio_thoughts` is of 16
-questions with six latent thoughts, edited at s3 in the same layer, answers scored: the peer thinks
-anew. Sides take turns and are judged by their least time for as many features, for other jobs slow a
-run and never speed it up; `_cpu` compares processor time. Memory is that of whole processes that
-ablate so many features with a smaller model. Exit code 1 if `ratio` is below 3 or memory grows. The
-last line is one JSON object.
+questions with six latent thoughts and a model of half the width, edited at s3 in the same layer,
+answers scored and written: the peer thinks anew. Sides take turns and are judged by their least time
+for as many features, for other jobs slow a run and never speed it up; `_cpu` compares processor time.
+Memory is that of whole processes that ablate so many features with a smaller model, the same 16 over
+and over. Exit code 1 if `ratio` is below 3, features come out unequal or memory grows. The last line
+is one JSON object.
 """
 
 from __future__ import annotations
@@ -70,10 +71,9 @@ def main() -> int:
         for kind, d_sae, k, count in (("", 512, 100, options.features), ("_sparse", 4096, 16, few)):
             sides, features = text_sides(model, sae(model, d_sae, k), count)
             report |= compare(sides, features, f"{kind}{suffix}")
-        report |= compare(
-            thought_sides(model, sae(model, 512, 100)), range(few), f"_thoughts{suffix}"
-        )
-        del model
+        model = small_gpt2(options.width // 2).to(torch.device(device))
+        sides = thought_sides(model, sae(model, 512, 100))
+        report |= compare(sides, range(few), f"_thoughts{suffix}")
     flat = memory(options.memory, options.threads)
     report |= {"peak_mib": round(peak_mib()), **flat}
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
@@ -186,34 +186,32 @@ def thought_sides(model: CodiModel, bank: Bank) -> dict[str, Side]:
     place = Place(STEP, "resid_post", LAYER)
     run = ThoughtRun(model, questions, answers, latents=LATENTS, max_new_tokens=NEW_TOKENS)
     key = AnswerKey(model, answers, NEW_TOKENS)
-    reader, _ = model.read_thoughts(questions, latents=LATENTS, further=key.longest)
-    clean = key.open(reader)
     numbers = torch.arange(TEXTS, device=model.device)
     ids, mask = model.pad([model.question_ids(each) for each in questions], left_pad=True)
     embedded = model.language_model.get_input_embeddings()(ids).detach()
 
+    everyone = torch.ones(TEXTS, 1, dtype=torch.bool, device=model.device)
+
     def ours(features: Sequence[int]) -> Tensor:
         conditions = [Condition({place: Splice(bank, ablate([n]))}) for n in features]
         found = dict(run.outcomes(conditions, rows=4 * ROWS))
-        rows = [torch.stack([each.log_probability, each.kl]) for _, each in sorted(found.items())]
-        return torch.stack(rows)
+        gained = [[each.log_probability, each.correct] for _, each in sorted(found.items())]
+        return torch.stack([torch.stack(each) for each in gained])
 
     @torch.no_grad()
     def peer(features: Sequence[int]) -> Tensor:
         rows = []
         for feature in features:
-            splice, anew, inputs = (
-                Splice(bank, ablate([feature])),
-                Reader(model.language_model, mask),
-                embedded,
-            )
-            hook = everywhere(splice, torch.ones(TEXTS, 1, dtype=torch.bool), numbers)
+            hook = everywhere(Splice(bank, ablate([feature])), everyone, numbers)
+            reader, inputs = Reader(model.language_model, mask), embedded
             for step in range(LATENTS + 1):
                 hooks = {(place.hook, place.layer): hook} if step == STEP else {}
                 with editing(model.language_model, hooks):
-                    inputs = model.projection(last_of(anew, inputs))[:, None]
-            read = key.read(anew, numbers, clean)
-            rows.append(torch.stack([read.log_probability - clean.log_probability, read.kl]))
+                    inputs = model.projection(last_of(reader, inputs))[:, None]
+            # It scores the right answers and writes the model's own, token by token.
+            read, clean = key.open(reader), run.clean
+            right = read.correct.int() - clean.correct.int()
+            rows.append(torch.stack([read.log_probability - clean.log_probability, right]))
         return torch.stack(rows)
 
     return {"saeflow": ours, "peer": peer}
@@ -243,7 +241,8 @@ def compare(sides: dict[str, Side], features: Sequence[int], suffix: str) -> dic
     ratio, ratio_cpu = (least["peer"] / least["saeflow"]).tolist()
     for name, (wall, processor) in least.items():
         print(f"{suffix[1:] or 'texts':15} {name:8} {wall:.4f} s a feature, {processor:.4f} s CPU")
-    found = {"ratio": round(ratio, 2), "ratio_cpu": round(ratio_cpu, 2), "error": error}
+    found = {"ratio": round(ratio, 2), "ratio_cpu": round(ratio_cpu, 2)}
+    found |= {"largest_effect": largest, "largest_difference": error}
     found["seconds_a_feature"] = round(float(least["saeflow"][0]), 4)
     return {f"{key}{suffix}": value for key, value in found.items()}
 
@@ -263,12 +262,14 @@ def memory(counts: Sequence[int], threads: int) -> dict[str, Any]:
 
 
 def ablate_many(count: int) -> dict[str, float]:
-    """Ablate so many features in texts and in thoughts; what it took."""
+    """Ablate so many features in texts and a quarter of them in thoughts; what it took."""
     model = small_gpt2(128)
     bank = sae(model, 512, 100)
     start = time.perf_counter()
-    for side in (text_sides(model, bank, count)[0], thought_sides(model, bank)):
-        side["saeflow"](range(count))
+    # The same features over and over: how many answers change, and are written anew, is theirs.
+    features = [number % 16 for number in range(count)]
+    text_sides(model, bank, count)[0]["saeflow"](features)
+    thought_sides(model, bank)["saeflow"](features[: count // 4])
     return {"peak_mib": peak_mib(), "seconds": time.perf_counter() - start}
 
 

@@ -12,6 +12,7 @@ from saeflow.seeds import torch_generator
 from tests.small_models import FAMILIES, LATENTS, LAYERS, small_model
 from tests.unit.test_interventions import ANSWERS, D_SAE, QUESTIONS, outcome, sae_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLACES = [
     Place(0, "embed", 0),
     Place(0, "resid_post", LAYERS - 1),

@@ -160,6 +160,30 @@ def test_discoveries_are_scipys_with_their_effects(bank: Bank, test: BankTest) -
     assert (negative.point_biserial < 0).all()
 
 
+@pytest.mark.parametrize("target", ["token", "decoded"])
+def test_benjamini_and_yekutieli_correct_the_discoveries_as_they_do_the_counts(
+    bank: Bank, target: str
+) -> None:
+    stricter = SETTINGS.model_copy(update={"correction": "benjamini_yekutieli", "q_value": 0.4})
+    strict = BankTest(bank.features, bank.targets, stricter, CPU)
+    slow = slow_tests(bank, target)
+    q_values = false_discovery_control(list(slow.values()), method="by")
+    expected = {pair: q for pair, q in zip(slow, q_values, strict=True) if q <= 0.4}
+    found = strict.candidates()
+    rows = discovery_table(strict, found, RUN).to_pandas()
+    own = rows[rows.target == target].sort_values("p_value", kind="stable")
+    assert len(own) == len(expected) > 0
+    assert own.q_value.tolist() == pytest.approx(sorted(expected.values()), rel=1e-9)
+    whole = next(each for each in strict.counts(found) if each.target == target)
+    assert whole.n_discovered == len({pair[0] for pair in expected})
+    assert whole.n_discovered == own.groupby(["layer", "step", "feature"]).ngroups
+    assert whole.limit == pytest.approx(own.p_value.max(), rel=1e-9)
+    # Benjamini and Hochberg would discover more of what is not planted.
+    looser = stricter.model_copy(update={"correction": "benjamini_hochberg"})
+    loose = BankTest(bank.features, bank.targets, looser, CPU)
+    assert len(discovery_table(loose, loose.candidates(), RUN)) > len(rows)
+
+
 def test_no_more_discoveries_are_kept_than_asked_for(bank: Bank) -> None:
     settings = SETTINGS.model_copy(update={"keep": 1})
     test = BankTest(bank.features, bank.targets, settings, CPU)

@@ -129,7 +129,7 @@ def test_unknown_key_without_a_near_one_lists_all() -> None:
         ({"models.p": {}}, "models.p.weights is missing; expected one of 'fresh', 'path', 'hub'."),
         (
             {"datasets.p": {}},
-            "datasets.p.source is missing; expected one of 'generated', 'path', 'hub'.",
+            "datasets.p.source is missing; expected one of 'generated', 'balanced', 'path', 'hub'.",
         ),
     ],
 )
@@ -248,8 +248,9 @@ def test_newline_in_a_key_stays_one_line() -> None:
 
 def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
     run = {f"{RUN}.models.gpt2": None, "models.gpt2": None, "dictionaries.gpt2_k150": None}
+    run["studies.hierarchy.published.models.gpt2"] = None
     config = parse_config(changed({**run, "datasets.x": None}))
-    assert (set(config.models), set(config.datasets)) == ({"llama"}, {"generated"})
+    assert (set(config.models), set(config.datasets)) == ({"llama"}, {"generated", "balanced"})
     assert not any(name.startswith("gpt2") for name in config.dictionaries)  # nor their controls
     assert "no model of the models block" in sentence_of(changed({"models.gpt2": None}))
     hub = changed({"datasets.x": {"source": "hub", "file": "f", "revision": "r", "repo": "o/n"}})

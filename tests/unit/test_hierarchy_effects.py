@@ -156,9 +156,10 @@ def test_parts_are_disjoint_and_random() -> None:
     assert sorted(np.concatenate(parts)) == list(range(100, 200))
     assert [len(part) for part in parts] == [25, 25, 50]
     assert all((np.diff(part) > 0).all() and part.max() > 150 for part in parts)
-    assert list(parts.first_half) == sorted([*parts.screened, *parts.chosen])
-    few = problem_parts(np.arange(100, 200), 40, 0)
-    assert [len(part) for part in few] == [10, 10, 20]
+    assert list(parts.unreported) == sorted([*parts.screened, *parts.chosen])
+    few = problem_parts(np.arange(100, 200), 30, 0)
+    assert sorted(np.concatenate(few)) == list(range(100, 200))
+    assert [len(part) for part in few] == [70, 10, 20]
     assert list(problem_parts(np.arange(100, 200), None, 1)[0]) != list(parts[0])
 
 

@@ -33,6 +33,7 @@ from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.seeds import torch_generator
 from tests.small_models import FAMILIES, LATENTS, LAYERS, small_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 QUESTIONS = ["Ann has 3 apples and 4 pears.", "2 + 2?", "Bo gives 12 of 20 away, then 3 more."]
 ANSWERS = ["<<3+4=7>>7\n#### 7", "#### 4", "<<20-12=8>>\n<<8-3=5>>\n#### 1,005"]
 D_SAE, K = 24, 6

@@ -325,7 +325,7 @@ def test_results_must_be_a_writable_folder(tmp_path: Path, monkeypatch: pytest.M
 
 def test_lists_of_what_studies_read() -> None:
     config = parse_config(changed({}))
-    assert preflight.study_datasets(config) == ["generated"]
+    assert preflight.study_datasets(config) == ["balanced", "generated"]
     assert preflight.study_dictionaries(config)[:2] == [
         ("llama", "llama_k100", 0),
         ("llama", "llama_k100", 1),

@@ -90,9 +90,10 @@ SINGLE = {
     "permute_calibrated",
     "calibrate",
     "hierarchy_calibrated",
+    "intervene",
     "train_reference",
 }
-"""Heavy rules whose one thread is enough: exact counts, or two models trained side by side."""
+"""Heavy rules whose one thread is enough: exact counts, small passes, or two models trained."""
 HEAVY = {
     "capture_thoughts",
     "train_bank",

@@ -72,7 +72,7 @@ def causal_settings(wildcards):
 def intervention_spec(wildcards):
     return {
         **of_hierarchy(wildcards),
-        "model": model_spec(wildcards),
+        "model": {**model_spec(wildcards), "threads": 1},
         "causal": causal_settings(wildcards),
         "balanced": BALANCED,
         # A control has nothing that single features could be shown to do.

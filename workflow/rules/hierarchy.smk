@@ -80,7 +80,8 @@ rule intervene:
         "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/trials.tsv"
     conda:
         "../../envs/saeflow.yaml"
-    threads: THREADS
+    # Many small forward passes: threads that wait for one another cost more than they bring.
+    threads: 1
     resources:
         gpu=1,
         model_jobs=1,

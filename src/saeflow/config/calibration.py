@@ -211,7 +211,7 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
                     f"dictionaries.{bank.dictionary}.k is {recipe.k}, but {recipe.control} has one "
                     f"latent per dimension and model {bank.model!r} has {settings.hidden_size}."
                 )
-        yield from _overlaps(config, bank)
+        yield from overlap_contradictions(config, bank)
         dataset = config.datasets[bank.dataset]
         if (
             isinstance(dataset, GeneratedDataset)
@@ -235,7 +235,7 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
             )
 
 
-def _overlaps(config: Config, bank: Bank) -> Iterator[str]:
+def overlap_contradictions(config: Config, bank: Bank) -> Iterator[str]:
     """Sentences about a data set that may hold problems on which the SAEs were trained."""
     trained_on = resolve_dictionary(config, bank.dictionary).dataset
     if trained_on == bank.dataset:
@@ -265,6 +265,9 @@ def bank_layer_contradictions(config: Config, model: str, n_layers: int) -> Iter
     studied = config.studies.gsm8k.published.models
     names = list(studied[model].dictionaries) if model in studied else []
     names += [bank.dictionary for bank in calibrated_banks(config) if bank.model == model]
+    hierarchy = config.studies.hierarchy
+    if hierarchy is not None and model in hierarchy.published.models:
+        names += hierarchy.published.models[model].dictionaries
     for name in dict.fromkeys(names):
         layers = resolve_dictionary(config, name).layers
         for layer in () if isinstance(layers, str) else layers:

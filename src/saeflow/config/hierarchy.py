@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from saeflow.config.base import Block, DropNulls, Name
-from saeflow.config.runs import BankRun, ExactSettings
+from saeflow.config.runs import BankRun, ExactSettings, different
 
 SpecialistTarget = Literal["operators", "operands", "sequence", "step_value"]
 Variable = Literal["operators", "sequence", "value", "operator_value"]
@@ -69,6 +69,12 @@ class ImpactSettings(Block):
         0.7, ge=0, le=1, description="Share of HIGH features at which the study passes."
     )
 
+    @model_validator(mode="after")
+    def _in_order(self) -> ImpactSettings:
+        if self.medium > self.high:
+            raise ValueError(f"medium is {self.medium}, above high, which is {self.high}")
+        return self
+
 
 class HierarchyRules(Block):
     """Every threshold of the published procedure."""
@@ -122,6 +128,11 @@ class SpecialistTests(Block):
     )
     permutations: int = Field(100, ge=19, description="Joint permutations of the problems.")
     seed: int = Field(0, description="Seed of the permutations.")
+
+    @field_validator("targets")
+    @classmethod
+    def _different(cls, targets: tuple[SpecialistTarget, ...]) -> tuple[SpecialistTarget, ...]:
+        return different(targets)
 
 
 class ModuleSettings(Block):
@@ -179,13 +190,23 @@ class CausalSettings(Block):
         default_factory=SearchSettings, description="Where that search starts."
     )
     problems: int | None = Field(
-        None, ge=20, description="Held-out problems that are used; null: all."
+        None,
+        ge=20,
+        description="Held-out problems that are intervened on: a third choose a site, the others are "
+        "reported; null: three quarters. All others screen features.",
     )
     control_problems: int | None = Field(
         80, ge=20, description="The same for untrained models; null: as many as for the others."
     )
     seed: int = Field(0, description="Seed of the halves and of random controls.")
     rows: int = Field(512, ge=1, description="Problems times conditions per forward pass.")
+
+    @field_validator("doses")
+    @classmethod
+    def _not_negative(cls, doses: tuple[float, ...]) -> tuple[float, ...]:
+        if min(doses) < 0:
+            raise ValueError(f"{min(doses)} would turn the activation around; expected 0 or more")
+        return different(doses)
 
 
 class HierarchyCalibrated(Block):

@@ -57,7 +57,9 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
             said = f"is {tag!r}" if tag else "is missing"
             wanted = "weights" if wanted == "_kind()" else wanted
             known = (
-                "'fresh', 'path', 'hub'" if wanted == "weights" else "'generated', 'path', 'hub'"
+                "'fresh', 'path', 'hub'"
+                if wanted == "weights"
+                else "'generated', 'balanced', 'path', 'hub'"
             )
             expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."

@@ -1,86 +1,86 @@
-"""Whether ablating the set of the chosen site does more than matched random features, over models."""
+"""The hierarchy study's numbers of trained models, beside those of their untrained controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-LEVEL = 0.05
-METRIC = "largest_set_effect"
+import numpy as np
+import pyarrow as pa
 
+from saeflow.artifacts.hierarchy import HIERARCHY_COMPARISON
+from saeflow.stats.exact import holm
+from saeflow.studies.hierarchy.bins import BIN_LABELS
 
-class SetEffect(NamedTuple):
-    """What the set of the chosen site does on the reported half, of one bank.
+UNTRAINED = "untrained"
+P_VALUE, ADJUSTED = "largest_set_effect.p_value", "largest_set_effect.p_holm"
+LEFT_OUT = {"top", *BIN_LABELS}
+"""Groups that are not compared, nor are those of the sweep over k."""
 
-    Attributes
-    ----------
-    ci_high : float or None
-        Upper end of the interval of its effect minus that of matched random features, in nats.
-    p_value : float
-        One-sided, of the effect being no lower.
-    """
-
-    ci_high: float | None
-    p_value: float
+Row = dict[str, Any]
 
 
-class SetVerdict(NamedTuple):
-    """What may be said of it beside the others.
+class Compared(NamedTuple):
+    """A trained model and its controls.
 
     Attributes
     ----------
-    adjusted : float
-        p-value after Holm over all banks of the family.
-    family : int
-        How many these are.
-    holds : bool
-        Whether that p-value is below `LEVEL` and the whole interval is below 0.
+    model : str
+        Name in the configuration.
+    untrained : sequence of str
+        Names of the untrained models of its shape, of which the first that has the bank is told.
     """
 
-    adjusted: float
-    family: int
-    holds: bool
+    model: str
+    untrained: Sequence[str]
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values for their number by Holm's step-down procedure.
+def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compared]) -> pa.Table:
+    """Put each trained model's numbers over its whole bank beside those of its untrained control.
 
     Parameters
     ----------
-    p_values : mapping of str to float
-        By name.
+    summaries : mapping of str to pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.HIERARCHY`, by model.
+    trained : sequence of Compared
+        Which models.
 
     Returns
     -------
-    dict of str to float
-        In the order of `p_values`.
+    pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`: rows of all layers and steps, and
+        of the set of the chosen site; those of the untrained model have the control ``untrained``.
+        ``largest_set_effect.p_holm`` is adjusted over the banks of all trained models.
     """
-    largest, adjusted = 0.0, {}
-    for place, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
-        adjusted[name] = largest
-    return {name: adjusted[name] for name in p_values}
+    rows: list[Row] = []
+    for each in trained:
+        own = list(_shown(summaries[each.model]))
+        rows += [{**row, "model": each.model} for row in own]
+        banks = {_bank(row) for row in own}
+        for name in each.untrained:
+            control = [
+                {**row, "model": each.model, "control": UNTRAINED}
+                for row in _shown(summaries[name])
+                if row["control"] == "none" and _bank(row) in banks
+            ]
+            rows += control
+            banks -= {_bank(row) for row in control}
+    found = [row for row in rows if row["metric"] == P_VALUE and row["control"] == "none"]
+    p_values = np.array([row["value"] for row in found], np.float64)
+    for row, value in zip(found, holm(p_values).tolist(), strict=True):
+        rows.append({**row, "metric": ADJUSTED, "value": value})
+    table = pa.Table.from_pylist(rows, HIERARCHY_COMPARISON.schema())
+    return table.sort_by([(name, "ascending") for name in HIERARCHY_COMPARISON.keys])
 
 
-def set_verdicts(effects: Mapping[str, SetEffect]) -> dict[str, SetVerdict]:
-    """Judge the set effects of a family of banks together.
+def _shown(summary: pa.Table) -> Iterator[Row]:
+    for row in summary.to_pylist():
+        everywhere = row["layer"] is None and row["step"] is None
+        if row["group"] in LEFT_OUT or row["group"].startswith("k="):
+            continue
+        if everywhere or row["group"] == "set":
+            yield row
 
-    Parameters
-    ----------
-    effects : mapping of str to SetEffect
-        By name of the bank; those of one family alone, untrained controls being another.
 
-    Returns
-    -------
-    dict of str to SetVerdict
-        In the order of `effects`.
-    """
-    adjusted = holm({name: each.p_value for name, each in effects.items()})
-    return {
-        name: SetVerdict(
-            adjusted[name],
-            len(effects),
-            adjusted[name] < LEVEL and each.ci_high is not None and each.ci_high < 0,
-        )
-        for name, each in effects.items()
-    }
+def _bank(row: Row) -> tuple[str, str, int]:
+    return row["dataset"], row["dictionary"], row["seed"]

@@ -93,7 +93,7 @@ def causal_tables(
         of = np.array(trials["dataset"].to_pylist()) == name
         halves[name, REPORTED] = np.unique(trials["problem"].to_numpy()[of])
     exact = _exact(trials, dataset, len(reported))
-    labels = followed(list(features), cot_tokens, parts.first_half, reported, list(exact), tests)
+    labels = followed(list(features), cot_tokens, parts.unreported, reported, list(exact), tests)
     keys = {name: run[name] for name in ("dictionary", "seed", "mode")}
     effects = effect_table(trials, halves, labels, keys, settings.seed)
     filled = _with_exact(screen, exact)

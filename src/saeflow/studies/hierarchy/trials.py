@@ -98,12 +98,12 @@ class Parts(NamedTuple):
     Attributes
     ----------
     screened : numpy.ndarray of int
-        A quarter, on which the members of each site's set are picked.
+        Those on which the members of each site's set are picked.
     chosen : numpy.ndarray of int
-        A quarter, on which one site is chosen by what its set does: had the sets been picked on the
-        same problems, all would seem to do much there.
+        Those on which one site is chosen by what its set does: had the sets been picked on the same
+        problems, all would seem to do much there.
     reported : numpy.ndarray of int
-        The other half, on which everything is reported.
+        Those on which everything is reported.
     """
 
     screened: Int[np.ndarray, " screened"]
@@ -111,7 +111,7 @@ class Parts(NamedTuple):
     reported: Int[np.ndarray, " reported"]
 
     @property
-    def first_half(self) -> Int[np.ndarray, " problems"]:
+    def unreported(self) -> Int[np.ndarray, " problems"]:
         """Problems that single features are picked on, ascending."""
         return np.union1d(self.screened, self.chosen)
 
@@ -124,13 +124,16 @@ def problem_parts(numbers: Int[np.ndarray, " problems"], wanted: int | None, see
     numbers : numpy.ndarray of int, shape (problems,)
         Running numbers, ascending.
     wanted : int or None
-        Use at most so many of them, drawn at random.
+        Intervene on at most so many, a third of which choose, and two thirds are reported; None: on
+        three quarters. All others are screened, which takes little time.
     seed : int
         Seed of the draw.
     """
-    order = numpy_generator(seed, "hierarchy", "parts").permutation(len(numbers))[:wanted]
-    quarter, half = len(order) // 4, len(order) // 2
-    cut = (order[:quarter], order[quarter:half], order[half:])
+    order = numpy_generator(seed, "hierarchy", "parts").permutation(len(numbers))
+    most = 3 * len(order) // 4
+    intervened = most if wanted is None else min(wanted, most)
+    third = intervened // 3
+    cut = (order[intervened:], order[:third], order[third:intervened])
     return Parts(*(np.sort(numbers[rows]) for rows in cut))
 
 

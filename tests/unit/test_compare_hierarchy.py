@@ -1,0 +1,175 @@
+"""The hierarchy study's numbers of trained models, each beside its untrained control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from saeflow.artifacts.hierarchy import HIERARCHY, HIERARCHY_COMPARISON
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.tables import read_table, write_table
+from saeflow.stats.exact import holm
+from saeflow.studies.compare.hierarchy import Compared, compare_hierarchy
+from saeflow.studies.hierarchy.bins import BIN_LABELS
+
+EFFECT, P_VALUE = "largest_set_effect", "largest_set_effect.p_value"
+ADJUSTED = "largest_set_effect.p_holm"
+SPECIALISTS = "n_specialists.operators"
+
+
+def row(metric: str, value: float | None, **changes: Any) -> dict[str, Any]:
+    run = {"dataset": "d", "dictionary": "k4", "seed": 0, "mode": "calibrated"}
+    place = {"layer": None, "step": None, "group": "all", "control": "none"}
+    ends = {"ci_low": None, "ci_high": None, "interval": "none", "n": 10}
+    return {**run, **place, "metric": metric, "value": value, **ends, **changes}
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), HIERARCHY.schema())
+
+
+def set_rows(p_value: float, layer: int = 2, **changes: Any) -> list[dict[str, Any]]:
+    """What the causal part says of the chosen site."""
+    where = {"layer": layer, "step": 1, "group": "set", **changes}
+    ends = {"ci_low": -0.5, "ci_high": -0.1, "interval": "cluster bootstrap 95 %"}
+    return [
+        row(EFFECT, -0.3, **where, **ends),
+        row(P_VALUE, p_value, **where),
+        row(f"{EFFECT}.chosen", -0.4, **where),
+    ]
+
+
+def compared(summaries: dict[str, pa.Table], *trained: Compared) -> pd.DataFrame:
+    """The comparison, as a reader of the file has it."""
+    found = compare_hierarchy(summaries, trained)
+    assert found.schema == HIERARCHY_COMPARISON.schema()
+    return found.to_pandas()
+
+
+def values(frame: pd.DataFrame, metric: str, control: str) -> dict[str, float]:
+    chosen = frame[(frame.metric == metric) & (frame.control == control)]
+    assert not chosen.model.duplicated().any()
+    return dict(zip(chosen.model, chosen.value, strict=True))
+
+
+TRAINED = (Compared("b", ["b_untrained"]), Compared("a", ["a_untrained"]))
+
+
+def summaries() -> dict[str, pa.Table]:
+    return {
+        "a": table(
+            row(SPECIALISTS, 30.0),
+            row(SPECIALISTS, 2.0, control="permuted", ci_low=0.0, ci_high=5.0),
+            row("share_specialised", 0.5, group="50-200", mode="published"),
+            row("screen_rank_correlation", 0.8, group="shortlist"),
+            *set_rows(0.04, layer=1),
+        ),
+        "b": table(row(SPECIALISTS, 20.0), *set_rows(0.03)),
+        "a_untrained": table(row(SPECIALISTS, 6.0), *set_rows(0.001, layer=3)),
+        "b_untrained": table(row(SPECIALISTS, 4.0), *set_rows(0.9)),
+    }
+
+
+def test_p_values_are_adjusted_over_trained_models_alone() -> None:
+    frame = compared(summaries(), *TRAINED)
+    expected = holm(np.array([0.03, 0.04])).tolist()
+    # Twice the smaller, which the larger is not below; four tests would make it four times.
+    assert expected == pytest.approx([0.06, 0.06])
+    assert values(frame, ADJUSTED, "none") == pytest.approx(dict(zip("ba", expected, strict=True)))
+    assert (frame[frame.metric == ADJUSTED].control == "none").all()
+    assert values(frame, P_VALUE, "untrained") == {"a": 0.001, "b": 0.9}
+    adjusted = frame[(frame.metric == ADJUSTED) & (frame.model == "a")].iloc[0]
+    assert (adjusted.layer, adjusted.step, adjusted.group) == (1, 1, "set")
+
+
+def test_every_bank_of_a_trained_model_counts_among_the_adjusted() -> None:
+    own = table(*set_rows(0.01), *set_rows(0.02, seed=1))
+    frame = compared({**summaries(), "a": own}, *TRAINED)
+    chosen = frame[frame.metric == ADJUSTED].set_index(["model", "seed"]).value
+    assert chosen.to_dict() == pytest.approx({("a", 0): 0.03, ("a", 1): 0.04, ("b", 0): 0.04})
+
+
+def test_the_untrained_model_stands_beside_the_trained_one() -> None:
+    frame = compared(summaries(), *TRAINED)
+    assert set(frame.model) == {"a", "b"}
+    assert values(frame, SPECIALISTS, "none") == {"a": 30.0, "b": 20.0}
+    assert values(frame, SPECIALISTS, "untrained") == {"a": 6.0, "b": 4.0}
+    assert values(frame, SPECIALISTS, "permuted") == {"a": 2.0}
+    band = frame[frame.control == "permuted"].iloc[0]
+    assert (band.ci_low, band.ci_high) == (0.0, 5.0)
+    # The site of its set is its own.
+    own = frame[(frame.metric == EFFECT) & (frame.model == "a")].set_index("control").layer
+    assert own.to_dict() == {"none": 1, "untrained": 3}
+
+
+def test_controls_of_the_control_and_other_banks_are_left_out() -> None:
+    more = table(
+        row(SPECIALISTS, 6.0),
+        row(SPECIALISTS, 5.0, control="permuted"),
+        row(SPECIALISTS, 7.0, seed=1),
+        row(SPECIALISTS, 8.0, dictionary="other"),
+        row(SPECIALISTS, 9.0, dataset="other"),
+    )
+    frame = compared({**summaries(), "a_untrained": more}, *TRAINED)
+    beside = frame[(frame.model == "a") & (frame.control == "untrained")]
+    assert beside.value.tolist() == [6.0]
+
+
+def test_of_several_untrained_models_the_first_with_the_bank_is_told() -> None:
+    one = table(row(SPECIALISTS, 1.0, seed=1), row("n_tested", 3.0, seed=1))
+    two = table(row(SPECIALISTS, 2.0), row(SPECIALISTS, 2.5, seed=1))
+    own = table(row(SPECIALISTS, 30.0), row(SPECIALISTS, 31.0, seed=1))
+    found = {"a": own, "one": one, "two": two}
+    frame = compared(found, Compared("a", ["one", "two"]))
+    beside = frame[(frame.metric == SPECIALISTS) & (frame.control == "untrained")]
+    assert dict(zip(beside.seed, beside.value, strict=True)) == {0: 2.0, 1: 1.0}
+
+
+def test_single_sites_bins_and_sizes_of_the_sweep_are_left_out() -> None:
+    bins = [row(SPECIALISTS, 1.0, group=name) for name in BIN_LABELS]
+    kept = [row(SPECIALISTS, 30.0), row("n_live", 9.0, group="400-512"), *set_rows(0.5)]
+    left_out = [
+        *bins,
+        row(SPECIALISTS, 1.0, layer=2, step=1),
+        row(SPECIALISTS, 1.0, layer=2),
+        row(SPECIALISTS, 1.0, step=1),
+        row("screen_same_sign", 1.0, group="shortlist", layer=0),
+        row("n_live", 1.0, group="top"),
+        row("n_live", 1.0, group="k=50", layer=2, step=3),
+        row("n_live", 1.0, group="k=50 n=2", layer=2, step=3),
+        # A dictionary with one site has sizes of no site of their own, either.
+        row("n_live", 1.0, group="k=75"),
+    ]
+    frame = compared({"a": table(*kept, *left_out)}, Compared("a", []))
+    assert len(frame) == len(kept) + 1
+    assert sorted(frame.metric) == sorted([each["metric"] for each in kept] + [ADJUSTED])
+    assert set(frame.group) == {"all", "400-512", "set"}
+
+
+def test_without_a_causal_part_nothing_is_adjusted() -> None:
+    found = {"a": table(row(SPECIALISTS, 30.0)), "a_untrained": table(row(SPECIALISTS, 6.0))}
+    frame = compared(found, Compared("a", ["a_untrained"]))
+    assert frame.metric.tolist() == [SPECIALISTS] * 2
+    assert frame.control.tolist() == ["none", "untrained"]
+    assert len(compared(found)) == 0
+
+
+def test_rows_are_sorted_by_their_keys_and_can_be_written(tmp_path: Path) -> None:
+    found = compare_hierarchy(summaries(), TRAINED)
+    keys = list(HIERARCHY_COMPARISON.keys)
+    frame = found.to_pandas()
+    assert not frame.duplicated(keys).any()
+    filled = frame.fillna({"layer": 99, "step": 99})[keys]
+    assert list(filled.itertuples(index=False, name=None)) == sorted(
+        filled.itertuples(index=False, name=None)
+    )
+    reverse = dict(reversed(summaries().items()))
+    assert compare_hierarchy(reverse, TRAINED[::-1]).equals(found)
+    path = tmp_path / "hierarchy.parquet"
+    write_table(found, path, HIERARCHY_COMPARISON, Provenance("c"))
+    assert read_table(path, HIERARCHY_COMPARISON).num_rows == len(frame)
