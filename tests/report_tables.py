@@ -44,6 +44,7 @@ SPEC = {
         }
     ).model_dump(mode="json"),
     "calibrated": None,
+    "hierarchy": None,
     "evaluated": {"latents": {}, "curves": []},
 }
 

@@ -28,7 +28,6 @@ WILDCARDS = {
     "dictionary": "a name of the `dictionaries` block",
     "seed": "an SAE seed of a run",
     "reference": "a name of the mixture's `models` block",
-    "table": "`association`, `discoveries`, `examples`, `labels` or `summary`",
     "first": "the first permutation of a job",
 }
 """What each wildcard of the rules may be."""

@@ -81,7 +81,9 @@ def test_p_values_are_adjusted_over_trained_models_alone() -> None:
     # Twice the smaller, which the larger is not below; four tests would make it four times.
     assert expected == pytest.approx([0.06, 0.06])
     assert values(frame, ADJUSTED, "none") == pytest.approx(dict(zip("ba", expected, strict=True)))
-    assert (frame[frame.metric == ADJUSTED].control == "none").all()
+    # Untrained models are a family of their own.
+    apart = dict(zip("ab", holm(np.array([0.001, 0.9])).tolist(), strict=True))
+    assert values(frame, ADJUSTED, "untrained") == pytest.approx(apart)
     assert values(frame, P_VALUE, "untrained") == {"a": 0.001, "b": 0.9}
     adjusted = frame[(frame.metric == ADJUSTED) & (frame.model == "a")].iloc[0]
     assert (adjusted.layer, adjusted.step, adjusted.group) == (1, 1, "set")
@@ -90,7 +92,8 @@ def test_p_values_are_adjusted_over_trained_models_alone() -> None:
 def test_every_bank_of_a_trained_model_counts_among_the_adjusted() -> None:
     own = table(*set_rows(0.01), *set_rows(0.02, seed=1))
     frame = compared({**summaries(), "a": own}, *TRAINED)
-    chosen = frame[frame.metric == ADJUSTED].set_index(["model", "seed"]).value
+    adjusted = frame[(frame.metric == ADJUSTED) & (frame.control == "none")]
+    chosen = adjusted.set_index(["model", "seed"]).value
     assert chosen.to_dict() == pytest.approx({("a", 0): 0.03, ("a", 1): 0.04, ("b", 0): 0.04})
 
 
@@ -146,7 +149,8 @@ def test_single_sites_bins_and_sizes_of_the_sweep_are_left_out() -> None:
         row("n_live", 1.0, group="k=75"),
     ]
     frame = compared({"a": table(*kept, *left_out)}, Compared("a", []))
-    assert len(frame) == len(kept) + 1
+    # The p-value of the chosen set brings two more rows.
+    assert len(frame) == len(kept) + 2
     assert sorted(frame.metric) == sorted([each["metric"] for each in kept] + [ADJUSTED])
     assert set(frame.group) == {"all", "400-512", "set"}
 
@@ -173,3 +177,27 @@ def test_rows_are_sorted_by_their_keys_and_can_be_written(tmp_path: Path) -> Non
     path = tmp_path / "hierarchy.parquet"
     write_table(found, path, HIERARCHY_COMPARISON, Provenance("c"))
     assert read_table(path, HIERARCHY_COMPARISON).num_rows == len(frame)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "ends", "holds"),
+    [
+        ((0.01, 0.04), (-0.1, -0.1), (1, 1)),
+        ((0.03, 0.04), (-0.1, -0.1), (0, 0)),
+        ((0.01, 0.2), (0.1, -0.1), (0, 0)),
+        ((0.01, 0.2), (None, -0.1), (0, 0)),
+        ((0.01, 0.2), (-0.1, -0.1), (1, 0)),
+    ],
+)
+def test_an_effect_holds_by_its_adjusted_p_value_and_its_whole_interval(
+    p_values: tuple[float, float],
+    ends: tuple[float | None, float | None],
+    holds: tuple[int, int],
+) -> None:
+    tables = {}
+    for name, p_value, end in zip(("a", "b"), p_values, ends, strict=True):
+        rows = [{**each, "ci_high": end} for each in set_rows(p_value)]
+        tables[name] = table(*rows)
+    frame = compared(tables, Compared("a", []), Compared("b", []))
+    assert values(frame, "largest_set_effect.holds", "none") == dict(zip("ab", holds, strict=True))
+    assert (frame[frame.metric == ADJUSTED].n == 2).all()

@@ -25,7 +25,14 @@ from saeflow.report.tables import number_text
 from tests.report_tables import EVIL, LAYERS, PERMUTATIONS, SPEC, STEPS, TEMPLATES, make
 
 PAGES = ("index.html", "gsm8k-toy.html", "compare.html", "features.html")
-ASSETS = {"page.css", "page.js", "features.js", "plotly.min.js", "datatables.min.js"}
+ASSETS = {
+    "page.css",
+    "page.js",
+    "features.js",
+    "tables.js",
+    "plotly.min.js",
+    "datatables.min.js",
+}
 
 
 class Page(HTMLParser):
@@ -286,7 +293,7 @@ def test_nothing_is_loaded_from_elsewhere(folder: Path, name: str) -> None:
 
 
 def test_own_scripts_fetch_nothing(folder: Path) -> None:
-    for name in ("page.js", "features.js", "page.css"):
+    for name in ("page.js", "features.js", "tables.js", "page.css"):
         text = (folder / "assets" / name).read_text(encoding="utf-8")
         for word in (
             "fetch(",

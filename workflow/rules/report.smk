@@ -38,11 +38,7 @@ CALIBRATED_RUNS = CALIBRATED and {
 HIERARCHY_RUNS = HIERARCHY and {
     "models": HIERARCHY_MODELS,
     "controls": {
-        model: name
-        for name in HIERARCHY_MODELS
-        if is_untrained(CFG, name)
-        for model in HIERARCHY_MODELS
-        if model == CFG.models[name].of
+        each["model"]: each["untrained"][0] for each in TRAINED if each["untrained"]
     },
     "published": hierarchy_rules(),
     "calibrated": TAXONOMY

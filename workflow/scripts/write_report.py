@@ -20,6 +20,7 @@ with job(snakemake):
         calibration=compared.get("calibration"),
         matched=compared.get("capacity"),
         hierarchy=sorted({Path(path).parent for path in found.hierarchy}),
+        hierarchies=compared.get("hierarchy"),
     )
     target = Path(snakemake.output.folder)
     with atomic_folder(target) as folder:

@@ -190,7 +190,7 @@ def read_calibration(calibration: pa.Table, models: Sequence[str]) -> list[Besid
         Of an excess, the row with the interval over permutations is kept.
     """
     found: dict[tuple[str, str, str], Beside] = {}
-    for row in map(_without_nan, calibration.to_pylist()):
+    for row in map(without_nan, calibration.to_pylist()):
         name = (row["model"], row["dataset"], row["dictionary"])
         beside = found.setdefault(name, Beside(*name))
         if row["metric"].endswith("_excess") and row["interval"] == SEED_RANGE:
@@ -222,7 +222,8 @@ def titles_of(all_of_them: Sequence[Beside]) -> list[str]:
     return found
 
 
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+def without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """Put None for what is no number: JSON has no NaN."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in row.items()

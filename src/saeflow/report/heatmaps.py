@@ -57,7 +57,7 @@ def counts_figure(bands: ModelBands) -> dict[str, Any] | None:
             Panel("permuted, mean", permuted, ".0f"),
             Panel("observed − permuted", more, "+.0f", centred=True),
         ]
-    return _figure(rows, shared_scale=2)
+    return grid_figure(rows, shared_scale=2)
 
 
 def quality_figure(banks: Sequence[pa.Table], split: str) -> dict[str, Any] | None:
@@ -86,14 +86,32 @@ def quality_figure(banks: Sequence[pa.Table], split: str) -> dict[str, Any] | No
             rows[name] = [
                 Panel(title, found.get(metric, {}), ".2f") for metric, title in QUALITY.items()
             ]
-    return _figure(rows, shared_scale=0)
+    return grid_figure(rows, shared_scale=0)
 
 
-def _figure(rows: Mapping[str, list[Panel]], shared_scale: int) -> dict[str, Any] | None:
+def grid_figure(rows: Mapping[str, list[Panel]], shared_scale: int) -> dict[str, Any] | None:
+    """Draw heat maps by layer and step.
+
+    Parameters
+    ----------
+    rows : mapping of str to list of Panel
+        Panels beside each other, by the name that tells their row apart; may be empty.
+    shared_scale : int
+        How many panels of a row, from the left, share their colours.
+
+    Returns
+    -------
+    dict or None
+        As `counts_figure`.
+    """
     if not any(panel.cells for panels in rows.values() for panel in panels):
         return None
     columns = max(len(panels) for panels in rows.values())
-    titles = [f"{panel.title}, {name}" for name, panels in rows.items() for panel in panels]
+    titles = [
+        ", ".join(filter(None, (panel.title, name)))
+        for name, panels in rows.items()
+        for panel in panels
+    ]
     figure = make_subplots(
         rows=len(rows),
         cols=columns,

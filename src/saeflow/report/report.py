@@ -29,12 +29,28 @@ from saeflow.artifacts.catalog import (
     SUMMARY,
     TRAINING,
 )
+from saeflow.artifacts.hierarchy import (
+    EFFECTS,
+    HIERARCHY,
+    HIERARCHY_COMPARISON,
+    MAXIMAL,
+    MODULES,
+    SCREEN,
+)
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import read_table
 from saeflow.report.calibrated import CalibratedTables
 from saeflow.report.comparison import COMPARISON_PAGE, answers, write_comparison_page
 from saeflow.report.controls import read_calibration
 from saeflow.report.features import FEATURES, FeatureTables, write_features_page
+from saeflow.report.hierarchy.numbers import ModelTables
+from saeflow.report.hierarchy.pages import (
+    HIERARCHY_PAGE,
+    HierarchyModel,
+    finding_of,
+    read_models,
+    write_hierarchy_pages,
+)
 from saeflow.report.models import MODELS, write_models_page
 from saeflow.report.site import Link, Site
 from saeflow.report.sizes import SIZES, write_sizes_page
@@ -68,6 +84,10 @@ class ReportFiles:
         Curves of the training, of those models that bring them.
     calibration, matched : Path or None
         ``results/compare/calibration.parquet`` and ``capacity.parquet``, where they are made.
+    hierarchy : sequence of Path
+        Folders ``results/hierarchy/{model}``, where that study runs.
+    hierarchies : Path or None
+        ``results/compare/hierarchy.parquet``, likewise.
     """
 
     datasets: Sequence[Path]
@@ -78,6 +98,8 @@ class ReportFiles:
     curves: Mapping[str, Path]
     calibration: Path | None = None
     matched: Path | None = None
+    hierarchy: Sequence[Path] = ()
+    hierarchies: Path | None = None
 
 
 def write_report(
@@ -94,13 +116,16 @@ def write_report(
     spec : mapping
         ``models``: names in order; ``published``: the study's settings; ``evaluated``: what the
         page about the models' abilities shows; ``calibrated``: None, or ``settings`` of that mode,
-        ``models`` with their runs, and names of models ``reseeded`` and ``sized``.
+        ``models`` with their runs, and names of models ``reseeded`` and ``sized``; ``hierarchy``:
+        None, or ``models`` in order, ``controls``: the untrained model of each trained one, and
+        the settings ``published`` and ``calibrated`` of that study.
     folder : Path
         Where to.
     """
     models, latents = spec["models"], spec["evaluated"]["latents"]
     pages = [Link("Overview", OVERVIEW), *map(model_link, models), COMPARISON_PAGE]
     pages += [SIZES] * (files.matched is not None)
+    pages += [HIERARCHY_PAGE] * (spec["hierarchy"] is not None)
     site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else [])])
     site.write_assets()
 
@@ -111,7 +136,8 @@ def write_report(
     summaries = _of_models(files, models, SUMMARY)
     study = StudyTables(problems, summaries, _banks(files, models), calibrated)
     compared = answers(read_table(files.comparison, COMPARISON), models)
-    write_overview(site, study, compared, spec["published"])
+    hierarchy = _hierarchy(files, spec)
+    write_overview(site, study, compared, spec["published"], _card(hierarchy))
     for model in models:
         write_model_page(site, model, study, spec["published"])
     write_comparison_page(site, compared)
@@ -122,6 +148,8 @@ def write_report(
         grids = _of_models(files, spec["calibrated"]["sized"], CAPACITY)
         capacity = next(each for each in compared if each["name"] == "capacity")
         write_sizes_page(site, grids, read_table(files.matched, MATCHED), trained, capacity)
+    if hierarchy:
+        write_hierarchy_pages(site, hierarchy, spec["hierarchy"])
     write_features_page(site, _features(files, spec, problems), calibrated.settings or None)
     if latents:
         evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
@@ -138,6 +166,36 @@ def _calibrated(files: ReportFiles, spec: Mapping[str, Any]) -> CalibratedTables
         beside = read_calibration(read_table(files.calibration, CALIBRATION), spec["models"])
     stability = _of_models(files, chosen["reseeded"], STABILITY)
     return CalibratedTables(chosen["settings"], _own_dictionaries(spec), beside, stability)
+
+
+def _hierarchy(files: ReportFiles, spec: Mapping[str, Any]) -> list[HierarchyModel]:
+    chosen = spec["hierarchy"]
+    if chosen is None:
+        return []
+    folders = {path.name: path for path in files.hierarchy}
+    artifacts = [MODULES] if chosen["calibrated"] else []
+    if chosen["calibrated"] and chosen["calibrated"]["causal"]:
+        artifacts += [SCREEN, EFFECTS, MAXIMAL]
+    found = {}
+    for name in chosen["models"]:
+        folder = folders[name]
+        further = {
+            each.name: read_table(folder / f"{each.name}.parquet", each) for each in artifacts
+        }
+        summary = read_table(folder / "summary.parquet", HIERARCHY)
+        found[name] = ModelTables(summary, **further)
+    assert files.hierarchies is not None, "the study's models are compared wherever it runs"
+    comparison = read_table(files.hierarchies, HIERARCHY_COMPARISON)
+    return read_models(found, comparison, chosen["controls"])
+
+
+def _card(hierarchy: Sequence[HierarchyModel]) -> dict[str, Any] | None:
+    """What the overview tells of the hierarchy study: where it is, and how its finding begins."""
+    if not hierarchy:
+        return None
+    said = finding_of(hierarchy)
+    models = [{"name": each.name, "href": each.href} for each in hierarchy]
+    return {"href": HIERARCHY_PAGE.href, "lead": said["lead"] if said else "", "models": models}
 
 
 def _own_dictionaries(spec: Mapping[str, Any]) -> dict[str, Sequence[str]]:

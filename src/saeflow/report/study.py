@@ -54,7 +54,11 @@ def model_link(model: str) -> Link:
 
 
 def write_overview(
-    site: Site, tables: StudyTables, answers: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
+    site: Site,
+    tables: StudyTables,
+    answers: Sequence[Mapping[str, Any]],
+    spec: Mapping[str, Any],
+    hierarchy: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the front page: what was run, how to read it, and the main rates.
 
@@ -68,6 +72,8 @@ def write_overview(
         One per question of the comparison, as `saeflow.report.comparison.answers` gives them.
     spec : mapping
         The study's settings.
+    hierarchy : mapping or None
+        ``href``, ``lead`` and ``models`` of the hierarchy study's pages, where it runs.
     """
     beside = tables.calibrated.beside
     context = {
@@ -88,6 +94,7 @@ def write_overview(
         "made": _made_with(tables.summaries),
         "answers": answers,
         "rates": [each["name"] for each in answers if _has_dots(each)],
+        "hierarchy": hierarchy,
     }
     figures = {
         f"{each['name']}-rate": dotplot(

@@ -13,7 +13,10 @@ from saeflow.stats.exact import holm
 from saeflow.studies.hierarchy.bins import BIN_LABELS
 
 UNTRAINED = "untrained"
-P_VALUE, ADJUSTED = "largest_set_effect.p_value", "largest_set_effect.p_holm"
+LEVEL = 0.05
+"""Of the chance that any verdict over a family of models is wrong."""
+EFFECT = "largest_set_effect"
+P_VALUE, ADJUSTED, HOLDS = f"{EFFECT}.p_value", f"{EFFECT}.p_holm", f"{EFFECT}.holds"
 LEFT_OUT = {"top", *BIN_LABELS}
 """Groups that are not compared, nor are those of the sweep over k."""
 
@@ -50,7 +53,9 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
     pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`: rows of all layers and steps, and
         of the set of the chosen site; those of the untrained model have the control ``untrained``.
-        ``largest_set_effect.p_holm`` is adjusted over the banks of all trained models.
+        ``largest_set_effect.p_holm`` is adjusted over the banks of all trained models, or of all
+        untrained ones, as many as its n; ``largest_set_effect.holds`` is 1 where that is below
+        `LEVEL` and the whole interval of the effect is below 0, else 0.
     """
     rows: list[Row] = []
     for each in trained:
@@ -65,12 +70,29 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
             ]
             rows += control
             banks -= {_bank(row) for row in control}
-    found = [row for row in rows if row["metric"] == P_VALUE and row["control"] == "none"]
-    p_values = np.array([row["value"] for row in found], np.float64)
-    for row, value in zip(found, holm(p_values).tolist(), strict=True):
-        rows.append({**row, "metric": ADJUSTED, "value": value})
+    families = [[row for row in rows if row["control"] == kind] for kind in ("none", UNTRAINED)]
+    rows += [row for family in families for row in _verdicts(family)]
     table = pa.Table.from_pylist(rows, HIERARCHY_COMPARISON.schema())
     return table.sort_by([(name, "ascending") for name in HIERARCHY_COMPARISON.keys])
+
+
+def _verdicts(family: Sequence[Row]) -> list[Row]:
+    """Adjusted p-values of a family's chosen sites, and whether their effects hold."""
+    tested = [row for row in family if row["metric"] == P_VALUE]
+    ends = {_subject(row): row["ci_high"] for row in family if row["metric"] == EFFECT}
+    adjusted = holm(np.array([row["value"] for row in tested], np.float64)).tolist()
+    found: list[Row] = []
+    for row, value in zip(tested, adjusted, strict=True):
+        end = ends.get(_subject(row))
+        holds = value < LEVEL and end is not None and end < 0
+        named = {**row, "n": len(tested)}
+        found.append({**named, "metric": ADJUSTED, "value": value})
+        found.append({**named, "metric": HOLDS, "value": float(holds)})
+    return found
+
+
+def _subject(row: Row) -> tuple[str, str, str, int]:
+    return row["model"], *_bank(row)
 
 
 def _shown(summary: pa.Table) -> Iterator[Row]:
