@@ -13,10 +13,10 @@ from saeflow.config.runs import ExactSettings
 from saeflow.config.studies import AssociationSettings
 from saeflow.stats.contingency import PublishedTest
 from saeflow.stats.frequency import frequency_matched
+from saeflow.studies.chance import band, excess
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
 from saeflow.studies.gsm8k.calibrated_rates import calibrated_permutations, calibrated_summary
 from saeflow.studies.gsm8k.permutations import permuted_rows
-from saeflow.studies.gsm8k.summary import band, excess
 from saeflow.studies.gsm8k.targets import Target
 
 CPU = torch.device("cpu")

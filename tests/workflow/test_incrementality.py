@@ -16,13 +16,16 @@ pytestmark = pytest.mark.workflow
 
 PUBLISHED = "studies: {gsm8k: {published: %s}}"
 CALIBRATED_MODE = "studies: {gsm8k: {calibrated: %s}}"
+HIERARCHY_MODE = "studies: {hierarchy: {calibrated: %s}}"
 PAGES = {"compare_gsm8k": 1, "write_report": 1}
 SUMMARIES = {"compare_calibration": 1, **PAGES}
 GRIDS = {"capacity_grid": 2, "compare_capacity": 1}
 # Three banks with two ranges of permutations each, and two banks of controls.
 CALIBRATED = {"calibrate": 5, "match_seeds": 1, **SUMMARIES}
-LABELS = {"label": 3, "top_examples": 3, "summarise": 3, "gather": 8, **CALIBRATED, **GRIDS}
-STUDY = {"associate": 3, "permute": 3, **LABELS, "gather": 10}
+RATES = {"gather_summaries": 1, "gather_discoveries": 1}
+GATHERED = {"gather_records": 1, **RATES}
+LABELS = {"label": 3, "top_examples": 3, "summarise": 3, **GATHERED, **CALIBRATED, **GRIDS}
+STUDY = {"associate": 3, "permute": 3, **LABELS}
 HELD_OUT = {"permute_calibrated": 6}
 CHAIN = {
     "train_bank": 1,
@@ -36,13 +39,24 @@ CHAIN = {
     "calibrate": 1,
 }
 """What one more bank takes, but for gathering."""
-ONE_BANK = {**CHAIN, "gather": 5, **SUMMARIES}
-LLAMA = {**{job: 2 * count for job, count in CHAIN.items()}, "gather": 5, "match_seeds": 1}
+ONE_BANK = {**CHAIN, **GATHERED, **SUMMARIES}
+LLAMA = {**{job: 2 * count for job, count in CHAIN.items()}, **GATHERED, "match_seeds": 1}
 LLAMA |= SUMMARIES
-ENCODED = {"encode_features": 5, **STUDY, **HELD_OUT}
-BANKS = {"train_bank": 5, **ENCODED}
+ONE_HIERARCHY = {
+    "hierarchy_published": 1,
+    "hierarchy_calibrated": 1,
+    "intervene": 1,
+    "hierarchy_effects": 1,
+}
+HIERARCHY_PAGES = {"gather_hierarchy": 1, "compare_hierarchy": 1}
+# One bank of each model, on the balanced problems, too.
+HIERARCHY = {**{job: 2 * count for job, count in ONE_HIERARCHY.items()}, **HIERARCHY_PAGES}
+# What counts features, without a model.
+TAXONOMY = {"hierarchy_calibrated": 2, "hierarchy_effects": 2, "sweep_k": 2, **HIERARCHY_PAGES}
+ENCODED = {"encode_features": 7, **STUDY, **HELD_OUT, **HIERARCHY}
+BANKS = {"train_bank": 5, **ENCODED, "sweep_k": 2}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
-CAPTURES = {"capture_thoughts": 2, **BANKS}
+CAPTURES = {"capture_thoughts": 4, **BANKS}
 ONE_GRID = {"capacity_grid": 1, "compare_capacity": 1}
 
 
@@ -62,16 +76,36 @@ CONFIG_CHANGES = {
     ),
     "the number of permutations": (
         PUBLISHED % "{permutations: {count: 4}}",
-        {"permute": 3, "summarise": 3, "gather": 2, **SUMMARIES},
+        {"permute": 3, "summarise": 3, "gather_summaries": 1, **SUMMARIES},
     ),
     "more permutations of the calibrated mode": (
         CALIBRATED_MODE % "{permutations: {count: 30}}",
         # Of the two ranges of each bank the first stands, the second grows, a third is new.
-        {"permute_calibrated": 6, "calibrate": 3, "match_seeds": 1, "gather": 4, **SUMMARIES},
+        {"permute_calibrated": 6, "calibrate": 3, "match_seeds": 1, **RATES, **SUMMARIES},
+    ),
+    "how sure levels must be": (
+        HIERARCHY_MODE % "{levels: {false_share: 0.1}}",
+        {"hierarchy_calibrated": 2, **HIERARCHY_PAGES, "write_report": 1},
+    ),
+    "a dose": (
+        HIERARCHY_MODE % "{causal: {doses: [0.0, 3.0]}}",
+        {"intervene": 2, "hierarchy_effects": 2, **HIERARCHY_PAGES, "write_report": 1},
+    ),
+    "the published rule for specialists": (
+        "studies: {hierarchy: {published: {specialists: {value_share: 0.6}}}}",
+        {"hierarchy_published": 2, "sweep_k": 2, **HIERARCHY_PAGES, "write_report": 1},
+    ),
+    "k of the sweep": (
+        HIERARCHY_MODE % "{sweep: {k: [4, 8, 16]}}",
+        {"sweep_k": 2, **HIERARCHY_PAGES, "write_report": 1},
+    ),
+    "no hierarchy study": (
+        "studies: {hierarchy: null}",
+        {"write_report": 1},
     ),
     "a false-discovery rate": (
         CALIBRATED_MODE % "{association: {q_value: 0.1}}",
-        {**CALIBRATED, **HELD_OUT, **GRIDS, "gather": 4},
+        {**CALIBRATED, **HELD_OUT, **GRIDS, **RATES},
     ),
     "how alike seeds must be to recur": (
         CALIBRATED_MODE % "{stability: {min_similarity: 0.5}}",
@@ -83,20 +117,35 @@ CONFIG_CHANGES = {
     ),
     "another control": (
         "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4}}\n",
-        {"train_bank": 1, "encode_features": 1, "calibrate": 1, "gather": 2, **SUMMARIES},
+        {"train_bank": 1, "encode_features": 1, "calibrate": 1, **RATES, **SUMMARIES},
     ),
     "nothing calibrated": (
         "studies: {gsm8k: {calibrated: null}}",
-        {"encode_features": 3, **without(STUDY, *CALIBRATED, *GRIDS), "gather": 8, **PAGES},
+        # The hierarchy study reads the held-out problems of one bank of each model; of the other one
+        # they are encoded no more.
+        {
+            **{job: 1 for job in CHAIN if job not in ("train_bank", *CALIBRATED, *HELD_OUT)},
+            "gather_records": 1,
+            "gather_summaries": 1,
+            **PAGES,
+        },
     ),
     "how many examples a feature has": (
         PUBLISHED % "{examples: 4}",
-        {"top_examples": 3, "gather": 2, "write_report": 1},
+        {"top_examples": 3, "gather_records": 1, "write_report": 1},
     ),
     "k of one dictionary": (
         "dictionaries: {llama_k100: {k: 13}}",
         # Its soft frozen decoder shares it; its principal components have a k of their own.
-        {**LLAMA, "train_bank": 3, "encode_features": 3, "calibrate": 3},
+        {
+            **LLAMA,
+            "train_bank": 3,
+            "encode_features": 4,
+            "calibrate": 3,
+            **ONE_HIERARCHY,
+            **HIERARCHY_PAGES,
+            "sweep_k": 1,
+        },
     ),
     "the analysed layers": (
         PUBLISHED % "{layers: [1]}",
@@ -109,7 +158,16 @@ CONFIG_CHANGES = {
     ),
     "one model's seed": (
         "models: {gpt2: {seed: 7}}",
-        {"capture_thoughts": 1, "evaluate_model": 1, **ONE_BANK, **ONE_GRID},
+        {
+            "evaluate_model": 1,
+            **ONE_BANK,
+            **ONE_GRID,
+            **ONE_HIERARCHY,
+            **HIERARCHY_PAGES,
+            "sweep_k": 1,
+            "capture_thoughts": 2,
+            "encode_features": 2,
+        },
     ),
     "another model": (
         "models: {third: {of: llama, weights: fresh, seed: 5}}\n"
@@ -196,17 +254,27 @@ FILE_CHANGES = {
     "a real edit in the statistics": (
         "src/saeflow/stats/contingency.py",
         lambda text: text.replace("- 0.5, 0.0)", "- 0.25, 0.0)"),
-        {**STUDY, **HELD_OUT},
+        {**STUDY, **HELD_OUT, **TAXONOMY},
     ),
     "a real edit in the labels": (
         "src/saeflow/studies/gsm8k/labels.py",
         lambda text: text.replace("TOP = 10", "TOP = 9"),
         {"permute": 3, **LABELS, **HELD_OUT},
     ),
+    "a real edit in the information": (
+        "src/saeflow/stats/information.py",
+        lambda text: text + "\nEDITED = True\n",
+        {"hierarchy_calibrated": 2, **HIERARCHY_PAGES, "write_report": 1},
+    ),
+    "a real edit in the interventions": (
+        "src/saeflow/interventions/edits.py",
+        lambda text: text + "\nEDITED = True\n",
+        {"intervene": 2, "hierarchy_effects": 2, **HIERARCHY_PAGES, "write_report": 1},
+    ),
     "a real edit in the exact tests": (
         "src/saeflow/stats/discovery.py",
         lambda text: text.replace("(1e-4, 1e-2, 1.0)", "(1e-3, 1e-2, 1.0)"),
-        {**CALIBRATED, **HELD_OUT, **GRIDS, "gather": 4},
+        {**CALIBRATED, **HELD_OUT, **GRIDS, **RATES, **TAXONOMY},
     ),
     "a real edit in the controls": (
         "src/saeflow/studies/compare/calibration.py",
@@ -216,7 +284,7 @@ FILE_CHANGES = {
     "a real edit in the examples": (
         "src/saeflow/studies/gsm8k/examples.py",
         lambda text: text.replace("rank < count", "rank <= count"),
-        {"top_examples": 3, "gather": 2, "write_report": 1},
+        {"top_examples": 3, "gather_records": 1, "write_report": 1},
     ),
     "a real edit in the comparison": (
         "src/saeflow/studies/compare/gsm8k.py",
@@ -323,7 +391,8 @@ def test_touching_an_adapter_reruns_its_rule_and_what_follows(finished: Path) ->
     times = path.stat()
     path.touch()
     try:
-        jobs = {"label": 3, "top_examples": 3, "summarise": 3, "gather": 6, **SUMMARIES}
+        jobs = {"label": 3, "top_examples": 3, "summarise": 3, **SUMMARIES}
+        jobs |= {"gather_records": 1, "gather_summaries": 1}
         assert planned(finished, *SMOKE) == jobs
     finally:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

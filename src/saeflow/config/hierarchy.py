@@ -143,7 +143,7 @@ class ModuleSettings(Block):
     )
     min_size: int = Field(3, ge=2, description="Smaller groups are not listed.")
     keep: int = Field(200, ge=1, description="Pairs stored per SAE, the least probable first.")
-    permutations: int = Field(20, ge=2, description="Permutations of each feature's firing.")
+    permutations: int = Field(10, ge=2, description="Permutations of each feature's firing.")
     seed: int = Field(0, description="Seed of the permutations.")
 
 

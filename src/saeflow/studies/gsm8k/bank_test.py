@@ -18,7 +18,7 @@ from saeflow.artifacts.features import LayerTable
 from saeflow.config.runs import ExactSettings
 from saeflow.stats.discovery import Candidates, ExactTest, halves
 from saeflow.stats.exact import harmonic_number
-from saeflow.studies.gsm8k.summary import places
+from saeflow.studies.chance import places
 from saeflow.studies.gsm8k.targets import Target
 
 

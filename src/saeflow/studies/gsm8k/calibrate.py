@@ -16,13 +16,14 @@ from saeflow.config.runs import ExactSettings
 from saeflow.config.studies import CalibrateSpec, Gsm8kCriteria
 from saeflow.datasets.selection import HeldOut, held_out_numbers
 from saeflow.stats.frequency import frequency_matched
+from saeflow.studies.chance import places
 from saeflow.studies.gsm8k.association import association_inputs
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest, bank_features
 from saeflow.studies.gsm8k.calibrated_rates import calibrated_summary
 from saeflow.studies.gsm8k.discoveries import discovery_table, single_label_rates
 from saeflow.studies.gsm8k.halves import split_half
 from saeflow.studies.gsm8k.permutations import outcome_of_layers, published_tests
-from saeflow.studies.gsm8k.summary import measure, places
+from saeflow.studies.gsm8k.summary import measure
 from saeflow.studies.gsm8k.targets import Target, target_labels
 
 

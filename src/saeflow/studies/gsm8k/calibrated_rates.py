@@ -10,10 +10,10 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from saeflow.progress import progress
+from saeflow.studies.chance import band, excess
 from saeflow.studies.gsm8k.bank_test import BankTest, PlaceCount
 from saeflow.studies.gsm8k.halves import Confirmation
 from saeflow.studies.gsm8k.permutations import permuted_rows
-from saeflow.studies.gsm8k.summary import band, excess
 
 DISCOVERED, SMALLEST = "discovered_rate", "smallest_p_value"
 Place = tuple[str, int | None, int | None]

@@ -31,10 +31,11 @@ from saeflow.saes.parallel import one_thread_each
 from saeflow.saes.quality import site_quality
 from saeflow.saes.sites import read_sites
 from saeflow.saes.train import train_bank
+from saeflow.studies.chance import band, excess
 from saeflow.studies.gsm8k.association import LayerFeatures, TokenMatrix, token_matrix
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
 from saeflow.studies.gsm8k.permutations import outcome_of_layers, permuted_rows, published_tests
-from saeflow.studies.gsm8k.summary import band, excess, measure
+from saeflow.studies.gsm8k.summary import measure
 from saeflow.studies.gsm8k.targets import Target
 
 CONVENTION: LayerConvention = "block_output"

@@ -24,7 +24,7 @@ from saeflow.stats.matching import (
     cosines,
     shared_similarity,
 )
-from saeflow.studies.gsm8k.summary import places
+from saeflow.studies.chance import places
 
 Place = tuple[int, int, int]
 """Layer, step and feature."""

@@ -24,8 +24,8 @@ from saeflow.stats.information import (
     shared_information,
     threshold_at_false_share,
 )
+from saeflow.studies.chance import band, places
 from saeflow.studies.gsm8k.bank_test import BankFeatures
-from saeflow.studies.gsm8k.summary import band, places
 from saeflow.studies.hierarchy.bins import ALL, bin_groups
 from saeflow.studies.hierarchy.variables import NONE, ClassVariable
 

@@ -30,8 +30,8 @@ from saeflow.stats.coactivation import (
     total_lift,
 )
 from saeflow.stats.exact import adjusted, harmonic_number
+from saeflow.studies.chance import band, excess
 from saeflow.studies.gsm8k.bank_test import BankFeatures
-from saeflow.studies.gsm8k.summary import band, excess
 from saeflow.studies.hierarchy.bins import ALL
 from saeflow.studies.hierarchy.specialist_tests import plain
 

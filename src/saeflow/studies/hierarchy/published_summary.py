@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from saeflow.artifacts.hierarchy import HIERARCHY
 from saeflow.config.hierarchy import HierarchyRules, ImpactSettings
-from saeflow.studies.gsm8k.summary import places
+from saeflow.studies.chance import places
 from saeflow.studies.hierarchy.bins import bin_groups
 from saeflow.studies.hierarchy.impact import HIGH
 from saeflow.studies.hierarchy.specialised import HIGHLY, OPERATION, VALUE

@@ -22,9 +22,9 @@ from saeflow.datasets.tokens import OPERATORS
 from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
 from saeflow.stats.discovery import Candidates
+from saeflow.studies.chance import band, excess
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
 from saeflow.studies.gsm8k.discoveries import discovery_table
-from saeflow.studies.gsm8k.summary import band, excess
 from saeflow.studies.gsm8k.targets import (
     Target,
     calculations,
