@@ -154,7 +154,8 @@ CONFIG_CHANGES = {
     ),
     "the problem count": (
         "datasets: {generated: {n_train: 97}}",
-        {"load_problems": 1, "cut_tokens": 1, **CAPTURES},
+        # The balanced problems stay as they are.
+        {"load_problems": 1, "cut_tokens": 1, **CAPTURES, "capture_thoughts": 2},
     ),
     "one model's seed": (
         "models: {gpt2: {seed: 7}}",
@@ -259,7 +260,7 @@ FILE_CHANGES = {
     "a real edit in the labels": (
         "src/saeflow/studies/gsm8k/labels.py",
         lambda text: text.replace("TOP = 10", "TOP = 9"),
-        {"permute": 3, **LABELS, **HELD_OUT},
+        {"permute": 3, **LABELS, **HELD_OUT, "sweep_k": 2, **HIERARCHY_PAGES},
     ),
     "a real edit in the information": (
         "src/saeflow/stats/information.py",
