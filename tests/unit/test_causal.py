@@ -256,8 +256,8 @@ def test_choosing_on_one_half_and_reporting_on_the_other_keeps_the_level() -> No
 
 
 def test_tables_of_a_bank_fit_together_and_can_be_written(tmp_path: Path) -> None:
-    numbers, settings = np.arange(N), CausalSettings(problems=200, seed=5)
-    parts = problem_parts(numbers, 200, 5)
+    numbers, settings = np.arange(N), CausalSettings(problems=150, seed=5)
+    parts = problem_parts(numbers, 150, 5)
     rng, rows = np.random.default_rng(2), []
     active = parts.reported[having(r"\*")[parts.reported]]
     for control in ("none", "random_feature"):
