@@ -15,6 +15,7 @@ from saeflow.config.datasets import GeneratedDataset
 from saeflow.config.hierarchy import VARIABLES, LevelSettings
 from saeflow.datasets.gsm8k import Problem
 from saeflow.datasets.sources import cot_token_table, load_problems
+from saeflow.stats.information import within
 from saeflow.studies.gsm8k.bank_test import BankFeatures
 from saeflow.studies.hierarchy.bins import BIN_LABELS
 from saeflow.studies.hierarchy.levels import SCORE_EDGES, Levels, find_levels, level_table
@@ -315,3 +316,48 @@ def test_a_bank_without_a_feature_that_fires_has_no_level() -> None:
     assert thresholds == [None] * len(VARIABLES)
     assert {row["value"] for row in rows if row["metric"] == "n_tested"} == {0}
     assert pa.Table.from_pylist(rows, HIERARCHY.schema()).num_rows == len(rows)
+
+
+def stories(seed: int, count: int = 12) -> tuple[np.ndarray, list[ClassVariable]]:
+    """Stories of 32 problems: every operator with 8 values, and an operator of the story's own."""
+    generator = np.random.default_rng(seed)
+    first, value = np.repeat(np.tile(np.arange(4), count), 8), np.tile(np.arange(8), 4 * count)
+    groups = np.repeat(np.arange(count), 32)
+    own = generator.integers(0, 4, count)[groups]
+    known = {
+        "operators": [str(frozenset(pair)) for pair in zip(first, own, strict=True)],
+        "sequence": list(zip(first, own, strict=True)),
+        "value": value.tolist(),
+        "operator_value": list(zip(first, value, strict=True)),
+    }
+    variables = []
+    for name in VARIABLES:
+        labels = list(dict.fromkeys(known[name]))
+        classes = np.array([labels.index(each) for each in known[name]])
+        variables.append(ClassVariable(name, [str(each) for each in labels], classes))
+    return groups, variables
+
+
+def test_what_is_known_of_a_story_is_no_level_within_stories() -> None:
+    groups, variables = stories(0)
+    generator = np.random.default_rng(1)
+    chosen = generator.random((40, groups.max() + 1)) < 0.4
+    of_story = chosen[:, groups].T & (generator.random((len(groups), 40)) < 0.8)
+    codes = variables[VARIABLES.index("value")].classes
+    of_value = np.stack([codes == number % 8 for number in range(16)], axis=1)
+    of_value &= generator.random(of_value.shape) < 0.9
+    values = np.concatenate([of_story, of_value], axis=1).astype(np.float32)
+    apart = find_levels(bank_of(values), variables, SETTINGS, CPU)
+    within = find_levels(bank_of(values), variables, SETTINGS, CPU, groups)
+    named = np.array(names_of(apart)[: of_story.shape[1]])
+    assert (named == "sequence").mean() > 0.5
+    assert (np.array(names_of(within)[: of_story.shape[1]]) == "none").mean() > 0.9
+    assert (np.array(names_of(within)[of_story.shape[1] :]) == "value").mean() > 0.9
+
+
+def test_examples_change_places_within_their_group_only() -> None:
+    groups, _ = stories(0)
+    order = within(groups, np.random.default_rng(0))
+    assert sorted(order) == list(range(len(groups)))
+    assert (groups[order] == groups).all()
+    assert (order != np.arange(len(groups))).mean() > 0.9

@@ -8,6 +8,7 @@ from saeflow.artifacts.hierarchy import COACTIVATION, HIERARCHY, LEVELS, MODULES
 from saeflow.artifacts.provenance import combine, config_digest
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.hierarchy import HierarchyCalibrated
+from saeflow.datasets.balanced import story_numbers
 from saeflow.datasets.selection import held_out_numbers
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job, run_keys
@@ -23,7 +24,9 @@ with job(snakemake):
         problems = read_table(Path(given.problems[place]), PROBLEMS)
         tokens = read_table(Path(given.tokens[place]), COT_TOKENS)
         features = list(read_features(Path(given.features[place]), "all"))
-        parts.append(Problems(features, tokens, held_out_numbers(problems, held_out)))
+        numbers = held_out_numbers(problems, held_out)
+        stories = story_numbers(problems["problem_id"].to_pylist()) if place else None
+        parts.append(Problems(features, tokens, numbers, stories))
         sources.append(features[0].table)
     settings = HierarchyCalibrated.model_validate(spec["calibrated"])
     run = run_keys(snakemake, "calibrated")

@@ -101,6 +101,25 @@ def balanced_problems(settings: BalancedDataset) -> list[BalancedProblem]:
     return made
 
 
+def story_numbers(problem_ids: Sequence[str]) -> Int[np.ndarray, " problems"]:
+    """Story of each balanced problem, from its id.
+
+    Raises
+    ------
+    SaeflowError
+        If an id is none of a balanced problem.
+    """
+    found = []
+    for name in problem_ids:
+        parts = name.rsplit("_", 3)
+        if len(parts) != 4 or not parts[1].isdigit():
+            raise SaeflowError(
+                f"{name!r} is no id of a balanced problem; expected one such as balanced_3_add_5."
+            )
+        found.append(int(parts[1]))
+    return np.array(found, np.int64)
+
+
 def swap_partners(problem_ids: Sequence[str]) -> dict[str, Int[np.ndarray, " problems"]]:
     """For each problem the one with which to swap.
 

@@ -55,6 +55,8 @@ def shared_information(
     classes: Int[np.ndarray, "variables examples"],
     orders: Sequence[Int[np.ndarray, " examples"]],
     device: torch.device,
+    *,
+    centre: Sequence[Int[np.ndarray, " examples"]] | None = None,
 ) -> SharedInformation:
     """Information of every feature with every variable, and in permutations.
 
@@ -72,6 +74,9 @@ def shared_information(
         Permutations. Examples move with all their classes, so variables keep their dependences.
     device : torch.device
         Where to count.
+    centre : sequence of numpy.ndarray of int, shape (examples,), optional
+        Other permutations, whose mean is the chance level instead of that over all of them: where
+        examples may only change places within groups, as `within` draws them.
 
     Returns
     -------
@@ -88,8 +93,13 @@ def shared_information(
     log_total = float(np.log(max(total, 1)))
     offset = log_total - margins / max(total, 1)
     entropies = 2 * log_total - margins / max(total, 1)
-    chance = np.stack([_expected_terms(states, each, total) for each in sizes]) / total + offset
-    chance = np.maximum(chance, 0.0)
+    if centre is None:
+        joint = np.stack([_expected_terms(states, each, total) for each in sizes])
+    else:
+        joint = np.zeros((len(sizes), values.shape[1]))
+        for order in centre:
+            joint += tables.terms(order) / len(centre)
+    chance = np.maximum(joint / max(total, 1) + offset, 0.0)
 
     def informations(joint: Float[np.ndarray, "variables features"]) -> tuple[np.ndarray, ...]:
         mutual = np.maximum(joint / total + offset, 0.0)
@@ -136,6 +146,17 @@ def threshold_at_false_share(
     false = (len(chance) - np.searchsorted(chance, scores)) / len(permuted)
     passing = np.flatnonzero(false <= share * found)
     return float(scores[passing[0]]) if len(passing) else float("inf")
+
+
+def within(
+    groups: Int[np.ndarray, " examples"], generator: np.random.Generator
+) -> Int[np.ndarray, " examples"]:
+    """Order in which examples change places at random with others of their group only."""
+    order = np.arange(len(groups))
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        order[members] = generator.permutation(members)
+    return order
 
 
 class _Tables:

@@ -31,11 +31,14 @@ class Problems(NamedTuple):
         Columns of `saeflow.artifacts.catalog.COT_TOKENS`, likewise.
     numbers : numpy.ndarray of int, shape (problems,)
         Running numbers of the problems, ascending.
+    groups : numpy.ndarray of int, shape (problems,), optional
+        Story of each of them.
     """
 
     features: Iterable[LayerTable]
     cot_tokens: pa.Table
     numbers: Int[np.ndarray, " problems"]
+    groups: Int[np.ndarray, " problems"] | None = None
 
 
 class CalibratedTables(NamedTuple):
@@ -77,6 +80,6 @@ def calibrated_hierarchy(
     coactivation, modules, groups = module_tables(bank, specialists, settings.modules, tests, run)
     variables = class_variables(balanced.cot_tokens, balanced.numbers)
     even = bank_features(balanced.features, balanced.numbers)
-    levels, rows = level_table(even, variables, settings.levels, run, device)
+    levels, rows = level_table(even, variables, settings.levels, run, device, balanced.groups)
     summary = pa.concat_tables([counts, groups, pa.Table.from_pylist(rows, HIERARCHY.schema())])
     return CalibratedTables(specialists, coactivation, modules, levels, summary)

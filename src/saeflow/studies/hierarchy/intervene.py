@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from saeflow.artifacts.features import LayerTable
 from saeflow.config.hierarchy import CausalSettings
-from saeflow.datasets.balanced import swap_partners
+from saeflow.datasets.balanced import story_numbers, swap_partners
 from saeflow.interventions.thoughts import ThoughtRun
 from saeflow.models.capture import cut_batches
 from saeflow.progress import progress
@@ -321,7 +321,7 @@ def _batches(
 def _stories(balanced: pa.Table, count: int, batch_size: int) -> list[Batch]:
     """Whole stories of the balanced problems, spread over their numbers of steps."""
     ids = balanced["problem_id"].to_pylist()
-    story = np.array([int(each.rsplit("_", 3)[1]) for each in ids])
+    story = story_numbers(ids)
     known, sizes = np.unique(story, return_counts=True)
     spread = np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int))
     columns = [balanced[name].to_pylist() for name in ("question", "answer")]

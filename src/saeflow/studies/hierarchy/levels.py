@@ -23,6 +23,7 @@ from saeflow.stats.information import (
     SharedInformation,
     shared_information,
     threshold_at_false_share,
+    within,
 )
 from saeflow.studies.chance import band, places
 from saeflow.studies.gsm8k.bank_test import BankFeatures
@@ -75,6 +76,7 @@ def level_table(
     settings: LevelSettings,
     run: Mapping[str, object],
     device: torch.device,
+    groups: Int[np.ndarray, " problems"] | None = None,
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Give features their level, and count levels beside what chance gives.
 
@@ -90,6 +92,9 @@ def level_table(
         Values of the key columns dataset, dictionary, seed, mode.
     device : torch.device
         Where to count.
+    groups : numpy.ndarray of int, shape (problems,), optional
+        Problems change places in permutations with others of their group only, such as the same
+        story: what a feature knows of the group is then no information on its problems.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def level_table(
     summary : list of dict
         Rows of `saeflow.artifacts.hierarchy.HIERARCHY`, as `summary_rows` describes them.
     """
-    found = find_levels(features, variables, settings, device)
+    found = find_levels(features, variables, settings, device, groups)
     return _table(features, found, run), list(summary_rows(features, found, run))
 
 
@@ -107,6 +112,7 @@ def find_levels(
     variables: Sequence[ClassVariable],
     settings: LevelSettings,
     device: torch.device,
+    groups: Int[np.ndarray, " problems"] | None = None,
 ) -> Levels:
     """Score the features of a bank, and find the score that gives a level.
 
@@ -117,16 +123,29 @@ def find_levels(
 
     Parameters
     ----------
-    features, variables, settings, device
+    features, variables, settings, device, groups
         As for `level_table`.
     """
     tested = (features.values != 0).sum(0) >= settings.min_active
     classes = np.stack([variable.classes for variable in variables])
-    orders = [
-        numpy_generator(settings.seed, "hierarchy", "levels", number).permutation(classes.shape[1])
-        for number in range(settings.permutations)
-    ]
-    information = shared_information(features.values[:, tested], classes, orders, device)
+    count = classes.shape[1]
+
+    def orders(stage: str) -> list[Int[np.ndarray, " problems"]]:
+        generators = (
+            numpy_generator(settings.seed, "hierarchy", stage, number)
+            for number in range(settings.permutations)
+        )
+        if groups is None:
+            return [generator.permutation(count) for generator in generators]
+        return [within(groups, generator) for generator in generators]
+
+    information = shared_information(
+        features.values[:, tested],
+        classes,
+        orders("levels"),
+        device,
+        centre=None if groups is None else orders("centre"),
+    )
     score, best = information.adjusted.max(0), information.adjusted.argmax(0)
     nothing = len(variables)
     threshold = np.array(
