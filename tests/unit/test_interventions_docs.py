@@ -53,7 +53,7 @@ def test_the_example_has_five_lines(page: str) -> None:
 def test_the_examples_run_and_only_features_that_fire_have_effects(done: dict[str, Any]) -> None:
     thought = done["run"].at(done["Place"](3, "resid_post", 2))
     tokens = done["reading"].activations[done["HookedLayer"]("resid_post", 2)][0]
-    nats = {number: nats for number, (nats, _) in done["effects"].items()}
+    nats = {n: float(found.log_probability) for n, found in done["effects"].items()}
     for x, effects, noise in ((thought, nats, 1e-4), (tokens, done["shifts"], 0.0)):
         fires = (done["sae"].encode(x[None])[0] != 0).any(0)
         some = torch.tensor([abs(effects[number]) > noise for number in range(D_SAE)])

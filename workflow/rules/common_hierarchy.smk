@@ -165,3 +165,9 @@ TRAINED = [
     for model in HIERARCHY_MODELS
     if not is_untrained(CFG, model)
 ]
+
+
+def shown_of_hierarchy():
+    """Tables of the hierarchy study that pages show; the others are for readers of tables."""
+    shown = ("summary", "modules", "screen", "effects", "maximal")
+    return [path for path in HIERARCHY_TABLES if Path(path).stem in shown]

@@ -51,12 +51,6 @@ HIERARCHY_RUNS = HIERARCHY and {
 }
 
 
-def shown_of_hierarchy():
-    """Tables of the hierarchy study that pages show; the others are for readers of tables."""
-    shown = ("summary", "modules", "screen", "effects", "maximal")
-    return [path for path in HIERARCHY_TABLES if Path(path).stem in shown]
-
-
 rule report:
     input:
         "results/report",
