@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+import pyarrow as pa
+from jaxtyping import Bool, Int
 
 from saeflow.datasets.gsm8k import Problem
 
@@ -81,3 +82,18 @@ def substring_patterns(texts: Sequence[str]) -> Patterns:
         values=shown([[str(value)] for value in VALUES]),
         round_numbers=shown([[str(number) for number in ROUND_NUMBERS]])[:, 0],
     )
+
+
+def problem_patterns(problems: pa.Table, numbers: Int[np.ndarray, " problems"]) -> Patterns:
+    """Patterns of chosen problems.
+
+    Parameters
+    ----------
+    problems : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    numbers : numpy.ndarray of int, shape (problems,)
+        Running numbers, ascending.
+    """
+    chosen = problems.filter(pa.array(np.isin(problems["problem"].to_numpy(), numbers)))
+    worked = zip(chosen["question"].to_pylist(), chosen["answer"].to_pylist(), strict=True)
+    return substring_patterns([calculation_text(Problem(*each)) for each in worked])

@@ -18,11 +18,10 @@ from torch import Tensor
 from saeflow.artifacts.features import LayerTable
 from saeflow.artifacts.hierarchy import RANKS, SWAP_PAIRS
 from saeflow.config.hierarchy import HierarchyRules, TaxonomySettings
-from saeflow.datasets.gsm8k import Problem
 from saeflow.datasets.selection import HeldOut, held_out_numbers
 from saeflow.saes.bank import Bank, Site
 from saeflow.studies.hierarchy.impact import ablation_impact, impact_level
-from saeflow.studies.hierarchy.patterns import Patterns, calculation_text, substring_patterns
+from saeflow.studies.hierarchy.patterns import Patterns, problem_patterns
 from saeflow.studies.hierarchy.published_summary import published_summary
 from saeflow.studies.hierarchy.ranking import Ranking, rank_features
 from saeflow.studies.hierarchy.specialised import (
@@ -105,7 +104,7 @@ def published_hierarchy(
         If no problem is held out, or the bank has no SAE for a site of the features.
     """
     numbers = held_out_numbers(problems, held_out)
-    inputs = _Inputs(bank, numbers, _patterns(problems, numbers), settings, run)
+    inputs = _Inputs(bank, numbers, problem_patterns(problems, numbers), settings, run)
     tables: list[pa.Table] = []
     pairs: list[dict[str, object]] = []
     decoder: list[Float[np.ndarray, " features"]] = []
@@ -130,12 +129,6 @@ def published_hierarchy(
         pa.Table.from_pylist(pairs, schema=SWAP_PAIRS.schema()),
         published_summary(ranks, chance, np.concatenate(decoder), settings, run),
     )
-
-
-def _patterns(problems: pa.Table, numbers: Int[np.ndarray, " problems"]) -> Patterns:
-    chosen = problems.filter(pa.array(np.isin(problems["problem"].to_numpy(), numbers)))
-    worked = zip(chosen["question"].to_pylist(), chosen["answer"].to_pylist(), strict=True)
-    return substring_patterns([calculation_text(Problem(*each)) for each in worked])
 
 
 def _magnitudes(

@@ -28,7 +28,6 @@ from saeflow.config.hierarchy import (
     SpecialistTests,
     SweepSettings,
 )
-from saeflow.datasets.gsm8k import Problem
 from saeflow.errors import SaeflowError
 from saeflow.models.conventions import LayerConvention, hooked_layers
 from saeflow.saes.bank import Recipe, Site
@@ -38,7 +37,7 @@ from saeflow.saes.train import train_bank
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
 from saeflow.studies.gsm8k.capacity import CONVENTION, layers_at
 from saeflow.studies.gsm8k.targets import Target
-from saeflow.studies.hierarchy.patterns import calculation_text, substring_patterns
+from saeflow.studies.hierarchy.patterns import problem_patterns
 from saeflow.studies.hierarchy.ranking import strongest
 from saeflow.studies.hierarchy.specialised import random_sets, specialisation
 from saeflow.studies.hierarchy.specialist_tests import (
@@ -152,7 +151,7 @@ def sweep_table(
     train, test = (read_sites(capture, convention, [site], rows) for rows in (learned, held_out))
     recipe = _recipe(dictionary, train.shape[-1])
     labels = specialist_targets(TARGETS, cot_tokens, held_out)
-    patterns = _patterns(problems, held_out)
+    patterns = problem_patterns(problems, held_out).specialists
 
     def encoded(k: int) -> Float32[np.ndarray, "problems features"]:
         own = replace(recipe, k=k)
@@ -304,14 +303,6 @@ def _recipe(dictionary: DictionarySettings, d_in: int) -> Recipe:
             "not trained; expected one that is."
         )
     return Recipe.from_settings(dictionary, d_in)
-
-
-def _patterns(
-    problems: pa.Table, numbers: Int[np.ndarray, " problems"]
-) -> Bool[np.ndarray, "problems patterns"]:
-    chosen = problems.filter(pa.array(np.isin(problems["problem"].to_numpy(), numbers)))
-    worked = zip(chosen["question"].to_pylist(), chosen["answer"].to_pylist(), strict=True)
-    return substring_patterns([calculation_text(Problem(*each)) for each in worked]).specialists
 
 
 def _k_rows(
