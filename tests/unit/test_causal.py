@@ -24,6 +24,7 @@ from saeflow.studies.hierarchy.causal import (
     _with_exact,
     causal_tables,
 )
+from saeflow.studies.hierarchy.effects import effect_table
 from saeflow.studies.hierarchy.trials import (
     CHOSEN,
     REPORTED,
@@ -179,7 +180,14 @@ def set_trials(seed: int, sites: int, problems: int, lower: float = 0.0) -> pa.T
 
 
 def set_numbers(trials: pa.Table) -> dict[str, dict[str, Any]]:
-    return {row["metric"]: row for row in _largest_set(trials, 0, RUN)}
+    frame = trials.to_pandas()
+    site = choose_site(trials)
+    of_site = (frame["layer"] == site.layer) & (frame["step"] == site.step)
+    frame = frame[of_site & (frame["half"] == REPORTED)]
+    own = pa.Table.from_pandas(frame, trials.schema, preserve_index=False)
+    halves = {("made", REPORTED): np.unique(frame["problem"])}
+    effects = effect_table(own, halves, {}, KEYS, 0)
+    return {row["metric"]: row for row in _largest_set(trials, effects, RUN)}
 
 
 def differences(trials: pa.Table, half: str, site: Site) -> np.ndarray:
@@ -271,9 +279,18 @@ def test_tables_of_a_bank_fit_together_and_can_be_written(tmp_path: Path) -> Non
     # Swaps are of other problems, all of which are reported.
     swapped = {"dataset": "balanced", "edit": "swap.value", "dose": None, "layer": 1, "step": 2}
     rows += [trial(n, -0.5, toward=0.25, unit="F0", **swapped) for n in (3, 5, 9)]
+    stories = {"balanced": np.array([3, 5, 7, 9])}
     listed = {(Site(1, 2), n): (-0.1 * n, -0.2) for n in range(3)}
     found = causal_tables(
-        table_of(rows), screen_table(listed), TOKENS, LAYER_TABLES, numbers, settings, TESTS, RUN
+        table_of(rows),
+        screen_table(listed),
+        TOKENS,
+        LAYER_TABLES,
+        numbers,
+        stories,
+        settings,
+        TESTS,
+        RUN,
     )
     for table, artifact in zip(found, (EFFECTS, SCREEN, HIERARCHY), strict=True):
         path = tmp_path / f"{artifact.name}.parquet"
@@ -291,7 +308,9 @@ def test_tables_of_a_bank_fit_together_and_can_be_written(tmp_path: Path) -> Non
     assert (exact.feature, exact.n_exact) == (0, len(active))
     assert exact.exact == pytest.approx(single["value"])
     of_swaps = [row for row in found.effects.to_pylist() if row["dataset"] == "balanced"]
-    assert {row["n"] for row in of_swaps} == {3}
+    # One problem of these stories that no swap changes is one on which nothing changes.
+    assert {row["n"] for row in of_swaps} == {4}
+    assert {row["value"] for row in of_swaps if row["metric"] == "toward"} == {0.25 * 3 / 4}
     summary = {row["metric"]: row for row in found.summary.to_pylist()}
     assert summary["largest_set_effect"]["n"] == 100
     assert summary["largest_set_effect"]["value"] == pytest.approx(
@@ -300,4 +319,18 @@ def test_tables_of_a_bank_fit_together_and_can_be_written(tmp_path: Path) -> Non
                    and row["control"] != "none" and row["half"] == REPORTED])
     )  # fmt: skip
     assert summary["largest_set_effect.chosen"]["n"] == 50
+    (same,) = (
+        row
+        for row in found.effects.to_pylist()
+        if row["unit"] == "set" and row["half"] == REPORTED and row["group"] == "all"
+        and row["metric"] == "log_probability_excess"
+    )  # fmt: skip
+    for name in ("value", "ci_low", "ci_high"):
+        assert summary["largest_set_effect"][name] == same[name]
+    sizes = {name: summary[f"n_problems.{name}"]["value"] for name in parts._fields}
+    assert sizes == {name: len(part) for name, part in parts._asdict().items()}
+    before = summary["accuracy_before"]
+    assert before["value"] == np.mean(parts.reported % 4 == 0)
+    assert before["ci_low"] < before["value"] < before["ci_high"]
+    assert before["n"] == 100
     assert summary["screen_same_sign"]["n"] == 1

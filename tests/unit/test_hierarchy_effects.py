@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import false_discovery_control, wilcoxon
+from scipy.stats import false_discovery_control, ttest_ind, wilcoxon
 
 from saeflow.artifacts.hierarchy import TRIALS
 from saeflow.saes.bank import Site
@@ -41,6 +41,7 @@ def trial(problem: int, effect: float, **changes: Any) -> dict[str, Any]:
         "cosine": 1 - abs(effect) / 10,
         "changed": effect < -1,
         "correct": -int(effect < -1),
+        "right_before": problem % 4 == 0,
         "toward": None,
     }
     return {**row, **changes}
@@ -112,28 +113,34 @@ def test_excess_is_paired_by_problem_and_tested_by_signed_ranks() -> None:
     assert row["ci_high"] < 0
 
 
-def test_q_values_are_adjusted_over_single_features_only() -> None:
-    rows = []
-    for feature in range(6):
-        for control, mean in (("none", -0.1 * feature), ("random_feature", 0.0)):
-            values = drawn(10 * feature + len(control), mean, PROBLEMS)
-            changes = {"unit": f"F{feature}", "control": control}
-            rows += [
-                trial(int(p), float(v), **changes) for p, v in zip(PROBLEMS, values, strict=True)
-            ]
-    for control in ("none", "random_feature"):
-        values = drawn(99 + len(control), -3.0 * (control == "none"), PROBLEMS)
-        changes = {"unit": "set", "control": control}
-        rows += [trial(int(p), float(v), **changes) for p, v in zip(PROBLEMS, values, strict=True)]
-    found = effects_of(rows)
-    family = [
-        found[f"F{f}", "zero", "random_feature", "all", "log_probability_excess"] for f in range(6)
+def beside(seed: int, mean: float, **changes: Any) -> list[dict[str, Any]]:
+    """Trials of an intervention with a mean effect, and of two controls without any."""
+    return [
+        trial(int(p), float(v), control=control, **changes)
+        for number, control in enumerate(("none", "random_feature", "random_direction"))
+        for p, v in zip(
+            PROBLEMS, drawn(3 * seed + number, mean * (number == 0), PROBLEMS), strict=True
+        )
     ]
-    expected = false_discovery_control([row["p_value"] for row in family])
-    assert [row["q_value"] for row in family] == pytest.approx(list(expected))
-    assert (
-        found["set", "zero", "random_feature", "all", "log_probability_excess"]["q_value"] is None
-    )
+
+
+def test_q_values_are_adjusted_over_what_is_asked_of_every_feature_or_of_every_set() -> None:
+    rows = [row for f in range(6) for row in beside(f, -0.1 * f, unit=f"F{f}")]
+    rows += [row for f in range(4) for row in beside(10 + f, -0.1, unit=f"F{f}", edit="swap.value")]
+    for layer in range(3):
+        rows += beside(20 + layer, -0.1 * layer, unit="set", layer=layer)
+    halves = {("made", REPORTED): PROBLEMS}
+    table = effect_table(table_of(rows), halves, {}, KEYS, 0).to_pandas()
+    tested = table[table["p_value"].notna()]
+    assert len(tested) == 2 * (6 + 4 + 3) * 5
+    assert table["q_value"].notna().equals(table["p_value"].notna())
+    tested = tested.assign(set=tested["unit"] == "set")
+    families = tested.groupby(["set", "edit", "control", "metric"])
+    assert sorted({len(family) for _, family in families}) == [3, 4, 6]
+    for _, family in families:
+        expected = false_discovery_control(family["p_value"])
+        assert family["q_value"].to_numpy() == pytest.approx(expected)
+    assert not np.allclose(tested["p_value"], tested["q_value"])
 
 
 def test_difference_between_problems_with_and_without_the_label() -> None:
@@ -149,6 +156,42 @@ def test_difference_between_problems_with_and_without_the_label() -> None:
     assert found["F7", "zero", "none", "with", "log_probability"]["n"] == has.sum()
     assert found["F7", "zero", "none", "without", "log_probability"]["n"] == (~has).sum()
     assert found["F7", "zero", "none", "all", "log_probability"]["label"] == ""
+
+
+def test_the_label_counts_only_beyond_what_random_features_do_there() -> None:
+    """A feature that fires with its label only does more there; so do those that stand beside it."""
+    label = FeatureLabel("operators: *", PROBLEMS[::3])
+    has = np.isin(PROBLEMS, label.present)
+    p_values = {}
+    for name, special in (("alike", 0.0), ("special", -1.0)):
+        rows = []
+        for number, (control, more) in enumerate((("none", special), ("random_feature", 0.0))):
+            values = np.where(has, drawn(number, -2.0 + more, PROBLEMS), 0.0)
+            rows += [
+                trial(int(p), float(v), control=control)
+                for p, v in zip(PROBLEMS, values, strict=True)
+            ]
+        found = effects_of(rows, {(Site(1, 2), 7): label})
+        raw = found["F7", "zero", "none", "difference", "log_probability"]
+        assert raw["ci_high"] < -1
+        assert raw["p_value"] is None
+        own, other = (
+            np.array([row["log_probability"] for row in rows if row["control"] == control])
+            for control in ("none", "random_feature")
+        )
+        excess = {
+            group: found["F7", "zero", "random_feature", group, "log_probability_excess"]
+            for group in ("with", "without", "difference")
+        }
+        assert excess["with"]["value"] == pytest.approx((own - other)[has].mean(), abs=1e-6)
+        assert excess["without"]["value"] == 0
+        row = excess["difference"]
+        assert row["value"] == pytest.approx(excess["with"]["value"], abs=1e-6)
+        expected = ttest_ind((own - other)[has], (own - other)[~has], equal_var=False)
+        assert row["p_value"] == row["q_value"] == pytest.approx(float(expected.pvalue))
+        p_values[name] = row["p_value"]
+    assert p_values["special"] < 1e-4
+    assert p_values["alike"] > 0.05
 
 
 def test_parts_are_disjoint_and_random() -> None:

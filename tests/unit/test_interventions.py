@@ -26,7 +26,7 @@ from saeflow.interventions.edits import (
 )
 from saeflow.interventions.thoughts import Condition, Outcome, Place, ThoughtRun
 from saeflow.models.codi import CodiModel, answer_number
-from saeflow.models.hooks import LastPositionTap, editing
+from saeflow.models.hooks import LastPositionTap, editing, transformer_blocks
 from saeflow.models.reader import Reader
 from saeflow.models.reference.examples import Encoder
 from saeflow.saes.bank import Bank, Recipe, Site
@@ -132,6 +132,10 @@ def test_ablating_and_adding_back_restores(
         return steer(-removed)(splice(at, number), number)
 
     torch.testing.assert_close(there_and_back(x, rows), x, atol=1e-5, rtol=1e-5)
+    # What is missing is what these features wrote, by the decoder itself.
+    values = features_at(run, sae, place)[:, chosen]
+    written = torch.stack([value @ sae.W_dec[0][chosen] for value in values])
+    torch.testing.assert_close(splice(x, rows) + written, x, atol=1e-5, rtol=1e-5)
     found, nothing = outcome(run, {place: there_and_back}), outcome(run, {place: keep})
     torch.testing.assert_close(found.log_probability, nothing.log_probability, atol=1e-4, rtol=0.0)
 
@@ -201,6 +205,8 @@ def some_edits(run: ThoughtRun, sae: Bank, place: Place) -> list[Edit]:
         steer(direction, 0.5),
         patch(run.at(place).roll(1, 0)),
         redirect(Splice(sae, ablate(busy)), direction),
+        redirect(Splice(sae, ablate(busy)), run.at(place).flip(1)),
+        redirect(Splice(sae, ablate(busy)), Splice(sae, replace_where(strongest))),
     ]
 
 
@@ -241,6 +247,47 @@ def test_resuming_equals_one_full_forward_each(
     assert sorted(found) == list(range(len(conditions)))
     for number, edits in enumerate(conditions):
         assert_same_as_naive(run, edits, found[number], skipped=number % 3)
+
+
+def kept_state(run: ThoughtRun) -> list[Tensor]:
+    layers = run._reader._cache.layers
+    caches = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+    return [tensor.clone() for tensor in (*caches, run._reader.mask, *run.activations.values())]
+
+
+@settings(max_examples=6, phases=PHASES)
+@given(place=places())
+def test_what_comes_before_an_edit_is_kept_and_not_computed_again(
+    run: ThoughtRun, place: Place
+) -> None:
+    """Bit by bit what the run kept stays, and no block before the edit's runs at its step."""
+    calls = [0] * LAYERS
+
+    def count(number: int) -> Callable[..., None]:
+        def counted(*_: object) -> None:
+            calls[number] += 1
+
+        return counted
+
+    blocks = transformer_blocks(run.model.language_model)
+    # A block that is passed by is called, too, and returns at once.
+    hooks = [block.mlp.register_forward_hook(count(n)) for n, block in enumerate(blocks)]
+    direction = torch.randn(run.at(place).shape[1], generator=torch_generator(2, "test"))
+    before, push = kept_state(run), steer(direction, 3.0)
+    try:
+        found = outcome(run, {place: push})
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert found.cosine.max() < 1
+    after = kept_state(run)
+    assert len(before) == len(after)
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    first = {"embed": 0, "final_norm": LAYERS}.get(place.hook, place.layer + 1)
+    again = [int(block >= first) for block in range(LAYERS)]
+    later = min(calls) if first else min(calls) - 1
+    assert [total - later for total in calls] == ([0] * LAYERS if first == LAYERS else again)
+    assert later >= LATENTS - place.step
 
 
 @settings(max_examples=8, phases=PHASES)

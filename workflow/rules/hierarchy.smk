@@ -96,7 +96,7 @@ rule intervene:
 
 rule hierarchy_effects:
     input:
-        problems="results/datasets/{dataset}/problems.parquet",
+        problems=on_both("results/datasets/{dataset}/problems.parquet"),
         tokens="results/datasets/{dataset}/cot_tokens.parquet",
         features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
         trials="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/trials.parquet",

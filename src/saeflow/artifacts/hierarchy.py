@@ -164,9 +164,22 @@ MODULES = Artifact(
         Column("module", INDEX, "Running number in the SAE, the largest first."),
         Column("features", NUMBERS, "Indices of its latents."),
         Column("mean_correlation", REAL, "Mean correlation of the firing of its pairs."),
-        Column("operator", TEXT, "Operator that most of them follow; none where none is followed."),
-        Column("n_following", INDEX, "Members that follow it."),
-        Column("p_value", REAL, "Chance of as many among random features of the SAE.", True),
+        Column(
+            "operator",
+            TEXT,
+            "Operator that the module, on where half of it fires, goes with most clearly; none where "
+            "it is always or never on.",
+        ),
+        Column(
+            "n_following", INDEX, "Members that follow it by themselves, carried ones left out."
+        ),
+        Column("n_following_expected", REAL, "As many random features of the SAE; mean.", True),
+        Column(
+            "p_value",
+            REAL,
+            "Exact and one-sided (Fisher), of the module as one unit, times the operators tested.",
+            True,
+        ),
         Column("q_value", REAL, "Adjusted for all modules of the bank.", True),
     ),
     ("dataset", "dictionary", "seed", "layer", "step", "module"),
@@ -201,6 +214,7 @@ TRIALS = Artifact(
         Column("cosine", pa.float32(), "Cosine of the next latent with the one before."),
         Column("changed", FLAG, "Whether the answer is another."),
         Column("correct", pa.int8(), "Change of being right: -1, 0 or 1."),
+        Column("right_before", FLAG, "Whether the answer without the intervention is right."),
         Column(
             "toward",
             pa.float32(),
@@ -227,20 +241,24 @@ TRIALS = Artifact(
 SCREEN = Artifact(
     "screen",
     1,
-    "Every feature's attributed effect on one half of the problems, and the shortlist's exact one on "
-    "the other.",
+    "Every feature's attributed effect on the problems that features are picked on, and the "
+    "shortlist's exact one on those that are reported.",
     (
         *RUN_KEYS,
         *FEATURE_KEYS,
-        Column("n_active", INDEX, "Problems of the first half on which it is not zero."),
+        Column("n_active", INDEX, "Problems picked on, on which it is not zero."),
         Column("attribution", REAL, "Effect of ablation, to first order, mean.", unit="nats"),
-        Column("attribution_reported", REAL, "The same on the reported half.", unit="nats"),
+        Column("attribution_reported", REAL, "The same on reported problems.", unit="nats"),
         Column("in_set", FLAG, "Whether it is ablated with its site's set."),
         Column("rank", INDEX, "Place in its SAE by the size of that, from 1."),
         Column(
-            "exact", REAL, "Effect of ablation on the other half; the shortlist's.", True, "nats"
+            "exact",
+            REAL,
+            "Effect of ablation on reported problems; the shortlist's.",
+            True,
+            "nats",
         ),
-        Column("n_exact", INDEX, "Problems of that half on which it is not zero.", True),
+        Column("n_exact", INDEX, "Reported problems on which it is not zero.", True),
     ),
     FEATURE_ROW,
 )
@@ -258,7 +276,12 @@ EFFECTS = Artifact(
         Column("group", TEXT, "all; or with, without the label, and the difference of the two."),
         *VALUES,
         Column("p_value", REAL, "Of the difference from the control named.", True),
-        Column("q_value", REAL, "Adjusted for all features of the bank.", True),
+        Column(
+            "q_value",
+            REAL,
+            "Adjusted over the features, or over the sets of all sites, of which the same is asked.",
+            True,
+        ),
     ),
     (
         "dataset",
@@ -306,6 +329,9 @@ HIERARCHY_COMPARISON = Artifact(
     "The study's numbers of each trained model, each beside chance and the untrained model.",
     (
         Column("model", TEXT, "Model, by its name in the configuration."),
+        Column(
+            "other", TEXT, "The untrained model: of its numbers, and of a difference; else empty."
+        ),
         *RUN_KEYS,
         *MAYBE_SITE,
         Column("group", TEXT, "Which features: all, a rank range, set or the shortlist."),

@@ -120,6 +120,28 @@ def story_numbers(problem_ids: Sequence[str]) -> Int[np.ndarray, " problems"]:
     return np.array(found, np.int64)
 
 
+def whole_stories(problem_ids: Sequence[str], count: int) -> Int[np.ndarray, " problems"]:
+    """Rows of so many stories, spread over all of them and so over their lengths.
+
+    Parameters
+    ----------
+    problem_ids : sequence of str
+        Ids of balanced problems.
+    count : int
+        Stories; all where there are no more.
+
+    Raises
+    ------
+    SaeflowError
+        If an id is none of a balanced problem.
+    """
+    story = story_numbers(problem_ids)
+    known = np.unique(story)
+    spread = np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)
+    rows: Int[np.ndarray, " problems"] = np.flatnonzero(np.isin(story, known[spread]))
+    return rows
+
+
 def swap_partners(problem_ids: Sequence[str]) -> dict[str, Int[np.ndarray, " problems"]]:
     """For each problem the one with which to swap.
 

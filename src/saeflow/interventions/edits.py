@@ -189,19 +189,24 @@ def patch(source: Float[Tensor, "problems d_in"]) -> Edit:
     return edit
 
 
-def redirect(splice: Splice, direction: Float[Tensor, " d_in"]) -> Edit:
+def redirect(splice: Splice, direction: Float[Tensor, "*problems d_in"] | Splice) -> Edit:
     """Add a direction at the length of what a splice would add, row by row.
 
     Parameters
     ----------
     splice : Splice
         Whose change gives the length.
-    direction : torch.Tensor of shape (d_in,)
-        Any length but 0.
+    direction : torch.Tensor of shape (d_in,) or (problems, d_in), or Splice
+        Of any length: one for all, one per problem of the run, or that of what another splice would
+        add. Nothing is added where its length is 0.
     """
-    unit = direction.float() / torch.linalg.vector_norm(direction.float())
 
     def edit(x: Tensor, rows: Tensor) -> Tensor:
+        if isinstance(direction, Splice):
+            along: Tensor = direction.difference(x, rows)
+        else:
+            along = (direction if direction.ndim == 1 else direction[rows]).float()
+        unit = torch.nn.functional.normalize(along, dim=-1)
         length: Tensor = torch.linalg.vector_norm(splice.difference(x, rows), dim=1, keepdim=True)
         turned: Tensor = x.float() + length * unit
         return turned.to(x.dtype)

@@ -73,6 +73,8 @@ class Outcome:
         Whether the greedy answer is another text.
     correct : torch.Tensor of int, shape (rows,)
         Change of being right: -1, 0 or 1.
+    right_before : torch.Tensor of bool, shape (rows,)
+        Whether the answer without the intervention is right.
     """
 
     problems: Int[Tensor, " rows"]
@@ -81,6 +83,7 @@ class Outcome:
     cosine: Float[Tensor, " rows"]
     changed: Bool[Tensor, " rows"]
     correct: Int[Tensor, " rows"]
+    right_before: Bool[Tensor, " rows"]
 
     def rows(self, part: slice) -> Outcome:
         """Outcome of some of the rows."""
@@ -216,14 +219,15 @@ class ThoughtRun:
         found = self._key.read(reader, batch.problems, self.clean)
         cosine = torch.cosine_similarity(first.float(), self._latent(step)[batch.problems])
         before = self.clean.log_probability[batch.problems]
-        right = self.clean.correct[batch.problems].int()
+        right = self.clean.correct[batch.problems]
         whole = Outcome(
             batch.problems,
             found.log_probability - before,
             found.kl,
             cosine,
             found.changed,
-            found.correct.int() - right,
+            found.correct.int() - right.int(),
+            right,
         )
         return [whole.rows(part) for part in batch.slices]
 

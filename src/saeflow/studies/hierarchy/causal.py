@@ -9,29 +9,24 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy.stats import spearmanr, wilcoxon
 
 from saeflow.artifacts.features import LayerTable
 from saeflow.artifacts.hierarchy import HIERARCHY, SCREEN
 from saeflow.config.hierarchy import CausalSettings, SpecialistTests
 from saeflow.saes.bank import Site
-from saeflow.seeds import numpy_generator
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest, bank_features
 from saeflow.studies.gsm8k.discoveries import discovery_table
-from saeflow.studies.hierarchy.effects import (
-    BOOTSTRAP,
-    RESAMPLES,
-    FeatureLabel,
-    Labels,
-    effect_table,
-)
+from saeflow.studies.hierarchy.effects import FeatureLabel, Labels, effect_table, mean_row
 from saeflow.studies.hierarchy.specialist_tests import specialist_targets
 from saeflow.studies.hierarchy.trials import (
     CHOSEN,
     NONE,
+    RANDOM_FEATURE,
     REPORTED,
     SET,
+    Parts,
     choose_site,
     problem_parts,
     set_effects,
@@ -62,6 +57,7 @@ def causal_tables(
     cot_tokens: pa.Table,
     features: Iterable[LayerTable],
     numbers: Int[np.ndarray, " problems"],
+    swapped: Mapping[str, Int[np.ndarray, " swapped"]],
     settings: CausalSettings,
     tests: SpecialistTests,
     run: Mapping[str, object],
@@ -78,10 +74,12 @@ def causal_tables(
         Activations of the bank's features, for what they follow.
     numbers : numpy.ndarray of int
         Held-out problems, ascending.
+    swapped : mapping of str to numpy.ndarray of int
+        By data set of balanced problems, those among which values are exchanged, ascending.
     settings : CausalSettings
         As for the interventions.
     tests : SpecialistTests
-        How labels are found, on the half that features are chosen on.
+        How labels are found, on the problems that features are chosen on.
     run : mapping
         Values of the key columns dataset, dictionary, seed, mode.
     """
@@ -89,15 +87,17 @@ def causal_tables(
     parts = problem_parts(numbers, settings.problems, settings.seed)
     reported = parts.reported
     halves = {(dataset, CHOSEN): parts.chosen, (dataset, REPORTED): reported}
-    for name in sorted(set(trials["dataset"].to_pylist()) - {dataset}):
-        of = np.array(trials["dataset"].to_pylist()) == name
-        halves[name, REPORTED] = np.unique(trials["problem"].to_numpy()[of])
+    halves |= {(name, REPORTED): problems for name, problems in swapped.items()}
     exact = _exact(trials, dataset, len(reported))
     labels = followed(list(features), cot_tokens, parts.unreported, reported, list(exact), tests)
     keys = {name: run[name] for name in ("dictionary", "seed", "mode")}
     effects = effect_table(trials, halves, labels, keys, settings.seed)
     filled = _with_exact(screen, exact)
-    rows = [*_agreement(filled, run), *_largest_set(trials, settings.seed, run)]
+    rows = [
+        *_agreement(filled, run),
+        *_largest_set(trials, effects, run),
+        *_before(trials, parts, settings.seed, run),
+    ]
     return CausalTables(effects, filled, pa.Table.from_pylist(rows, HIERARCHY.schema()))
 
 
@@ -109,7 +109,7 @@ def followed(
     wanted: list[tuple[Site, int]],
     tests: SpecialistTests,
 ) -> Labels:
-    """Best label of features, found on one half of the problems, and who has it on the other.
+    """Best label of features, found on some of the problems, and which others have it.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def followed(
     cot_tokens : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.COT_TOKENS`.
     chosen, reported : numpy.ndarray of int
-        Running numbers of both halves.
+        Running numbers of either.
     wanted : list of (Site, int)
         Features.
     tests : SpecialistTests
@@ -205,25 +205,38 @@ def _agreement(screen: pa.Table, run: Mapping[str, object]) -> Iterator[dict[str
 
 
 def _largest_set(
-    trials: pa.Table, seed: int, run: Mapping[str, object]
+    trials: pa.Table, effects: pa.Table, run: Mapping[str, object]
 ) -> Iterator[dict[str, Any]]:
-    """The site chosen on one half, with what its set does there and on the other half."""
+    """The chosen site, with what its set does on the problems it was chosen on, and on reported ones."""
     site = choose_site(trials)
     key = {**run, "layer": site.layer, "step": site.step, "group": SET}
     before = set_effects(trials, CHOSEN)[site]
     after = set_effects(trials, REPORTED)[site]
     yield _plain(key, "largest_set_effect.chosen", float(before.mean()), len(before))
-    yield {**key, "metric": "largest_set_effect", "control": NONE, **_bootstrapped(after, seed)}
+    (own,) = (
+        row
+        for row in effects.to_pylist()
+        if (row["dataset"], Site(row["layer"], row["step"])) == (run["dataset"], site)
+        and (row["unit"], row["edit"], row["half"]) == (SET, "zero", REPORTED)
+        and (row["control"], row["metric"]) == (RANDOM_FEATURE, "log_probability_excess")
+    )
+    values = {name: own[name] for name in ("value", "ci_low", "ci_high", "interval", "n")}
+    yield {**key, "metric": "largest_set_effect", "control": NONE, **values}
     lower = wilcoxon(after, alternative="less").pvalue if after.any() else 1.0
     yield _plain(key, "largest_set_effect.p_value", float(lower), len(after))
 
 
-def _bootstrapped(values: Float[np.ndarray, " problems"], seed: int) -> dict[str, Any]:
-    generator = numpy_generator(seed, "hierarchy", "largest_set", len(values))
-    drawn = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    row: dict[str, Any] = {"value": float(values.mean()), "n": len(values), "interval": BOOTSTRAP}
-    return {**row, "ci_low": float(low), "ci_high": float(high)}
+def _before(
+    trials: pa.Table, parts: Parts, seed: int, run: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    """How many problems each part has, and how many of the reported ones are answered right."""
+    key = {**run, "layer": None, "step": None, "group": "causal"}
+    for name, problems in parts._asdict().items():
+        yield _plain(key, f"n_problems.{name}", float(len(problems)), len(problems))
+    frame = trials.to_pandas()
+    frame = frame[(frame["dataset"] == run["dataset"]) & (frame["half"] == REPORTED)]
+    right = frame.drop_duplicates("problem")["right_before"].to_numpy(np.float64)
+    yield {**key, "control": NONE, **mean_row("accuracy_before", right, seed)}
 
 
 def _plain(key: Mapping[str, Any], metric: str, value: float, n: int) -> dict[str, Any]:

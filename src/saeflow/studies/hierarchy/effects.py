@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
-from scipy.stats import false_discovery_control, wilcoxon
+from scipy.stats import false_discovery_control, ttest_ind, wilcoxon
 
 from saeflow.artifacts.hierarchy import EFFECTS
 from saeflow.saes.bank import Site
 from saeflow.seeds import numpy_generator
-from saeflow.studies.hierarchy.trials import ALL, NONE, RANDOM_FEATURE, REPORTED, SET
+from saeflow.studies.hierarchy.trials import ALL, NONE, REPORTED, SET
 
 BOOTSTRAP = "cluster bootstrap 95 %"
 RESAMPLES = 2000
@@ -62,9 +62,9 @@ def effect_table(
     Problems whose activations an intervention leaves as they are count as unchanged: an effect is a
     mean over all problems of its half, and ``n_active`` says on how many there was something to do.
     A row whose control is not none has as ``{metric}_excess`` what the intervention has beyond that
-    control, problem by problem; its p-value is that of Wilcoxon's signed-rank test, two-sided, and
-    for single features ablated beside matched random ones the q-value is adjusted by Benjamini and
-    Hochberg over all of them.
+    control, problem by problem; its p-value is that of Wilcoxon's signed-rank test, two-sided. That of
+    the difference between problems with and without a label is Welch's. The q-value is adjusted by
+    Benjamini and Hochberg over all features, or the sets of all sites, of which the same is asked.
 
     Parameters
     ----------
@@ -102,6 +102,22 @@ def effect_table(
     _adjust(rows)
     table = pa.Table.from_pylist(rows, EFFECTS.schema())
     return table.sort_by([(name, "ascending") for name in EFFECTS.keys])
+
+
+def mean_row(metric: str, values: Float[np.ndarray, " problems"], seed: int) -> dict[str, Any]:
+    """Mean over problems with its interval, as columns metric to n of a summary.
+
+    Parameters
+    ----------
+    metric : str
+        Its name.
+    values : numpy.ndarray of float, shape (problems,)
+        One per problem.
+    seed : int
+        Seed of the resamples.
+    """
+    row = _mean({}, metric, values, _resamples(len(values), seed))
+    return {name: value for name, value in row.items() if name not in ("p_value", "q_value")}
 
 
 Values = dict[str, Float[np.ndarray, " problems"]]
@@ -155,21 +171,36 @@ def _label_rows(
     """Effects with and without the label, and their difference."""
     if has.all() or not has.any():
         return
-    groups = {"with": has.astype(np.float64), "without": (~has).astype(np.float64)}
     for control, values in found.items():
         named = {**key, "control": control}
         for metric in values.keys() - {"n_active"}:
-            means, drawn = {}, {}
-            for group, weight in groups.items():
-                size = np.maximum(resamples @ weight, 1)
-                drawn[group] = resamples @ (weight * values[metric]) / size
-                means[group] = float((weight * values[metric]).sum() / weight.sum())
-                ends = _ends(drawn[group])
-                count = int(weight.sum())
-                yield _row({**named, "group": group}, metric, means[group], ends, count)
-            ends = _ends(drawn["with"] - drawn["without"])
-            value = means["with"] - means["without"]
-            yield _row({**named, "group": "difference"}, metric, value, ends, len(has))
+            yield from _contrast(named, metric, values[metric], has, resamples)
+            own = found.get(NONE, {}).get(metric)
+            if control != NONE and own is not None:
+                excess = own - values[metric]
+                *groups, row = _contrast(named, f"{metric}_excess", excess, has, resamples)
+                yield from groups
+                yield {**row, "p_value": _welch(excess[has], excess[~has])}
+
+
+def _contrast(
+    key: Mapping[str, Any],
+    metric: str,
+    values: Float[np.ndarray, " problems"],
+    has: Bool[np.ndarray, " problems"],
+    resamples: Int[np.ndarray, "resamples problems"],
+) -> Iterator[dict[str, Any]]:
+    """Means with and without, and last their difference."""
+    means, drawn = {}, {}
+    for group, of in (("with", has), ("without", ~has)):
+        weight = of.astype(np.float64)
+        drawn[group] = resamples @ (weight * values) / np.maximum(resamples @ weight, 1)
+        means[group] = float(values[of].mean())
+        ends = _ends(drawn[group])
+        yield _row({**key, "group": group}, metric, means[group], ends, int(of.sum()))
+    ends = _ends(drawn["with"] - drawn["without"])
+    value = means["with"] - means["without"]
+    yield _row({**key, "group": "difference"}, metric, value, ends, len(has))
 
 
 def _mean(
@@ -211,16 +242,25 @@ def _signed_rank(difference: Float[np.ndarray, " problems"]) -> float:
     return float(wilcoxon(difference, zero_method="wilcox").pvalue)
 
 
+def _welch(some: Float[np.ndarray, " some"], others: Float[np.ndarray, " others"]) -> float:
+    if min(len(some), len(others)) < 2 or not (np.ptp(some) or np.ptp(others)):
+        return 1.0
+    return float(ttest_ind(some, others, equal_var=False).pvalue)
+
+
+FAMILY = ("dataset", "half", "edit", "dose", "control", "group", "metric")
+"""What is asked of every feature, or of every site's set, is one family of tests."""
+
+
 def _adjust(rows: Sequence[dict[str, Any]]) -> None:
-    """Adjust the p-values of single features beside matched random ones, metric by metric."""
-    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    families: dict[tuple[object, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        single = row["unit"] not in (SET, ALL) and row["edit"] == "zero"
-        if single and row["control"] == RANDOM_FEATURE and row["p_value"] is not None:
-            families.setdefault((row["dataset"], row["half"], row["metric"]), []).append(row)
-    for family in families.values():
-        adjusted = false_discovery_control([row["p_value"] for row in family])
-        for row, value in zip(family, adjusted, strict=True):
+        if row["p_value"] is not None:
+            family = (row["unit"] == SET, *(row[name] for name in FAMILY))
+            families.setdefault(family, []).append(row)
+    for tested in families.values():
+        adjusted = false_discovery_control([row["p_value"] for row in tested])
+        for row, value in zip(tested, adjusted, strict=True):
             row["q_value"] = float(value)
 
 

@@ -1,7 +1,7 @@
 """Interventions on a model's thoughts, at every site of a bank (methods/2, section 3.7).
 
-On one half of the held-out problems features are screened, sets picked and a site chosen; what they do
-is reported on the other.
+On some of the held-out problems features are screened and sets picked, on others a site is chosen, and
+what they do is reported on the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 
 from saeflow.artifacts.features import LayerTable
 from saeflow.config.hierarchy import CausalSettings
-from saeflow.datasets.balanced import story_numbers, swap_partners
+from saeflow.datasets.balanced import story_numbers, swap_partners, whole_stories
+from saeflow.errors import SaeflowError
 from saeflow.interventions.thoughts import ThoughtRun
 from saeflow.models.capture import cut_batches
 from saeflow.progress import progress
@@ -31,7 +32,13 @@ from saeflow.studies.hierarchy.plans import (
     plan_set,
     plan_swap,
 )
-from saeflow.studies.hierarchy.screening import Screening, Subject, screen, screen_table
+from saeflow.studies.hierarchy.screening import (
+    MIN_ACTIVE,
+    Screening,
+    Subject,
+    screen,
+    screen_table,
+)
 from saeflow.studies.hierarchy.trials import (
     CHOSEN,
     NONE,
@@ -82,7 +89,7 @@ def intervene(
     numbers: Int[np.ndarray, " problems"],
     sets_only: bool,
 ) -> Interventions:
-    """Screen all features, choose on one half of the problems, intervene and report on the other.
+    """Screen all features, choose a site on other problems, intervene and report on the rest.
 
     Parameters
     ----------
@@ -100,12 +107,23 @@ def intervene(
         Held-out problems, ascending.
     sets_only : bool
         Leave single features out, as for a control.
+
+    Raises
+    ------
+    SaeflowError
+        If the problems are too few for any feature to be picked.
     """
     dataset, balanced_dataset = names
     parts = problem_parts(numbers, settings.problems, settings.seed)
     batches = [_batches(subject, problems, part) for part in parts]
     screened = [screen(subject, [(b.questions, b.answers) for b in part]) for part in batches]
     sets = {site: screened[0].harmful(site, settings.set_size) for site in subject.places}
+    if not any(sets.values()):
+        raise SaeflowError(
+            f"data set {dataset} has {len(numbers)} held-out problems, of which {len(parts.screened)} "
+            f"screen features, and no feature is active on {MIN_ACTIVE} of these; expected more "
+            "held-out problems, or fewer in studies.hierarchy.calibrated.causal.problems."
+        )
     screening = screened[0] + screened[1]
     experiment = _Experiment(subject, settings, screening, sets, dataset)
     _, first, second = batches
@@ -243,6 +261,8 @@ class _Experiment:
 
     def _set(self, state: SiteState, half: str) -> Iterator[Planned]:
         members = self.sets[state.site]
+        if not members:
+            return
         key, full = self._key(state.site, half), half == REPORTED
         mean = self._mean(state.site)
         yield from plan_set(state, members, mean, self.settings, key, controls=full)
@@ -321,14 +341,14 @@ def _batches(
 def _stories(balanced: pa.Table, count: int, batch_size: int) -> list[Batch]:
     """Whole stories of the balanced problems, spread over their numbers of steps."""
     ids = balanced["problem_id"].to_pylist()
-    story = story_numbers(ids)
+    chosen = whole_stories(ids, count)
+    story = story_numbers([ids[row] for row in chosen])
     known, sizes = np.unique(story, return_counts=True)
-    spread = np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int))
     columns = [balanced[name].to_pylist() for name in ("question", "answer")]
     together = max(1, batch_size // int(sizes.max()))
     found = []
-    for part in in_chunks(len(spread), together):
-        rows = np.flatnonzero(np.isin(story, known[spread[part]]))
+    for part in in_chunks(len(known), together):
+        rows = chosen[np.isin(story, known[part])]
         numbers = balanced["problem"].to_numpy()[rows]
         texts = ([column[row] for row in rows] for column in (ids, *columns))
         found.append(Batch(numbers, *texts))

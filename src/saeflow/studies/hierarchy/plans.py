@@ -144,7 +144,7 @@ def plan_feature(
     settings: CausalSettings,
     key: Key,
 ) -> Iterator[Planned]:
-    """Ablate a feature where it is active, beside its controls on the same problems."""
+    """Ablate a feature where it is active, beside its controls there; to its mean, everywhere."""
     rows = state.features[:, feature].nonzero()[:, 0]
     if not len(rows):
         return
@@ -156,7 +156,7 @@ def plan_feature(
 def plan_doses(
     state: SiteState, members: Sequence[int], settings: CausalSettings, key: Key
 ) -> Iterator[Planned]:
-    """Multiply features by each dose, beside a random direction of the same length."""
+    """Multiply features by each dose, beside random directions of the same length."""
     active = (state.features[:, list(members)] != 0).any(1)
     rows = active.nonzero()[:, 0]
     if not len(rows):
@@ -165,7 +165,7 @@ def plan_doses(
         splice = Splice(state.sae, amplify(members, dose))
         named = key._replace(edit="scale", dose=dose)
         yield named, Condition({state.place: splice}, rows)
-        turned = redirect(splice, _direction(state, key.unit, settings))
+        turned = redirect(splice, _directions(state, key.unit, settings))
         control = named._replace(control=RANDOM_DIRECTION)
         yield control, Condition({state.place: turned}, rows)
 
@@ -177,7 +177,7 @@ def plan_swap(
     settings: CausalSettings,
     key: Key,
 ) -> Iterator[Planned]:
-    """Give features the values of a partner problem, beside features that would change as much.
+    """Give features the values of a partner problem, beside others of as large a change.
 
     Parameters
     ----------
@@ -196,9 +196,10 @@ def plan_swap(
     rows = (change[:, list(members)] != 0).any(1).nonzero()[:, 0]
     if not len(rows):
         return
-    yield key, Condition({state.place: Splice(state.sae, swap(members, partner))}, rows)
+    splice = Splice(state.sae, swap(members, partner))
+    yield key, Condition({state.place: splice}, rows)
     mask = state.matched(change, members, settings, key.edit)
-    other = Splice(state.sae, replace_where(mask, partner))
+    other = redirect(splice, Splice(state.sae, replace_where(mask, partner)))
     yield key._replace(control=RANDOM_FEATURE), Condition({state.place: other}, rows)
 
 
@@ -213,7 +214,8 @@ def _ablations(
     named = key._replace(edit="zero", dose=0.0)
     yield named, Condition({state.place: splice}, rows)
     mask = state.matched(state.features, members, settings, RANDOM_FEATURE)
-    other = Splice(state.sae, replace_where(mask))
+    # The largest features have no equals, so that what the others add together is brought to length.
+    other = redirect(splice, Splice(state.sae, replace_where(mask)))
     yield named._replace(control=RANDOM_FEATURE), Condition({state.place: other}, rows)
 
 
@@ -227,7 +229,7 @@ def _further(
     rows: Tensor | None,
 ) -> Iterator[Planned]:
     named = key._replace(edit="zero", dose=0.0)
-    turned = redirect(splice, _direction(state, key.unit, settings))
+    turned = redirect(splice, _directions(state, key.unit, settings))
     yield named._replace(control=RANDOM_DIRECTION), Condition({state.place: turned}, rows)
     if state.other != state.place:
         everywhere = torch.arange(len(state.x), device=state.x.device)
@@ -235,10 +237,14 @@ def _further(
         yield named._replace(control=OTHER_STEP), Condition({state.other: elsewhere}, rows)
     to_mean: Change = ablate(members, torch.from_numpy(mean).float().to(state.x.device))
     averaged = Splice(state.sae, to_mean)
-    yield key._replace(edit="mean", dose=None), Condition({state.place: averaged}, rows)
+    # A mean is not what a silent feature has, so that this changes every problem.
+    yield key._replace(edit="mean", dose=None), Condition({state.place: averaged})
 
 
-def _direction(state: SiteState, unit: str, settings: CausalSettings) -> Float[Tensor, " d_in"]:
-    where = (state.site.layer, state.site.step, unit)
+def _directions(
+    state: SiteState, unit: str, settings: CausalSettings
+) -> Float[Tensor, "problems d_in"]:
+    """One per problem: a single one for all would be told apart from chance by its luck."""
+    where = (state.site.layer, state.site.step, unit, state.batch)
     generator = torch_generator(settings.seed, "hierarchy", RANDOM_DIRECTION, *where)
-    return torch.randn(state.x.shape[1], generator=generator).to(state.x.device)
+    return torch.randn(state.x.shape, generator=generator).to(state.x.device)

@@ -67,6 +67,7 @@ class TrialLog:
             "cosine": _floats(outcome.cosine),
             "changed": outcome.changed.cpu().numpy(),
             "correct": outcome.correct.cpu().numpy().astype(np.int8),
+            "right_before": outcome.right_before.cpu().numpy(),
             "toward": missing if toward is None else _floats(toward),
             "key": np.full(len(problems), len(self.keys)),
         }
