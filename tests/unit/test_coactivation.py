@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from scipy.stats import binom, false_discovery_control, fisher_exact, hypergeom
+from scipy.stats import binom, false_discovery_control, fisher_exact
 
 from saeflow.artifacts.hierarchy import COACTIVATION, HIERARCHY, MODULES, SPECIALISTS
 from saeflow.artifacts.provenance import Provenance
@@ -28,7 +28,8 @@ from saeflow.stats.coactivation import (
     total_lift,
 )
 from saeflow.studies.gsm8k.bank_test import BankFeatures
-from saeflow.studies.hierarchy.modules import module_tables, operator_of
+from saeflow.studies.gsm8k.targets import Target
+from saeflow.studies.hierarchy.modules import module_tables
 
 RUN = {"dataset": "made", "dictionary": "d", "seed": 3, "mode": "calibrated"}
 TESTS = ExactSettings(min_active=8)
@@ -68,6 +69,13 @@ def no_specialists() -> pa.Table:
     return SPECIALISTS.schema().empty_table()
 
 
+def operators_of(**present: np.ndarray) -> Target:
+    """Operators by their names in words, and where they occur."""
+    signs = {"plus": "+", "minus": "-", "times": "*"}
+    where = np.stack([*present.values()], axis=1) if present else np.zeros((PROBLEMS, 0), bool)
+    return Target("operators", [signs[name] for name in present], where, None)
+
+
 def following(features: list[int], label: str, *, carried: bool = False) -> pa.Table:
     """Specialists of one operator at step 0; columns that are not read hold nothing."""
     rows = [
@@ -78,14 +86,21 @@ def following(features: list[int], label: str, *, carried: bool = False) -> pa.T
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
+def fisher(one: np.ndarray, other: np.ndarray) -> float:
+    """One-sided p-value of two sets of problems."""
+    cells = [
+        [(one & other).sum(), (one & ~other).sum()],
+        [(~one & other).sum(), (~one & ~other).sum()],
+    ]
+    return float(fisher_exact(cells, alternative="greater").pvalue)
+
+
 def slow_pairs(active: np.ndarray) -> dict[tuple[int, int], tuple[int, float]]:
     found = {}
     for one in range(active.shape[1]):
         for other in range(one + 1, active.shape[1]):
             f, g = active[:, one], active[:, other]
-            cells = [[(f & g).sum(), (f & ~g).sum()], [(~f & g).sum(), (~f & ~g).sum()]]
-            p_value = fisher_exact(cells, alternative="greater").pvalue
-            found[one, other] = int((f & g).sum()), float(p_value)
+            found[one, other] = int((f & g).sum()), fisher(f, g)
     return found
 
 
@@ -158,26 +173,44 @@ def test_planted_blocks_are_modules_with_their_operator() -> None:
             following([3, 5], "-", carried=True),
         ]
     )
-    bank = bank_of(with_blocks(3), firing(4))
-    pairs, modules, summary = module_tables(bank, specialists, SETTINGS, TESTS, RUN)
+    blocks, rng = with_blocks(3), np.random.default_rng(8)
+    # Most of the first block fires where there is a plus; of the second, where it pleases.
+    plus = (blocks[:, [1, 4, 7, 9]].sum(1) >= 2) ^ (rng.random(PROBLEMS) < 0.1)
+    times = rng.random(PROBLEMS) < 0.5
+    operators = operators_of(plus=plus, times=times)
+    bank = bank_of(blocks, firing(4))
+    pairs, modules, summary = module_tables(bank, specialists, operators, SETTINGS, TESTS, RUN)
     first, second = modules.to_pylist()
     assert (first["features"], second["features"]) == ([1, 4, 7, 9], [2, 3, 5])
     assert {(each["layer"], each["step"]) for each in (first, second)} == {(2, 0)}
     assert [first["module"], second["module"]] == [0, 1]
-    inside = np.corrcoef(with_blocks(3)[:, [2, 3, 5]].T)[np.triu_indices(3, 1)]
+    inside = np.corrcoef(blocks[:, [2, 3, 5]].T)[np.triu_indices(3, 1)]
     assert second["mean_correlation"] == pytest.approx(inside.mean())
-    # All four of 14 features are among the five that follow "+", of two operators.
-    expected = 2 * math.comb(5, 4) / math.comb(14, 4)
-    assert (first["operator"], first["n_following"]) == ("+", 4)
-    assert first["p_value"] == pytest.approx(expected)
-    assert first["q_value"] == pytest.approx(2 * expected)
-    assert (second["operator"], second["n_following"], second["q_value"]) == (
-        "*", 1, pytest.approx(min(1.0, 2 * (1 - math.comb(12, 3) / math.comb(14, 3)))),
-    )  # fmt: skip
+    on = [blocks[:, [1, 4, 7, 9]].sum(1) >= 2, blocks[:, [2, 3, 5]].sum(1) >= 2]
+    slow = [{"+": fisher(each, plus), "*": fisher(each, times)} for each in on]
+    assert [first["operator"], second["operator"]] == [
+        min((p_value, sign) for sign, p_value in each.items())[1] for each in slow
+    ]
+    assert first["operator"] == "+"
+    expected = [min(1.0, 2 * min(each.values())) for each in slow]
+    assert [first["p_value"], second["p_value"]] == pytest.approx(expected)
+    q_values = false_discovery_control(expected)
+    assert [first["q_value"], second["q_value"]] == pytest.approx(q_values.tolist())
+    assert first["q_value"] < 1e-6 < TESTS.q_value < second["q_value"]
+    # Of the site's 14 features, five follow "+" and two "*"; a carried discovery is none.
+    assert (first["n_following"], first["n_following_expected"]) == (4, pytest.approx(4 * 5 / 14))
+    by_operator = {"+": (0, 3 * 5 / 14), "*": (1, 3 * 2 / 14)}
+    assert (second["n_following"], second["n_following_expected"]) == pytest.approx(
+        by_operator[second["operator"]]
+    )
     rows = numbers(summary)
     assert rows[0, "n_modules", "none"] == rows[None, "n_modules", "none"] == 2
     assert rows[0, "n_in_modules", "none"] == 7
-    assert rows[0, "n_operator_modules", "none"] == 1
+    assert rows[0, "n_operator_modules", "none"] == rows[None, "n_operator_modules", "none"] == 1
+    assert rows[None, "n_operator_modules", "permuted"] < 0.3
+    assert rows[1, "n_operator_modules", "none"] == rows[1, "n_operator_modules", "permuted"] == 0
+    chance = rows[0, "n_operator_modules", "permuted"]
+    assert rows[0, "n_operator_modules_excess", "none"] == pytest.approx(1 - chance)
     assert rows[1, "n_modules", "none"] == rows[None, "n_modules", "permuted"] == 0
     planted = {(f, g) for block in ([1, 4, 7, 9], [2, 3, 5]) for f in block for g in block if f < g}
     kept = pairs.to_pandas()
@@ -201,7 +234,9 @@ def test_summary_equals_slow_tests_of_every_pair() -> None:
     # Neither a feature that always fires nor a rare one counts.
     sites[1][:, 0], sites[1][:, 1] = True, np.arange(PROBLEMS) < loose.min_active - 1
     kept = [sites[0], sites[1][:, 2:]]
-    pairs, _, summary = module_tables(bank_of(*sites), no_specialists(), SETTINGS, loose, RUN)
+    pairs, _, summary = module_tables(
+        bank_of(*sites), no_specialists(), operators_of(), SETTINGS, loose, RUN
+    )
     slow = [slow_pairs(each) for each in kept]
     p_values = np.array([p_value for each in slow for _, p_value in each.values()])
     q_values = false_discovery_control(p_values)
@@ -251,7 +286,7 @@ def test_independent_firing_gives_no_pairs_and_no_modules() -> None:
     for seed in range(runs):
         settings = ModuleSettings(permutations=2)
         pairs, modules, _ = module_tables(
-            bank_of(firing(seed + 100)), no_specialists(), settings, TESTS, RUN
+            bank_of(firing(seed + 100)), no_specialists(), operators_of(), settings, TESTS, RUN
         )
         false += bool(len(pairs))
         assert not len(modules)
@@ -259,35 +294,12 @@ def test_independent_firing_gives_no_pairs_and_no_modules() -> None:
     assert false <= binom.ppf(0.999, runs, 0.05)
 
 
-def test_random_modules_follow_no_operator_more_often_than_the_level() -> None:
-    rng, below = np.random.default_rng(9), 0
-    for _ in range(400):
-        follows = {
-            name: rng.random(60) < rate for name, rate in (("+", 0.5), ("-", 0.2), ("*", 0.4))
-        }
-        row = operator_of(rng.choice(60, 12, replace=False), follows)
-        below += row["p_value"] is not None and row["p_value"] <= 0.05
-    assert below <= binom.ppf(0.999, 400, 0.05)
-
-
-def test_operator_of_a_module_is_the_commonest_then_the_rarer_one() -> None:
-    follows = {
-        "+": np.array([1, 1, 1, 1, 0, 0], bool),
-        "-": np.array([1, 1, 0, 0, 0, 0], bool),
-        "*": np.array([0, 0, 0, 0, 0, 1], bool),
-        "/": np.zeros(6, bool),
-    }
-    row = operator_of(np.array([0, 1]), follows)
-    assert (row["operator"], row["n_following"]) == ("-", 2)
-    assert row["p_value"] == pytest.approx(3 * hypergeom.sf(1, 6, 2, 2))
-    assert operator_of(np.array([0, 2]), follows)["operator"] == "+"
-    assert operator_of(np.array([4]), follows)["operator"] == "none"
-    assert operator_of(np.array([4]), {})["p_value"] is None
-
-
 def test_tables_can_be_written_even_where_nothing_fires(tmp_path: Path) -> None:
+    plus = firing(9, 1)[:, 0]
     for number, active in enumerate((with_blocks(8), np.zeros((PROBLEMS, 5), bool))):
-        tables = module_tables(bank_of(active), no_specialists(), SETTINGS, TESTS, RUN)
+        tables = module_tables(
+            bank_of(active), no_specialists(), operators_of(plus=plus), SETTINGS, TESTS, RUN
+        )
         for table, artifact in zip(tables, (COACTIVATION, MODULES, HIERARCHY), strict=True):
             path = tmp_path / f"{artifact.name}{number}.parquet"
             write_table(table, path, artifact, Provenance("c"))

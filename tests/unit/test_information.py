@@ -17,6 +17,7 @@ from saeflow.stats.information import (
     SharedInformation,
     shared_information,
     threshold_at_false_share,
+    thresholds_among_others,
 )
 
 CPU = torch.device("cpu")
@@ -218,3 +219,28 @@ def test_threshold_is_the_smallest_that_chance_rarely_reaches(share: float) -> N
 
 def test_no_feature_has_no_threshold() -> None:
     assert threshold_at_false_share(np.zeros(0), np.zeros((5, 0)), 0.05) == float("inf")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4])
+def test_each_permutation_is_held_against_the_others(share: float) -> None:
+    kinds = set()
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        permuted = np.round(generator.normal(size=(8, 30)), 1)
+        # Of other levels, and in one permutation all are.
+        permuted[generator.random(permuted.shape) < 0.4] = -np.inf
+        permuted[3] = -np.inf
+        found = thresholds_among_others(permuted, share)
+        for number, row in enumerate(permuted):
+            others = np.delete(permuted, number, axis=0)
+            expected = threshold_by_hand(row[np.isfinite(row)], others, share)
+            assert found[number] == expected
+        assert found[3] == float("inf")
+        kinds |= set(np.isfinite(found))
+    assert kinds == {False, True}
+
+
+def test_one_permutation_above_all_others_is_a_finding_of_its_own() -> None:
+    permuted = np.array([[1.0, 2.0], [5.0, 6.0], [1.5, 2.0]])
+    found = thresholds_among_others(permuted, 0.05)
+    np.testing.assert_array_equal(found, [np.inf, 5.0, np.inf])

@@ -140,11 +140,54 @@ def threshold_at_false_share(
     float
         Infinity where no score will do.
     """
-    scores = np.sort(observed)
+    scores, chance = np.sort(observed), np.sort(permuted, axis=None)
+    return _threshold(scores, _as_large(chance, scores) / len(permuted), share)
+
+
+def thresholds_among_others(
+    permuted: Float[np.ndarray, "permutations features"], share: float
+) -> Float[np.ndarray, " permutations"]:
+    """Threshold of each permutation, held against the others as the measurement is against all.
+
+    What `threshold_at_false_share` finds with one permutation's scores in place of the observed
+    ones. Counts of scores that pass each its own threshold tell what the whole procedure, with its
+    choice of a threshold, finds where there is nothing to find; counts at the threshold of the
+    measurement do not, as that is chosen to have few of them.
+
+    Parameters
+    ----------
+    permuted : numpy.ndarray of float64, shape (permutations, features)
+        Scores in two permutations or more; minus infinity for those that do not count.
+    share : float
+        Largest share of false findings.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (permutations,)
+        Infinity where no score will do.
+    """
     chance = np.sort(permuted, axis=None)
-    found = len(scores) - np.searchsorted(scores, scores)
-    false = (len(chance) - np.searchsorted(chance, scores)) / len(permuted)
-    passing = np.flatnonzero(false <= share * found)
+    found = np.empty(len(permuted))
+    for number, row in enumerate(permuted):
+        own = np.sort(row[row > -np.inf])
+        others = _as_large(chance, own) - _as_large(own, own)
+        found[number] = _threshold(own, others / (len(permuted) - 1), share)
+    return found
+
+
+def _as_large(
+    scores: Float[np.ndarray, " scores"], limits: Float[np.ndarray, " limits"]
+) -> Int[np.ndarray, " limits"]:
+    """How many of the scores, ascending, are as large as each limit or larger."""
+    counts: Int[np.ndarray, " limits"] = len(scores) - np.searchsorted(scores, limits)
+    return counts
+
+
+def _threshold(
+    scores: Float[np.ndarray, " scores"], false: Float[np.ndarray, " scores"], share: float
+) -> float:
+    """Smallest of ascending scores at which there are few false ones; infinity where none is."""
+    passing = np.flatnonzero(false <= share * _as_large(scores, scores))
     return float(scores[passing[0]]) if len(passing) else float("inf")
 
 

@@ -76,8 +76,10 @@ def calibrated_hierarchy(
         settings.specialists.targets, held_out.cot_tokens, held_out.numbers
     )
     specialists, counts = specialist_tables(bank, targets, settings.specialists, run, device)
-    tests = settings.specialists.tests
-    coactivation, modules, groups = module_tables(bank, specialists, settings.modules, tests, run)
+    (operators,) = specialist_targets(("operators",), held_out.cot_tokens, held_out.numbers)
+    coactivation, modules, groups = module_tables(
+        bank, specialists, operators, settings.modules, settings.specialists.tests, run
+    )
     variables = class_variables(balanced.cot_tokens, balanced.numbers)
     even = bank_features(balanced.features, balanced.numbers)
     levels, rows = level_table(even, variables, settings.levels, run, device, balanced.groups)

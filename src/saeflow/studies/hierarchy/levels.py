@@ -23,6 +23,7 @@ from saeflow.stats.information import (
     SharedInformation,
     shared_information,
     threshold_at_false_share,
+    thresholds_among_others,
     within,
 )
 from saeflow.studies.chance import band, places
@@ -58,7 +59,8 @@ class Levels:
     level : numpy.ndarray of int, shape (features,)
         Place in `names`.
     null_level : numpy.ndarray of int, shape (permutations, features)
-        The same in permutations, at the same threshold.
+        The same in permutations, each at thresholds of its own, chosen in the same way by what the
+        other permutations explain.
     """
 
     names: list[str]
@@ -119,7 +121,8 @@ def find_levels(
     Each level has a threshold of its own for the whole bank, such that chance explains no more than
     the settings' share of the features that have it
     (`saeflow.stats.information.threshold_at_false_share`): with one for all, the commonest level
-    would let the others be named by chance.
+    would let the others be named by chance. Permutations have theirs by the same rule: at those of
+    the measurement they would have few levels because these are chosen so, information or none.
 
     Parameters
     ----------
@@ -147,17 +150,15 @@ def find_levels(
         centre=None if groups is None else orders("centre"),
     )
     score, best = information.adjusted.max(0), information.adjusted.argmax(0)
-    nothing = len(variables)
-    threshold = np.array(
-        [
-            threshold_at_false_share(
-                score[best == number],
-                np.where(information.null_variable == number, information.null_score, -np.inf),
-                settings.false_share,
-            )
-            for number in range(nothing)
-        ]
-    )
+    nothing, null_score = len(variables), information.null_score
+    threshold = np.empty(nothing)
+    null_threshold = np.empty((len(null_score), nothing))
+    for number in range(nothing):
+        null = np.where(information.null_variable == number, null_score, -np.inf)
+        own = score[best == number]
+        threshold[number] = threshold_at_false_share(own, null, settings.false_share)
+        null_threshold[:, number] = thresholds_among_others(null, settings.false_share)
+    needed = np.take_along_axis(null_threshold, information.null_variable, axis=1)
     return Levels(
         [*(variable.name for variable in variables), NONE],
         tested,
@@ -165,11 +166,7 @@ def find_levels(
         threshold,
         score,
         np.where(score >= threshold[best], best, nothing),
-        np.where(
-            information.null_score >= threshold[information.null_variable],
-            information.null_variable,
-            nothing,
-        ),
+        np.where(null_score >= needed, information.null_variable, nothing),
     )
 
 
@@ -180,7 +177,8 @@ def summary_rows(
 
     ===================== =====================================================================
     n_tested              Features that fire often enough.
-    n_level.{level}       Tested features of a level; permuted: at the same threshold.
+    n_level.{level}       Tested features of a level; permuted: found by the same procedure, each
+                          permutation's thresholds chosen by what the others explain.
     share_level.{level}   That over n_tested.
     score_quantile.{q}    Percentile of the score; permuted: of each permutation.
     score_threshold.{level}    Smallest score that gives a level; null where no score does.
@@ -188,7 +186,9 @@ def summary_rows(
     ===================== =====================================================================
 
     The first four at every place, and for the whole bank by bin of active problems; the others for
-    the whole bank. The control ``permuted`` has the mean over permutations, and their range.
+    the whole bank. The control ``permuted`` has the mean over permutations, and their range. Scores
+    need no threshold, so permuted ones are as they are. By chance a permutation has no level or,
+    rarely, some at once, so the range says more than the mean.
 
     Yields
     ------

@@ -1,8 +1,9 @@
 """Which features of a bank fire together, and whether such groups follow an operator.
 
-Beside every number stands what the same features give when each one's firing is permuted over the
-problems by itself (control ``permuted``). How far that is from a top-k SAE without any structure, see
-`saeflow.stats.coactivation`.
+Beside every number on firing stands what the same features give when each one's firing is permuted
+over the problems by itself (control ``permuted``). How far that is from a top-k SAE without any
+structure, see `saeflow.stats.coactivation`. Of groups that follow an operator, it is the problems'
+labels that are permuted, all at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
-from scipy.stats import hypergeom
 
 from saeflow.artifacts.hierarchy import COACTIVATION, HIERARCHY, MODULES
 from saeflow.config.hierarchy import ModuleSettings
@@ -32,10 +32,11 @@ from saeflow.stats.coactivation import (
 from saeflow.stats.exact import adjusted, harmonic_number
 from saeflow.studies.chance import band, excess
 from saeflow.studies.gsm8k.bank_test import BankFeatures
+from saeflow.studies.gsm8k.targets import Target
 from saeflow.studies.hierarchy.bins import ALL
+from saeflow.studies.hierarchy.module_operators import Followed, OperatorTest, significant_draws
 from saeflow.studies.hierarchy.specialist_tests import plain
 
-NO_OPERATOR = "none"
 PAIR_METRICS = ("n_coactive_pairs", "mean_lift")
 
 
@@ -106,6 +107,7 @@ class Measured(NamedTuple):
 def module_tables(
     bank: BankFeatures,
     specialists: pa.Table,
+    operators: Target,
     settings: ModuleSettings,
     tests: ExactSettings,
     run: Mapping[str, object],
@@ -113,10 +115,9 @@ def module_tables(
     """Find pairs and groups of features that fire together, SAE by SAE.
 
     Features that fire on fewer than ``tests.min_active`` problems, or on all, are left out. Every
-    pair is tested once, and all pairs of the bank are corrected together. The operator of a module
-    is the one that most of its members follow, with a discovery that no other one carries; of
-    several, the one that fewer features of the SAE follow. Its p-value is hypergeometric, times the
-    number of operators that the SAE's features follow at all, for the choice among them.
+    pair is tested once, and all pairs of the bank are corrected together; so are all modules.
+    `OperatorTest` gives a module its operator. Members that follow it have a discovery of it that no
+    other one carries; they describe the module, and are no part of its test.
 
     Parameters
     ----------
@@ -124,6 +125,8 @@ def module_tables(
         Activations on held-out problems.
     specialists : pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.SPECIALISTS`; their target ``operators`` is read.
+    operators : Target
+        Which operators each of the problems has.
     settings : ModuleSettings
         Thresholds and permutations.
     tests : ExactSettings
@@ -141,9 +144,9 @@ def module_tables(
     summary : pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.HIERARCHY`, for every site and for all: n_pairs
         (tested), n_coactive_pairs, mean_lift (over tested pairs), n_modules, n_in_modules
-        (features), each of the latter four with a row ``permuted`` and an excess, and
-        n_operator_modules, whose operator is significant. Permuted pairs are held against the
-        p-value up to which the measurement discovers.
+        (features), and n_operator_modules, whose operator is significant; each of the latter five
+        with a row ``permuted`` and an excess. Permuted pairs are held against the p-value up to
+        which the measurement discovers; permuted operators are adjusted like measured ones.
     """
     sites = list(_sites(bank, tests))
     measured = [
@@ -162,8 +165,10 @@ def module_tables(
         for each, q_value in zip(measured, parts, strict=True)
         for row in _pair_rows(each, q_value, settings.keep, tests.q_value)
     ]
-    modules = _module_rows(measured, _followed(specialists))
-    rows = list(_summary_rows(measured, modules, limit, tests.q_value))
+    test = OperatorTest(_on(measured, len(bank.values)), operators, tests)
+    modules = _module_rows(measured, _followers(specialists), test.followed())
+    significant = significant_draws(test, settings, tests.q_value)
+    rows = list(_summary_rows(measured, modules, limit, significant))
     return (
         _table(pairs, COACTIVATION.schema(), run),
         _table(modules, MODULES.schema(), run),
@@ -229,7 +234,7 @@ def _pair_rows(
         }
 
 
-def _followed(specialists: pa.Table) -> dict[tuple[int, int], dict[str, set[int]]]:
+def _followers(specialists: pa.Table) -> dict[tuple[int, int], dict[str, set[int]]]:
     """Features that follow each operator, by site."""
     found: dict[tuple[int, int], dict[str, set[int]]] = {}
     names = ("layer", "step", "feature", "target", "label", "carried")
@@ -240,62 +245,51 @@ def _followed(specialists: pa.Table) -> dict[tuple[int, int], dict[str, set[int]
     return found
 
 
+def _on(measured: Sequence[Measured], n_problems: int) -> Bool[np.ndarray, "problems modules"]:
+    """Where at least half of each module's members fire; modules site by site."""
+    found = [
+        2 * each.site.active[:, members].sum(1) >= len(members)
+        for each in measured
+        for members in each.modules
+    ]
+    return np.stack(found, axis=1) if found else np.zeros((n_problems, 0), bool)
+
+
 def _module_rows(
-    measured: Sequence[Measured], followed: Mapping[tuple[int, int], Mapping[str, set[int]]]
+    measured: Sequence[Measured],
+    followers: Mapping[tuple[int, int], Mapping[str, set[int]]],
+    found: Followed,
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for each in measured:
         site = each.site
-        follows = {
-            label: np.isin(site.feature, list(features))
-            for label, features in sorted(followed.get((site.layer, site.step), {}).items())
-        }
+        here = followers.get((site.layer, site.step), {})
         for number, members in enumerate(each.modules):
             joint = joint_counts(site.active[:, members])
             inside = correlations(joint, len(site.active))[np.triu_indices(len(members), 1)]
+            place = len(rows)
+            operator, p_value = found.operator[place], float(found.p_value[place])
+            follows = np.isin(site.feature, list(here.get(operator, ())))
+            tested = not np.isnan(p_value)
             row: dict[str, Any] = {"layer": site.layer, "step": site.step, "module": number}
             row |= {"features": site.feature[members].tolist()}
-            row |= {"mean_correlation": float(inside.mean())}
-            rows.append(row | operator_of(members, follows))
-    tested = [row for row in rows if row["p_value"] is not None]
-    p_values = np.array([row["p_value"] for row in tested], float)
-    for row, q_value in zip(tested, adjusted(p_values, max(len(tested), 1)), strict=True):
-        row["q_value"] = float(q_value)
+            row |= {"mean_correlation": float(inside.mean()), "operator": operator}
+            row |= {"n_following": int(follows[members].sum())}
+            expected = float(len(members) * follows.mean())
+            row |= {"n_following_expected": expected if tested else None}
+            row |= {"p_value": p_value if tested else None}
+            row |= {"q_value": float(found.q_value[place]) if tested else None}
+            rows.append(row)
     return rows
 
 
-def operator_of(
-    members: Int[np.ndarray, " members"],
-    follows: Mapping[str, Bool[np.ndarray, " features"]],
-) -> dict[str, Any]:
-    """Operator of a module, and the chance of as many followers among random features.
-
-    Parameters
-    ----------
-    members : numpy.ndarray of int, shape (members,)
-        Columns of the module's features.
-    follows : mapping of str to numpy.ndarray of bool, shape (features,)
-        Which features of the SAE, of those that can be members, follow each operator.
-
-    Returns
-    -------
-    dict
-        Columns operator, n_following, p_value and q_value (null) of
-        `saeflow.artifacts.hierarchy.MODULES`.
-    """
-    among = {name: int(flags.sum()) for name, flags in follows.items() if flags.any()}
-    counts = {name: int(follows[name][members].sum()) for name in among}
-    best = max(counts, key=lambda name: (counts[name], -among[name]), default=NO_OPERATOR)
-    if not counts.get(best):
-        return {"operator": NO_OPERATOR, "n_following": 0, "p_value": None, "q_value": None}
-    chance = hypergeom.sf(counts[best] - 1, len(follows[best]), among[best], len(members))
-    p_value = min(1.0, float(chance) * len(among))
-    return {"operator": best, "n_following": counts[best], "p_value": p_value, "q_value": None}
-
-
 def _summary_rows(
-    measured: Sequence[Measured], modules: Sequence[Mapping[str, Any]], limit: float, level: float
+    measured: Sequence[Measured],
+    modules: Sequence[Mapping[str, Any]],
+    limit: float,
+    significant: Bool[np.ndarray, "draws modules"],
 ) -> Iterator[dict[str, Any]]:
+    sites = np.array([(row["layer"], row["step"]) for row in modules], int).reshape(-1, 2)
     places: list[tuple[int | None, int | None, Sequence[Measured]]] = [(None, None, measured)]
     places += [(each.site.layer, each.site.step, [each]) for each in measured]
     for layer, step, here in places:
@@ -310,15 +304,20 @@ def _summary_rows(
             n = n_pairs if metric in PAIR_METRICS else n_features
             yield {**key, **plain(metric, value if n_pairs else None, n)}
             if n_pairs:
-                permuted = [each[metric] for each in null]
-                yield {**key, "metric": metric, "control": "permuted", **band(permuted)}
-                yield {**key, **excess(f"{metric}_excess", value, permuted, n)}
-        found = [
-            row for row in modules if layer in (None, row["layer"]) and step in (None, row["step"])
-        ]
-        q_values = [row["q_value"] for row in found if row["q_value"] is not None]
-        significant = float(sum(q_value <= level for q_value in q_values))
-        yield {**key, **plain("n_operator_modules", significant, len(found))}
+                yield from _beside(key, metric, value, [each[metric] for each in null], n)
+        chosen = np.ones(len(sites), bool) if layer is None else (sites == (layer, step)).all(1)
+        counts = significant[:, chosen].sum(1).astype(float).tolist()
+        n_modules = int(chosen.sum())
+        yield {**key, **plain("n_operator_modules", counts[0], n_modules)}
+        if n_pairs:
+            yield from _beside(key, "n_operator_modules", counts[0], counts[1:], n_modules)
+
+
+def _beside(
+    key: Mapping[str, object], metric: str, value: float, permuted: Sequence[float], n: int
+) -> Iterator[dict[str, Any]]:
+    yield {**key, "metric": metric, "control": "permuted", **band(permuted)}
+    yield {**key, **excess(f"{metric}_excess", value, permuted, n)}
 
 
 def _numbers(firings: Sequence[Firing], n_pairs: int, limit: float) -> dict[str, float]:
