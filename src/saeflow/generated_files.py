@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from saeflow.artifacts.catalog import ARTIFACTS
 from saeflow.config.mixture import Mixture
+from saeflow.config.public_tables import GATHERED
 from saeflow.config.root import Config
 
 SOURCES = re.compile(r" \((?:design|methods/)[^)]*\)")
@@ -141,6 +142,9 @@ def wildcards_page(root: Path) -> str:
         for rule, body in re.findall(r"^rule (\w+):\n((?:(?!^rule ).*\n?)*)", text, re.M):
             section = re.search(r"^    output:\n((?: {8}.*\n)+)", body, re.M)
             paths = re.findall(r'"(results/[^"]+)"', section[1]) if section else []
+            if rule.startswith("gather_"):
+                # Their outputs depend on which models and modes run.
+                paths = GATHERED[rule]
             if paths:
                 lines.append(f"| `{rule}` | {'<br>'.join(f'`{path}`' for path in paths)} |")
     lines += [

@@ -18,10 +18,10 @@ from saeflow.config.calibration import (
     calibrated_models,
     calibration_contradictions,
     grid_datasets,
-    held_out_problems,
     named_controls,
     published_only,
 )
+from saeflow.config.held_out import held_out_problems
 from saeflow.config.root import parse_config
 from saeflow.studies.compare.calibration import calibration_table
 from tests.configs import default_values

@@ -26,13 +26,13 @@ from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Recipe, Site
 from saeflow.saes.sites import read_sites
 from saeflow.saes.train import train_bank
+from saeflow.studies.depths import layers_at
 from saeflow.studies.gsm8k.association import token_matrix
 from saeflow.studies.gsm8k.capacity import (
     GridCriteria,
     beside_chance,
     capacity_table,
     grid_sizes,
-    layers_at,
 )
 from saeflow.studies.gsm8k.labels import label_feature
 from saeflow.studies.gsm8k.permutations import permuted_rows

@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.stats import ttest_ind
 
 from saeflow.artifacts.hierarchy import HIERARCHY, HIERARCHY_COMPARISON
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.stats.exact import holm
-from saeflow.studies.compare.hierarchy import Compared, compare_hierarchy
+from saeflow.studies.compare.hierarchy import COMBINED, Compared, compare_hierarchy
 from saeflow.studies.hierarchy.bins import BIN_LABELS
 
 EFFECT, P_VALUE = "largest_set_effect", "largest_set_effect.p_value"
 ADJUSTED = "largest_set_effect.p_holm"
+DIFFERENCE, BEYOND = f"{EFFECT}.difference", f"{EFFECT}.beyond_untrained"
 SPECIALISTS = "n_specialists.operators"
 
 
@@ -131,6 +133,9 @@ def test_of_several_untrained_models_the_first_with_the_bank_is_told() -> None:
     frame = compared(found, Compared("a", ["one", "two"]))
     beside = frame[(frame.metric == SPECIALISTS) & (frame.control == "untrained")]
     assert dict(zip(beside.seed, beside.value, strict=True)) == {0: 2.0, 1: 1.0}
+    # Which of them it is stands in the same row, and in no row of the trained model's own.
+    assert dict(zip(beside.seed, beside.other, strict=True)) == {0: "two", 1: "one"}
+    assert set(frame[frame.control == "none"].other) == {""}
 
 
 def test_single_sites_bins_and_sizes_of_the_sweep_are_left_out() -> None:
@@ -151,7 +156,8 @@ def test_single_sites_bins_and_sizes_of_the_sweep_are_left_out() -> None:
     frame = compared({"a": table(*kept, *left_out)}, Compared("a", []))
     # The p-value of the chosen set brings two more rows.
     assert len(frame) == len(kept) + 2
-    assert sorted(frame.metric) == sorted([each["metric"] for each in kept] + [ADJUSTED])
+    told = [each["metric"] for each in kept] + [ADJUSTED, f"{EFFECT}.holds"]
+    assert sorted(frame.metric) == sorted(told)
     assert set(frame.group) == {"all", "400-512", "set"}
 
 
@@ -201,3 +207,75 @@ def test_an_effect_holds_by_its_adjusted_p_value_and_its_whole_interval(
     frame = compared(tables, Compared("a", []), Compared("b", []))
     assert values(frame, "largest_set_effect.holds", "none") == dict(zip("ab", holds, strict=True))
     assert (frame[frame.metric == ADJUSTED].n == 2).all()
+
+
+def effect_rows(value: float, low: float | None, high: float | None, n: int) -> pa.Table:
+    """A chosen site's effect with its interval."""
+    interval = "none" if low is None else "cluster bootstrap 95 %"
+    ends = {"ci_low": low, "ci_high": high, "interval": interval, "n": n}
+    rows = set_rows(0.01)
+    return table({**rows[0], "value": value, **ends}, *rows[1:])
+
+
+def test_the_effect_is_held_against_that_of_the_untrained_model() -> None:
+    generator = np.random.default_rng(0)
+    # As many problems as differ most, so that the two intervals are of different lengths.
+    one, other = generator.normal(-0.5, 1.0, 400), generator.normal(-0.1, 0.4, 90)
+    ends = [
+        np.quantile(generator.choice(values, (2000, len(values))).mean(1), [0.025, 0.975])
+        for values in (one, other)
+    ]
+    tables = {
+        "a": effect_rows(float(one.mean()), *ends[0].tolist(), 400),
+        "u": effect_rows(float(other.mean()), *ends[1].tolist(), 90),
+    }
+    frame = compared(tables, Compared("a", ["u"]))
+    found = frame[frame.metric == DIFFERENCE].iloc[0]
+    expected = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    assert found.value == pytest.approx(one.mean() - other.mean())
+    assert (found.ci_low, found.ci_high) == pytest.approx(tuple(expected), abs=0.01)
+    assert (found.control, found.other, found.interval, found.n) == ("none", "u", COMBINED, 90)
+    assert (found.layer, found.step, found.group) == (2, 1, "set")
+    assert values(frame, BEYOND, "none") == {"a": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("own", "control", "beyond"),
+    [
+        # Harm that holds against matched features, and that the untrained model shows as much.
+        ((-0.10, -0.20, -0.01), (-0.11, -0.13, -0.09), 0),
+        ((-0.30, -0.35, -0.25), (-0.11, -0.13, -0.09), 1),
+        # Less harm than without training is not beyond it.
+        ((-0.02, -0.03, -0.01), (-0.11, -0.13, -0.09), 0),
+        # The intervals overlap, yet that of the difference, 0.2 long to either side, is below 0.
+        ((-0.40, -0.52, -0.28), (-0.19, -0.35, -0.03), 1),
+        ((-0.30, None, None), (0.0, -0.01, 0.01), 0),
+        ((-0.30, -0.35, -0.25), (0.0, None, None), 0),
+    ],
+)
+def test_harm_that_the_untrained_model_shows_as_much_is_told(
+    own: tuple[float, float | None, float | None],
+    control: tuple[float, float | None, float | None],
+    beyond: int,
+) -> None:
+    tables = {"a": effect_rows(*own, 100), "u": effect_rows(*control, 54)}
+    frame = compared(tables, Compared("a", ["u"]))
+    assert values(frame, BEYOND, "none") == {"a": beyond}
+    assert values(frame, DIFFERENCE, "none") == pytest.approx({"a": own[0] - control[0]})
+    unknown = None in (*own, *control)
+    difference = frame[frame.metric == DIFFERENCE].iloc[0]
+    assert pd.isna(difference.ci_low) == pd.isna(difference.ci_high) == unknown
+    assert (difference.interval == "none") == unknown
+    # Against matched features nothing changes.
+    alone = compared({"a": tables["a"]}, Compared("a", []))
+    holds = f"{EFFECT}.holds"
+    assert values(frame, holds, "none") == values(alone, holds, "none")
+
+
+def test_nothing_is_held_against_an_untrained_model_without_the_bank_or_its_set() -> None:
+    own = table(row(SPECIALISTS, 30.0), *set_rows(0.01), *set_rows(0.01, seed=1))
+    for without in (table(row(SPECIALISTS, 6.0)), table(*set_rows(0.5, dictionary="other"))):
+        frame = compared({"a": own, "u": without}, Compared("a", ["u"]))
+        assert not frame.metric.isin([DIFFERENCE, BEYOND]).any()
+    one_seed = compared({"a": own, "u": table(*set_rows(0.5))}, Compared("a", ["u"]))
+    assert one_seed[one_seed.metric == BEYOND].seed.tolist() == [0]

@@ -1,19 +1,15 @@
-"""Every sentence of the configuration, and that nothing but a sentence ever comes out."""
+"""Every sentence of the configuration, and what its blocks resolve to."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import (
-    Config,
     evaluated_models,
     layer_contradictions,
     named_paths,
@@ -23,7 +19,6 @@ from saeflow.config.root import (
 from saeflow.errors import SaeflowError, nearest
 from tests.configs import GONE, changed, default_values, merged, read_yaml
 from tests.conftest import ROOT
-from tests.sentences import check_sentence
 
 RUN = "studies.gsm8k.published"
 LLAMA = f"{RUN}.models.llama"
@@ -140,12 +135,22 @@ def test_missing_key(change: dict[str, Any], start: str) -> None:
 @pytest.mark.parametrize(
     ("change", "start"),
     [
-        ({"compute.threads": "two"}, "compute.threads is 'two': "),
-        ({"compute.threads": 0}, "compute.threads is 0: "),
-        ({"compute": None}, "compute is None: "),
-        ({"compute": []}, "compute is []: "),
+        ({"compute.threads": "two"}, "compute.threads is 'two': expected an integer."),
+        ({"compute.threads": 0}, "compute.threads is 0: expected 1 or more."),
+        ({"compute": None}, "compute is null: expected a block of settings."),
+        ({"compute": []}, "compute is []: expected a block of settings."),
+        ({"studies.gsm8k": None}, "studies.gsm8k is null: expected a block of settings."),
+        (
+            {"studies.gsm8k.calibrated": 3},
+            "studies.gsm8k.calibrated is 3: expected a block of settings, or null.",
+        ),
+        (
+            {"reference_models": {"evaluate": 3}},
+            "reference_models.evaluate is 3: expected 'all' or a list.",
+        ),
+        ({"models.p": {"weights": "path", "path": None}}, "models.p.path is null: expected text."),
         ({"models": []}, "models is []: "),
-        ({"models": {}}, "models: "),
+        ({"models": {}}, "models: expected entries, at least 1."),
         ({"models.p": {"weights": "ptah"}}, "models.p.weights is 'ptah'; expected one of 'fresh',"),
         ({"datasets.p": {"source": "pth"}}, "datasets.p.source is 'pth'; expected one of 'gener"),
         ({"datasets.p": [1]}, "datasets.p is [1]: "),
@@ -159,9 +164,9 @@ def test_missing_key(change: dict[str, Any], start: str) -> None:
         ({"dictionaries.llama_k100.training": {"learning_rate": float("inf")}}, "dictionaries.l"),
         ({f"{LLAMA}.seeds": 3}, f"{LLAMA}.seeds is 3: "),
         ({f"{LLAMA}.seeds": []}, f"{LLAMA}.seeds is []: "),
-        ({f"{RUN}.layers": "al"}, f"{RUN}.layers is 'al': Input should be 'all' or "),
+        ({f"{RUN}.layers": "al"}, f"{RUN}.layers is 'al': expected 'all' or a list."),
         ({f"{RUN}.layers": ["a"]}, f"{RUN}.layers.0 is 'a': "),
-        ({f"{RUN}.layers": None}, f"{RUN}.layers is None: "),
+        ({f"{RUN}.layers": None}, f"{RUN}.layers is null: expected 'all' or a list."),
         ({f"{RUN}.association.p_value": 2}, f"{RUN}.association.p_value is 2: "),
         ({"datasets.h": {"source": "hub", "content_sha256": "ab"}}, "datasets.h.content_sha256"),
     ],
@@ -272,6 +277,32 @@ def test_evaluated_models_must_exist() -> None:
     assert "'llama'" in text
 
 
+def test_all_evaluated_models_are_those_of_every_study() -> None:
+    run = {"datasets": ["generated"], "dictionaries": ["llama_k100"]}
+    values = default_values()
+    gsm8k, hierarchy = values["studies"]["gsm8k"], values["studies"]["hierarchy"]["published"]
+    gsm8k["published"]["models"] = {"gpt2": {**run, "dictionaries": ["gpt2_k150"]}}
+    hierarchy["models"] = {"llama_untrained": run, "llama": run}
+    assert evaluated_models(parse_config(values)) == ["llama", "gpt2", "llama_untrained"]
+    gsm8k["calibrated"]["models"] = {"gpt2_untrained": {**run, "dictionaries": ["gpt2_k150"]}}
+    assert evaluated_models(parse_config(values)) == list(values["models"])
+    values["studies"]["hierarchy"] = None
+    assert evaluated_models(parse_config(values)) == ["gpt2", "gpt2_untrained"]
+    values["reference_models"]["evaluate"] = ["llama"]
+    assert evaluated_models(parse_config(values)) == ["llama"]
+
+
+def test_layers_of_one_study_are_not_asked_of_models_that_only_another_reads() -> None:
+    small = {"datasets": ["generated"], "dictionaries": ["llama_k100"]}
+    shallow = {**FRESH, "num_hidden_layers": 2}
+    only = {f"{RUN}.layers": [0, 3], "models.s": shallow}
+    config = parse_config(changed({**only, "studies.hierarchy.published.models.s": small}))
+    assert list(layer_contradictions(config, "s", 2)) == []
+    for studied in (f"{RUN}.models.s", "studies.gsm8k.calibrated.models.s"):
+        text = sentence_of(changed({**only, studied: small}))
+        assert text == f"{RUN}.layers holds 3, but model 's' has the layers 0 to 1."
+
+
 def test_limits_themselves_are_allowed() -> None:
     parse_config(changed({"dictionaries.llama_k100.k": 512, f"{RUN}.layers": [0, 3]}))
     raw = {**RAW, **CONTROLS_OF_LLAMA, "dictionaries.llama_k100.d_sae": None}
@@ -320,77 +351,3 @@ def test_nearest_offers_or_lists() -> None:
     assert nearest("lama", ["llama", "gpt2"]) == "; did you mean 'llama'?"
     assert nearest("zzz", ["b", "a"]) == "; known are 'a', 'b'."
     assert nearest("zzz", []) == "; none is known."
-
-
-def places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Path of every key and list entry."""
-    parts = values.items() if isinstance(values, dict) else enumerate(values)
-    for key, value in parts:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
-
-
-EVERYTHING = changed(
-    {
-        "models.c": CONTROL,
-        "models.p": {"weights": "path", "path": "x"},
-        "models.h": {"weights": "hub", "repo": "x", "revision": "y"},
-        "datasets.p": {"source": "path", "path": "x", "split": {"train_share": 0.5, "seed": 1}},
-        "datasets.h": {"source": "hub", "subset": {"kind": "random", "n": 3, "seed": 1}},
-        "models.llama.thoughts": {"latents": 6},
-        "dictionaries.llama_k100.training": {"epochs": 1},
-    }
-)
-JUNK = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.sampled_from([10**30, -(10**400), 2**63, 0, -1, 0.5, float("nan"), float("-inf")]),
-    st.text(max_size=5),
-    st.sampled_from(["all", "fresh", "path", "hub", "generated", "llama", "raw_neurons", "c", "p"]),
-    st.lists(st.one_of(st.none(), st.integers(), st.text(max_size=3)), max_size=3),
-    st.dictionaries(st.one_of(st.text(max_size=5), st.integers()), st.none(), max_size=2),
-)
-MUTATIONS = st.lists(
-    st.tuples(
-        st.sampled_from(list(places(EVERYTHING))),
-        st.sampled_from(["delete", "replace", "rename", "add"]),
-        JUNK,
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
-def mutate(values: Any, path: tuple[Any, ...], how: str, junk: Any) -> None:
-    *parents, last = path
-    try:
-        for parent in parents:
-            values = values[parent]
-        old = values[last]
-    except (KeyError, IndexError, TypeError):
-        return  # an earlier change took it away
-    if isinstance(values, str):
-        return  # an earlier change put a text there
-    if not isinstance(values, dict | list) or how == "replace":
-        values[last] = junk
-    elif how == "delete":
-        del values[last]
-    elif isinstance(values, dict):
-        key = junk if isinstance(junk, str | int | None) else str(junk)
-        values[key] = old
-        if how == "rename":
-            values.pop(last)
-
-
-@given(MUTATIONS)
-def test_mutated_configuration_gives_a_config_or_one_sentence(
-    mutations: list[tuple[tuple[Any, ...], str, Any]],
-) -> None:
-    values = copy.deepcopy(EVERYTHING)
-    for path, how, junk in mutations:
-        mutate(values, path, how, junk)
-    try:
-        assert isinstance(parse_config(values), Config)
-    except SaeflowError as error:
-        check_sentence(error)

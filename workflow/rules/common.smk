@@ -31,10 +31,15 @@ from saeflow.config.calibration import (
     calibrated_banks,
     calibrated_models,
     grid_datasets,
-    held_out_problems,
     published_only,
 )
+from saeflow.config.held_out import held_out_problems
 from saeflow.config.hierarchy_runs import hierarchy_banks
+from saeflow.config.public_tables import (
+    DISCOVERY_TABLES,
+    RECORD_TABLES,
+    SUMMARY_TABLES,
+)
 from saeflow.config.reference import card_sizes
 from saeflow.config.root import (
     evaluated_models,
@@ -291,9 +296,9 @@ def summary_parts(model, table):
     return published_parts(model, table) + calibrated_parts(model, "calibrated")
 
 
-RECORDS = gathered(["association", "examples", "labels"], GSM8K.models, published_parts)
-SUMMARIES = gathered(["summary"], STUDIED, summary_parts)
-DISCOVERIES = gathered(["discoveries"], calibrated_models(CFG), calibrated_parts)
+RECORDS = gathered(RECORD_TABLES, GSM8K.models, published_parts)
+SUMMARIES = gathered(SUMMARY_TABLES, STUDIED, summary_parts)
+DISCOVERIES = gathered(DISCOVERY_TABLES, calibrated_models(CFG), calibrated_parts)
 PUBLIC_TABLES = [*RECORDS, *SUMMARIES, *DISCOVERIES]
 
 

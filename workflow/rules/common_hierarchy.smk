@@ -6,6 +6,7 @@ from saeflow.config.hierarchy_runs import (
     hierarchy_models,
     is_untrained,
 )
+from saeflow.config.public_tables import CAUSAL_TABLES, RANK_TABLES, TAXONOMY_TABLES
 
 HIERARCHY = CFG.studies.hierarchy
 TAXONOMY = HIERARCHY and HIERARCHY.calibrated
@@ -18,19 +19,16 @@ HIERARCHY_PART = (
 )
 SWEEP_PART = "results/hierarchy/{model}/parts/{dataset}/{dictionary}/sweep.parquet"
 # Which parts each public table is gathered from.
-PUBLISHED_PARTS = {"ranks": ["ranks"], "swap_pairs": ["swap_pairs"]}
-TAXONOMY_PARTS = {
-    name: [name] for name in ("specialists", "coactivation", "modules", "levels")
-}
-CAUSAL_PARTS = {name: [name] for name in ("trials", "screen", "effects", "maximal")}
+PUBLISHED_PARTS = {name: [name] for name in RANK_TABLES}
+TAXONOMY_PARTS = {name: [name] for name in TAXONOMY_TABLES}
+CAUSAL_PARTS = {name: [name] for name in CAUSAL_TABLES}
 SUMMARY_PARTS = (
     ["published"] + ["calibrated"] * bool(TAXONOMY) + ["causal"] * bool(CAUSAL)
 )
 
 
 def hierarchy_rules():
-    rules = plain(HIERARCHY.published)
-    return {name: value for name, value in rules.items() if name != "models"}
+    return without(plain(HIERARCHY.published), "models")
 
 
 def of_hierarchy(wildcards):
@@ -84,18 +82,39 @@ def effect_spec(wildcards):
     return {
         "held_out": held_out(wildcards),
         "causal": causal_settings(wildcards),
+        "balanced": BALANCED,
+        "sets_only": is_untrained(CFG, wildcards.model),
         "specialists": plain(TAXONOMY.specialists),
     }
 
 
 def sweep_spec(wildcards):
+    """Of each block only what the sweep reads: its k, site, rows, ranks and targets are its own."""
+    recipe, published, tests = (
+        plain(block)
+        for block in (
+            resolve_dictionary(CFG, wildcards.dictionary),
+            HIERARCHY.published,
+            TAXONOMY.specialists,
+        )
+    )
+    # A recipe is not valid without a k that fits.
+    recipe["k"] = min(TAXONOMY.sweep.k)
     return {
-        "dictionary": plain(resolve_dictionary(CFG, wildcards.dictionary)),
+        "dictionary": without(recipe, "rows", "layers", "steps"),
         "sweep": plain(TAXONOMY.sweep),
-        "published": hierarchy_rules(),
-        "specialists": plain(TAXONOMY.specialists),
+        "published": {
+            "samples": published["samples"],
+            "specialists": without(published["specialists"], "rank_ranges"),
+        },
+        "specialists": without(tests, "targets"),
         "threads": THREADS,
     }
+
+
+def without(block, *names):
+    """A plain block without some keys."""
+    return {name: value for name, value in block.items() if name not in names}
 
 
 def on_both(path):

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from saeflow.config.datasets import BalancedDataset, DatasetSettings, GeneratedDataset, HubDataset
 from saeflow.config.dictionaries import DictionaryControl
+from saeflow.config.held_out import held_out_contradictions
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import Config, resolve_dictionary, resolve_model
 from saeflow.config.runs import BankRun
@@ -160,14 +161,6 @@ def _banks(config: Config) -> Iterator[Bank]:
                         yield Bank(model, dataset, control, seed, name)
 
 
-def held_out_problems(
-    config: Config, dictionary: str, dataset: str
-) -> Literal["validation", "analysed"]:
-    """Problems of a data set that trained no SAE: its validation split, or all that are analysed."""
-    same = resolve_dictionary(config, dictionary).dataset == dataset
-    return "validation" if same else "analysed"
-
-
 def analysed_layers(config: Config, dictionary: str) -> Literal["all"] | tuple[int, ...]:
     """Layers of a bank that the study analyses."""
     wanted = config.studies.gsm8k.published.layers
@@ -212,26 +205,17 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
                     f"latent per dimension and model {bank.model!r} has {settings.hidden_size}."
                 )
         yield from overlap_contradictions(config, bank)
-        dataset = config.datasets[bank.dataset]
-        if (
-            isinstance(dataset, GeneratedDataset)
-            and not dataset.n_validation
-            and held_out_problems(config, bank.dictionary, bank.dataset) == "validation"
-        ):
-            yield (
-                f"datasets.{bank.dataset}.n_validation is 0, so no problem is held out for the "
-                "calibrated mode; expected some, or studies.gsm8k.calibrated: null."
-            )
+        yield from held_out_contradictions(
+            config,
+            bank.dictionary,
+            bank.dataset,
+            reader="calibrated mode",
+            key="studies.gsm8k.calibrated",
+        )
         if not analysed_layers(config, bank.dictionary):
             yield (
                 f"dictionaries.{bank.dictionary}.layers holds none of the analysed layers "
                 f"{list(config.studies.gsm8k.published.layers)}; expected one of them."
-            )
-        recipe = resolve_dictionary(config, bank.dictionary)
-        if recipe.dataset == bank.dataset and recipe.rows == "all":
-            yield (
-                f"dictionaries.{bank.of}.rows is 'all', so no problem of {bank.dataset!r} is held "
-                "out for the calibrated mode; expected 'train', or studies.gsm8k.calibrated: null."
             )
 
 

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from saeflow.config.calibration import (
     Bank,
     bank_layer_contradictions,
-    held_out_problems,
     overlap_contradictions,
 )
 from saeflow.config.datasets import BalancedDataset, GeneratedDataset
+from saeflow.config.held_out import held_out_contradictions, known_count
 from saeflow.config.models import FreshModel, UntrainedControl
 from saeflow.config.root import Config, resolve_dictionary, resolve_model
 from saeflow.config.runs import BankRun
 from saeflow.errors import nearest
 
 KEY = "studies.hierarchy"
+FEWEST = 40
+"""Held-out problems that interventions need.
+
+A quarter or more picks features, which count from ten problems on.
+"""
 
 
 def hierarchy_models(config: Config) -> dict[str, BankRun]:
@@ -51,13 +56,17 @@ def is_untrained(config: Config, model: str) -> bool:
 def hierarchy_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the study cannot run."""
     yield from _balanced_contradictions(config)
+    yield from _studied_contradictions(config)
     for bank in hierarchy_banks(config):
         settings, _ = resolve_model(config, bank.model)
         if isinstance(settings, FreshModel):
             yield from bank_layer_contradictions(config, bank.model, settings.num_hidden_layers)
         yield from overlap_contradictions(config, bank)
-        yield from _held_out_contradictions(config, bank)
+        yield from held_out_contradictions(
+            config, bank.dictionary, bank.dataset, reader="hierarchy study", key=KEY
+        )
         yield from _sweep_contradictions(config, bank)
+    yield from _causal_contradictions(config)
 
 
 def _balanced_contradictions(config: Config) -> Iterator[str]:
@@ -83,20 +92,36 @@ def _balanced_contradictions(config: Config) -> Iterator[str]:
             )
 
 
-def _held_out_contradictions(config: Config, bank: Bank) -> Iterator[str]:
-    if held_out_problems(config, bank.dictionary, bank.dataset) == "analysed":
+def _studied_contradictions(config: Config) -> Iterator[str]:
+    for model, run in hierarchy_models(config).items():
+        for name in run.datasets:
+            if isinstance(config.datasets[name], BalancedDataset):
+                yield (
+                    f"{KEY}.published.models.{model}.datasets holds {name!r}, whose problems are "
+                    f"balanced and belong in {KEY}.calibrated.balanced; expected another data set."
+                )
+
+
+def _causal_contradictions(config: Config) -> Iterator[str]:
+    """Sentences about data on which interventions cannot be told apart, or not be judged."""
+    study = config.studies.hierarchy
+    if study is None or study.calibrated is None or study.calibrated.causal is None:
         return
-    if resolve_dictionary(config, bank.dictionary).rows == "all":
-        yield (
-            f"dictionaries.{bank.dictionary}.rows is 'all', so no problem of {bank.dataset!r} "
-            f"is held out for the hierarchy study; expected 'train', or {KEY}: null."
-        )
-    dataset = config.datasets[bank.dataset]
-    if isinstance(dataset, GeneratedDataset) and not dataset.n_validation:
-        yield (
-            f"datasets.{bank.dataset}.n_validation is 0, so no problem is held out for the "
-            f"hierarchy study; expected some, or {KEY}: null."
-        )
+    key = f"{KEY}.calibrated.causal"
+    for model, run in hierarchy_models(config).items():
+        if len(run.datasets) > 1:
+            yield (
+                f"{KEY}.published.models.{model}.datasets holds {', '.join(run.datasets)}, but values "
+                "are swapped on the balanced problems, whose rows do not say for which of these; "
+                f"expected one data set, or {key}: null."
+            )
+    for bank in hierarchy_banks(config):
+        known = known_count(config, bank.dictionary, bank.dataset)
+        if known is not None and known.problems < FEWEST:
+            yield (
+                f"{known.found}, so {known.problems} problems are held out, too few for interventions of "
+                f"the hierarchy study; expected {FEWEST} or more held-out problems, or {key}: null."
+            )
 
 
 def _sweep_contradictions(config: Config, bank: Bank) -> Iterator[str]:

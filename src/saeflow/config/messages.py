@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,36 @@ from pydantic_core import ErrorDetails
 from saeflow.errors import nearest
 
 TAGS = {"fresh", "path", "hub", "control", "generated", "balanced"}
+BRANCHES = ("literal[", "tuple[", "list[")
+"""How pydantic names the branches of a union in a location."""
+EXPECTED = {
+    "model_type": "a block of settings",
+    "model_attributes_type": "a block of settings",
+    "dict_type": "a block of settings",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "too_short": "entries, at least {min_length}",
+    "too_long": "entries, at most {max_length}",
+    "literal_error": "{expected}",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "string_too_long": "text of at most {max_length} characters",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_parsing_size": "a smaller integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "{le} or less",
+}
+"""What was expected, by pydantic's kind of finding; its own words name our classes and Python's."""
 
 
 def first_sentence(error: ValidationError, root: type[BaseModel]) -> str:
@@ -36,12 +67,12 @@ def first_sentence(error: ValidationError, root: type[BaseModel]) -> str:
     # Each branch of a union has a finding; the one that came furthest is what was meant.
     branches = [each for each in details if _path(each["loc"])[: len(key)] == key]
     detail = max(branches, key=lambda each: len(_path(each["loc"])))
-    if len(branches) > 1 and detail is details[0]:
-        detail["msg"] = " or ".join(dict.fromkeys(each["msg"] for each in branches))
-    return _sentence(detail, root).replace("\n", " ")
+    if detail is not details[0]:
+        branches = [detail]
+    return _sentence(detail, branches, root).replace("\n", " ")
 
 
-def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
+def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type[BaseModel]) -> str:
     location = detail["loc"]
     key = ".".join(str(part) for part in _path(location)) or "the configuration"
     found = detail["input"]
@@ -54,8 +85,9 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
             context = detail.get("ctx", {})
             wanted = str(context.get("discriminator", "weights")).strip("'")
             tag = context.get("tag")
-            said = f"is {tag!r}" if tag else "is missing"
             wanted = "weights" if wanted == "_kind()" else wanted
+            given = found.get(wanted, tag) if isinstance(found, dict) else tag
+            said = "is null" if given is None and tag else f"is {tag!r}" if tag else "is missing"
             known = (
                 "'fresh', 'path', 'hub'"
                 if wanted == "weights"
@@ -69,12 +101,39 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel]) -> str:
                 "'.', since it becomes part of a path."
             )
         case _:
-            message = detail["msg"].removeprefix("Value error, ")
-            return (
-                f"{key} is {found!r}: {message}."
-                if not isinstance(found, dict)
-                else f"{key}: {message}."
-            )
+            message = _wanted(detail, branches, root)
+            if isinstance(found, dict):
+                return f"{key}: {message}."
+            return f"{key} is {'null' if found is None else repr(found)}: {message}."
+
+
+def _wanted(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type[BaseModel]) -> str:
+    """What was expected instead, in words of YAML; null where that is allowed, too."""
+    known = [each for each in branches if each["type"] in EXPECTED]
+    if detail["type"] not in EXPECTED:
+        return detail["msg"].removeprefix("Value error, ")
+    words = [EXPECTED[each["type"]].format(**_limits(each)) for each in known]
+    wanted = "expected " + " or ".join(dict.fromkeys(words))
+    nullable = detail["input"] is not None and _may_be_null(root, detail["loc"])
+    return f"{wanted}, or null" if nullable else wanted
+
+
+def _limits(detail: ErrorDetails) -> dict[str, Any]:
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in detail.get("ctx", {}).items()
+    }
+
+
+def _may_be_null(root: type[BaseModel], location: tuple[int | str, ...]) -> bool:
+    parts = tuple(part for part in location if not _is_branch(part))
+    block = _block_at(root, parts[:-1]) if parts else None
+    field = block.model_fields.get(str(parts[-1])) if block else None
+    return field is not None and type(None) in _alternatives(field.annotation)
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and part.startswith(BRANCHES)
 
 
 def _path(location: tuple[int | str, ...]) -> list[int | str]:
@@ -83,7 +142,7 @@ def _path(location: tuple[int | str, ...]) -> list[int | str]:
         part
         for index, part in enumerate(location)
         if not (index == 2 and location[0] in ("models", "datasets") and part in TAGS)
-        and not (isinstance(part, str) and part.startswith(("literal[", "tuple[")))
+        and not _is_branch(part)
     ]
 
 

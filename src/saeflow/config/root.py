@@ -116,9 +116,22 @@ def _without_orphans(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def evaluated_models(config: Config) -> list[str]:
-    """Names of the models whose abilities are measured."""
+    """Names of the models whose abilities are measured: those named, or all that a study reads."""
     wanted = config.reference_models.evaluate
-    return list(config.studies.gsm8k.published.models) if wanted == "all" else wanted
+    if wanted != "all":
+        return wanted
+    studies = config.studies
+    read = _gsm8k_models(config) | set(
+        {} if studies.hierarchy is None else studies.hierarchy.published.models
+    )
+    return [name for name in config.models if name in read]
+
+
+def _gsm8k_models(config: Config) -> set[str]:
+    """Names of the models that the GSM8K study analyses in either mode."""
+    study = config.studies.gsm8k
+    calibrated = (study.calibrated and study.calibrated.models) or {}
+    return {*study.published.models, *calibrated}
 
 
 def resolve_model(config: Config, name: str) -> tuple[RunnableModel, UntrainedControl | None]:
@@ -189,7 +202,7 @@ def _contradictions(config: Config) -> Iterator[str]:
                 "but its n_train is 0."
             )
     for name in evaluated_models(config):
-        if name not in config.models and config.reference_models.evaluate != "all":
+        if name not in config.models:
             yield (
                 f"reference_models.evaluate holds {name!r}, which is no model"
                 f"{nearest(name, config.models)}"
@@ -255,7 +268,7 @@ def _run_contradictions(config: Config, key: str, model: str, run: BankRun) -> I
 
 
 def layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[str]:
-    """Sentences about analysed layers that a model does not have.
+    """Sentences about layers that the GSM8K study analyses and its model does not have.
 
     Parameters
     ----------
@@ -269,10 +282,12 @@ def layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[
     Yields
     ------
     str
-        One sentence per unknown layer.
+        One sentence per unknown layer; none about a model that only other studies read.
     """
     layers = config.studies.gsm8k.published.layers
-    for layer in () if layers == "all" else layers:
+    if layers == "all" or model not in _gsm8k_models(config):
+        return
+    for layer in layers:
         if not 0 <= layer < n_layers:
             yield (
                 f"studies.gsm8k.published.layers holds {layer}, but model {model!r} has the layers "

@@ -1,0 +1,31 @@
+"""Names of the tables that are gathered for readers from the parts of a model's banks."""
+
+from __future__ import annotations
+
+RECORD_TABLES = ("association", "examples", "labels")
+"""Of the GSM8K study's published mode."""
+SUMMARY_TABLES = ("summary",)
+"""Of either mode."""
+DISCOVERY_TABLES = ("discoveries",)
+"""Of its calibrated mode."""
+RANK_TABLES = ("ranks", "swap_pairs")
+"""Of the hierarchy study's published mode."""
+TAXONOMY_TABLES = ("specialists", "coactivation", "modules", "levels")
+"""Of its calibrated mode."""
+CAUSAL_TABLES = ("trials", "screen", "effects", "maximal")
+"""Of its interventions."""
+
+
+def _paths(study: str, tables: tuple[str, ...]) -> list[str]:
+    return [f"results/{study}/{{model}}/{table}.parquet" for table in tables]
+
+
+GATHERED = {
+    "gather_records": _paths("gsm8k", RECORD_TABLES),
+    "gather_summaries": _paths("gsm8k", SUMMARY_TABLES),
+    "gather_discoveries": _paths("gsm8k", DISCOVERY_TABLES),
+    "gather_hierarchy": _paths(
+        "hierarchy", (*RANK_TABLES, *SUMMARY_TABLES, *TAXONOMY_TABLES, *CAUSAL_TABLES)
+    ),
+}
+"""Paths that each rule makes for every model, by the rule's name; some only where a mode runs."""
