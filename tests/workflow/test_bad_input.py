@@ -128,6 +128,22 @@ CONFIGURATIONS: dict[str, tuple[dict[str, object], str]] = {
         },
         "datasets.mine.path is 'no/such.jsonl', which does not exist",
     ),
+    "a study without its block": (
+        {"studies": {"gsm8k": None}},
+        "studies.gsm8k is null: expected a block of settings",
+    ),
+    "too few problems for interventions": (
+        {"datasets": {"generated": {"n_validation": 39}}},
+        "datasets.generated.n_validation is 39, so 39 problems are held out, too few",
+    ),
+    "balanced problems as those that are studied": (
+        {
+            "studies": {
+                "hierarchy": {"published": {"models": {"llama": {"datasets": ["balanced"]}}}}
+            }
+        },
+        "models.llama.datasets holds 'balanced', whose problems are balanced",
+    ),
 }
 
 
