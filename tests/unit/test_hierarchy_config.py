@@ -28,6 +28,7 @@ LLAMA = f"{PUBLISHED}.models.llama"
 RANGES = f"{PUBLISHED}.specialists.rank_ranges"
 BALANCED = "datasets.balanced"
 SWEEP, CAUSAL = f"{CALIBRATED}.sweep", f"{CALIBRATED}.causal"
+MINE = {"source": "path", "path": "problems.jsonl"}
 UNCALIBRATED = {"studies.gsm8k.calibrated": None}
 """Without it only the hierarchy study can complain."""
 OVERLAYS = sorted(
@@ -93,8 +94,11 @@ def test_unknown_key_names_the_nearest(key: str, value: Any, meant: str) -> None
         ),
         ({f"{CALIBRATED}": {}}, f"{CALIBRATED}.balanced is missing; expected data set of balanced"),
         ({f"{STUDY}": {}}, f"{STUDY}.published is missing; expected the published procedure."),
-        ({f"{PUBLISHED}.models": {}}, f"{PUBLISHED}.models: "),
-        ({f"{CALIBRATED}.balanced": None}, f"{CALIBRATED}.balanced is None: "),
+        ({PUBLISHED: None}, f"{PUBLISHED} is null: expected a block of settings."),
+        ({STUDY: 3}, f"{STUDY} is 3: expected a block of settings, or null."),
+        ({f"{PUBLISHED}.models": {}}, f"{PUBLISHED}.models: expected entries, at least 1."),
+        ({LLAMA: None, f"{PUBLISHED}.models.gpt2": None}, f"{PUBLISHED}.models: expected entries"),
+        ({f"{CALIBRATED}.balanced": None}, f"{CALIBRATED}.balanced is null: expected text."),
         ({f"{BALANCED}.stories": 0}, f"{BALANCED}.stories is 0: "),
         ({f"{BALANCED}.steps": []}, f"{BALANCED}.steps is []: "),
         ({f"{BALANCED}.steps": [0, 1]}, f"{BALANCED}: steps holds 0; expected 1 to 4."),
@@ -120,7 +124,7 @@ def test_unknown_key_names_the_nearest(key: str, value: Any, meant: str) -> None
         ({f"{CALIBRATED}.specialists.targets": []}, f"{CALIBRATED}.specialists.targets is []: "),
         (
             {f"{CALIBRATED}.specialists.targets": ["operator"]},
-            f"{CALIBRATED}.specialists.targets.0 is 'operator': Input should be 'operators', ",
+            f"{CALIBRATED}.specialists.targets.0 is 'operator': expected 'operators', ",
         ),
         (
             {f"{CALIBRATED}.specialists.targets": ["operands", "operands"]},
@@ -228,10 +232,31 @@ def test_names_of_the_study_must_exist(changes: dict[str, Any], parts: list[str]
             },
             ["datasets.more is drawn from where datasets.generated is"],
         ),
+        (
+            {f"{LLAMA}.datasets": ["balanced"]},
+            [f"{LLAMA}.datasets holds 'balanced'", "expected another data set."],
+        ),
+        (
+            {"datasets.mine": MINE, f"{LLAMA}.datasets": ["generated", "mine"]},
+            [f"{LLAMA}.datasets holds generated, mine", "one data set", f"or {CAUSAL}: null."],
+        ),
     ],
 )
 def test_blocks_that_do_not_go_together(changes: dict[str, Any], parts: list[str]) -> None:
     check_sentence(SaeflowError(first({**UNCALIBRATED, **changes})), *parts)
+
+
+def test_two_data_sets_can_be_studied_where_nothing_is_swapped() -> None:
+    two = {"datasets.mine": MINE, f"{LLAMA}.datasets": ["generated", "mine"]}
+    assert len(contradictions(two)) == 1
+    for without in (CAUSAL, CALIBRATED):
+        assert contradictions({**UNCALIBRATED, **two, without: None}) == []
+
+
+def test_balanced_problems_are_no_data_set_of_the_study_in_either_mode() -> None:
+    other = {"datasets.even": {"source": "balanced"}, f"{LLAMA}.datasets": ["even"]}
+    for changes in (other, {**other, CALIBRATED: None}):
+        assert f"{LLAMA}.datasets holds 'even'" in first({**UNCALIBRATED, **changes})
 
 
 def test_what_is_not_held_out_is_told_of_the_published_part_alone_too() -> None:
@@ -322,3 +347,15 @@ def test_untrained_models_are_those_of_another() -> None:
     config = default()
     untrained = [name for name in config.models if is_untrained(config, name)]
     assert untrained == ["llama_untrained", "gpt2_untrained"]
+
+
+@pytest.mark.parametrize("path", [None, *OVERLAYS], ids=lambda path: path and path.stem)
+def test_every_trained_bank_has_that_of_its_untrained_model_beside_it(path: Path | None) -> None:
+    values = default_values() if path is None else merged(default_values(), read_yaml(path))
+    config = parse_config(values)
+    banks = hierarchy_banks(config)
+    for bank in banks:
+        for name in config.models:
+            twin = getattr(config.models[name], "of", None) == bank.model
+            if twin and name in hierarchy_models(config):
+                assert bank._replace(model=name) in banks

@@ -50,7 +50,7 @@ def patterns(answers: list[list[str]]) -> Patterns:
 def rates(patterns: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """Shares by the published rule and with ties counted, shape (2, sizes)."""
     settings = SpecialistSettings(null_draws=DRAWS)
-    return np.array(random_sets(patterns, np.array(sizes), 100, settings))
+    return np.array(list(random_sets(patterns, np.array(sizes), 100, settings).values()))
 
 
 def deviations(found: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 from saeflow.artifacts.hierarchy import HIERARCHY, RANKS, SWAP_PAIRS
 from saeflow.artifacts.schema import Artifact
-from saeflow.config.hierarchy import ImpactSettings, SpecialistSettings
+from saeflow.config.hierarchy import HierarchyRules, ImpactSettings, SpecialistSettings
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Site
 from saeflow.studies.hierarchy.impact import ablation_impact, impact_level
@@ -19,6 +19,7 @@ from saeflow.studies.hierarchy.patterns import substring_patterns
 from saeflow.studies.hierarchy.published import published_hierarchy
 from saeflow.studies.hierarchy.ranking import strongest
 from saeflow.studies.hierarchy.specialised import random_sets, specialisation
+from saeflow.studies.hierarchy.taxonomy import TYPES, random_types
 from tests.published_hierarchy import (
     OPERATION_WORDS,
     RANGES,
@@ -29,6 +30,7 @@ from tests.published_hierarchy import (
     Study,
     reference_site,
     small_study,
+    type_of,
 )
 from tests.sentences import check_sentence
 
@@ -143,6 +145,19 @@ def summary_of(study: Study, site: Site | None) -> dict[tuple[str, str, str], Ro
     return {(row["group"], row["metric"], row["control"]): row for row in rows}
 
 
+def slow_range(chance: np.ndarray) -> tuple[int, int]:
+    """Quantiles of a number of successes, trial by trial."""
+    odds = [1.0]
+    for each in chance.tolist():
+        odds = [
+            (odds[n] if n < len(odds) else 0.0) * (1 - each) + (odds[n - 1] * each if n else 0.0)
+            for n in range(len(odds) + 1)
+        ]
+    below = list(itertools.accumulate(odds))
+    low, high = (next(n for n, b in enumerate(below) if b >= q - 1e-12) for q in (0.025, 0.975))
+    return low, high
+
+
 def members(group: str, row: Row) -> bool:
     """Whether a row of the ranks belongs to a group of specialists."""
     if group == row["rank_range"]:
@@ -169,12 +184,16 @@ def test_summary_counts_specialists_beside_what_random_problems_give(
             chance = random_sets(patterns, n_active, SAMPLES, SETTINGS.specialists)
             for control, value in (
                 ("none", count),
-                ("random_problems", chance[bool(ending)].sum()),
+                ("random_problems", chance[ending].sum()),
             ):
                 number = found[group, f"n_specialised{ending}", control]
                 share = found[group, f"share_specialised{ending}", control]
                 assert number["value"] == pytest.approx(value)
                 assert number["n"] == share["n"] == len(chosen)
+                ends = (number["ci_low"], number["ci_high"], number["interval"])
+                drawn = control == "random_problems"
+                expected = (*slow_range(chance[ending]), "independent_95")
+                assert ends == (expected if drawn else (None, None, "none"))
                 if chosen:
                     assert share["value"] == pytest.approx(value / len(chosen))
                 else:
@@ -218,6 +237,67 @@ def test_summary_counts_types_ranges_and_impacts(study: Study) -> None:
             assert found[name, "share_measurable"] == share
 
 
+def test_types_stand_beside_those_of_random_problems(study: Study) -> None:
+    patterns = substring_patterns([study.texts[n] for n in study.numbers]).taxonomy
+    for site in (None, *study.bank.sites):
+        rows = study.tables.ranks.to_pylist() if site is None else rows_at(study.tables.ranks, site)
+        sizes = np.array([row["n_samples"] for row in rows if row["rank"] <= 25])
+        chance = random_types(patterns, sizes, SETTINGS)
+        found = summary_of(study, site)
+        assert chance.sum(1) == pytest.approx(1)
+        for place, name in enumerate(TYPES):
+            row = found["top", f"n_type.{name}", "random_problems"]
+            assert row["value"] == pytest.approx(chance[:, place].sum())
+            assert row["n"] == len(sizes)
+            ends = (row["ci_low"], row["ci_high"], row["interval"])
+            assert ends == (*slow_range(chance[:, place]), "independent_95")
+
+
+def test_chance_of_types_is_that_of_all_sets() -> None:
+    rng = np.random.default_rng(0)
+    pool = ["2+3=5", "9-12=1", "12*3=4", "100/12=3", "7", "8+1200=2", "12*7=1", "8/2=4"]
+    texts = [str(text) for text in rng.choice(pool, 12)]
+    draws = 20_000
+    settings = HierarchyRules(specialists=SpecialistSettings(null_draws=draws))
+    sizes = (0, 1, 5, 7, 12)
+    chance = random_types(substring_patterns(texts).taxonomy, np.array(sizes), settings)
+    several = 0
+    for size, found in zip(sizes, chance, strict=True):
+        types = [type_of([*each])[0] for each in itertools.combinations(texts, size)]
+        for name, share in zip(TYPES, found, strict=True):
+            exact = types.count(name) / len(types)
+            assert abs(share - exact) <= 4 * math.sqrt(exact * (1 - exact) / draws) + 1e-12
+            several += 0 < exact < 1
+    assert several >= 5
+
+
+def test_a_hundred_problems_that_show_everything_are_mixed_by_construction() -> None:
+    texts = ["2+3=5", "12*50=600", "7-4=3", "9/30=1"] * 100
+    chance = random_types(substring_patterns(texts).taxonomy, np.array([100]), HierarchyRules())
+    assert chance.tolist() == [[0.0, 0.0, 1.0, 0.0]]
+
+
+def test_verdicts_are_those_of_the_mean_activation_alone(study: Study) -> None:
+    shares = []
+    for site in study.bank.sites:
+        decoder = study.bank.W_dec[study.bank.sites.index(site)].double().numpy()
+        top = [row for row in rows_at(study.tables.ranks, site) if row["rank"] <= 6]
+        n_high = sum(
+            row["mean_magnitude"] * np.abs(decoder[row["feature"]]).mean() > 0.1 for row in top
+        )
+        found = summary_of(study, site)
+        assert 0 < found["top", "n_high", "closed_form"]["value"] == n_high
+        assert found["top", "share_high", "closed_form"]["value"] == n_high / len(top)
+        assert found["top", "passes", "closed_form"]["value"] == (n_high / len(top) >= 0.7)
+        shares.append(n_high / len(top))
+        for metric in ("n_high", "share_high", "passes"):
+            values = [found["top", metric, control] for control in ("none", "closed_form")]
+            assert values[0]["value"] == values[1]["value"]
+            assert values[0]["n"] == values[1]["n"]
+    overall = summary_of(study, None)["top", "passes", "closed_form"]
+    assert overall["value"] == sum(share >= 0.7 for share in shares) / len(shares)
+
+
 def test_published_impact_is_a_constant_times_the_mean_activation(study: Study) -> None:
     for site in (None, *study.bank.sites):
         found = summary_of(study, site)
@@ -246,7 +326,8 @@ def test_chance_of_sets_of_two_and_three_is_that_of_all_sets() -> None:
     rng = np.random.default_rng(0)
     patterns = rng.random((24, 9)) < [0.6, 0.4, 0.5, 0.3, 0.3, 0.3, 0.2, 0.1, 0.1]
     settings = SpecialistSettings(null_draws=20_000)
-    published, untied = random_sets(patterns, np.array([0, 1, 2, 3, 3, 900]), 24, settings)
+    chance = random_sets(patterns, np.array([0, 1, 2, 3, 3, 900]), 24, settings)
+    published, untied = chance.values()
     assert published[0] == untied[0] == 0
     assert published[3] == published[4]
     for place, size in ((1, 1), (2, 2), (3, 3), (5, 24)):

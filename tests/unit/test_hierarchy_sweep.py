@@ -18,7 +18,12 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.artifacts.vectors import Vectors, write_vectors
 from saeflow.config.dictionaries import DictionarySettings
-from saeflow.config.hierarchy import HierarchyPublished, SpecialistTests, SweepSettings
+from saeflow.config.hierarchy import (
+    HierarchyPublished,
+    HierarchyRules,
+    SpecialistTests,
+    SweepSettings,
+)
 from saeflow.config.runs import ExactSettings
 from saeflow.datasets.sources import cot_token_table
 from saeflow.errors import SaeflowError
@@ -28,10 +33,10 @@ from saeflow.saes.train import train_bank
 from saeflow.studies.gsm8k.bank_test import BankFeatures
 from saeflow.studies.hierarchy.bins import BIN_LABELS, bin_of
 from saeflow.studies.hierarchy.patterns import substring_patterns
+from saeflow.studies.hierarchy.rule_counts import independent_range
 from saeflow.studies.hierarchy.specialist_tests import specialist_tables, specialist_targets
 from saeflow.studies.hierarchy.sweep import (
     SweepCriteria,
-    independent_range,
     layer_at,
     published_rule,
     rare_share,
@@ -243,6 +248,24 @@ def test_order_of_k_and_other_k_change_nothing(capture: Path, found: pd.DataFram
     pd.testing.assert_frame_equal(kept, found, check_exact=True)
 
 
+def test_what_the_sweep_is_not_told_changes_nothing(capture: Path, found: pd.DataFrame) -> None:
+    published, recipe = CRITERIA.published, DICTIONARY
+    few = HierarchyRules.model_validate(
+        {
+            "samples": SAMPLES,
+            "specialists": published.specialists.model_dump(exclude={"rank_ranges"}),
+            "taxonomy": {"top": 3},
+            "impact": {"high": 9.0},
+        }
+    )
+    tests = CRITERIA.specialists.model_copy(update={"targets": ("sequence",)})
+    other = recipe.model_copy(update={"k": 2, "rows": "all", "layers": (1,), "steps": (0,)})
+    problems = problem_table()
+    criteria = SweepCriteria(CRITERIA.sweep, few, tests)
+    again = sweep_table(capture, problems, cot_token_table(problems), other, criteria, RUN, CPU)
+    pd.testing.assert_frame_equal(again.to_pandas(), found, check_exact=True)
+
+
 def test_k_that_is_no_choice_is_left_out_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     log = logging.getLogger("saeflow")
@@ -266,6 +289,18 @@ def test_range_of_equal_chances_is_binomial(n: int, p: float) -> None:
     expected = tuple(binom.ppf((0.025, 0.975), n, p))
     assert independent_range(np.full(n, p)) == expected
     assert independent_range(np.zeros(0)) == (0, 0)
+
+
+def test_range_of_some_equal_chances_is_that_of_trial_after_trial() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        chance = rng.choice([0.0, 0.03, 0.2, 0.974, 1.0], 40)
+        odds = np.ones(1)
+        for each in chance:
+            odds = np.convolve(odds, [1 - each, each])
+        below = odds.cumsum()
+        expected = tuple(np.count_nonzero(below < level) for level in (0.025, 0.975))
+        assert independent_range(chance) == expected
 
 
 def test_range_of_unequal_chances_holds_the_level() -> None:

@@ -166,9 +166,9 @@ def test_a_control_of_a_control_is_refused():
 @pytest.mark.parametrize(
     ("block", "start"),
     [
-        ({"of": "base", "control": "pcaa"}, "dictionaries.c.control is 'pcaa': Input should be 'fr"),
-        ({"of": "base", "control": None}, "dictionaries.c.control is None: Input should be 'frozen"),
-        ({**BASE, "control": "pcaa"}, "dictionaries.c.control is 'pcaa': Input should be 'frozen_"),
+        ({"of": "base", "control": "pcaa"}, "dictionaries.c.control is 'pcaa': expected 'fr"),
+        ({"of": "base", "control": None}, "dictionaries.c.control is null: expected 'frozen"),
+        ({**BASE, "control": "pcaa"}, "dictionaries.c.control is 'pcaa': expected 'frozen_"),
         ({"of": "base"}, "dictionaries.c.control is missing; expected an sae that"),
         ({"of": "base", "contrl": "pca"}, "dictionaries.c.contrl is no known key; did you mean 'con"),
         ({"off": "base", "control": "pca"}, "dictionaries.c.off is no known key; "),
@@ -181,7 +181,7 @@ def test_a_control_of_a_control_is_refused():
         ({"of": "base", "control": "pca", "layers": []}, "dictionaries.c.layers is []: no layer is "),
         ({"of": "base", "control": "pca", "layers": [-1]}, "dictionaries.c.layers is [-1]: layers mu"),
         ({**BASE, "layers": [1, 1]}, "dictionaries.c.layers is [1, 1]: layers must be different and"),
-        ({**BASE, "layers": "al"}, "dictionaries.c.layers is 'al': Input should be 'all' or "),
+        ({**BASE, "layers": "al"}, "dictionaries.c.layers is 'al': expected 'all' or "),
         ({**BASE, "layers": ["x"]}, "dictionaries.c.layers.0 is 'x': "),
         ({**BASE, "k": 65}, "dictionaries.c: k is 65, but only 64 latents exist (d_sae)."),
         ({**BASE, "d_sae": None}, "dictionaries.c: d_sae is missing; only the controls random_rot"),

@@ -24,7 +24,6 @@ from saeflow.artifacts.captures import count_layers
 from saeflow.config.runs import ExactSettings
 from saeflow.config.studies import CapacitySettings, Gsm8kCriteria
 from saeflow.errors import SaeflowError
-from saeflow.models.conventions import LayerConvention, hooked_layers
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.parallel import one_thread_each
@@ -32,14 +31,13 @@ from saeflow.saes.quality import site_quality
 from saeflow.saes.sites import read_sites
 from saeflow.saes.train import train_bank
 from saeflow.studies.chance import band, excess
+from saeflow.studies.depths import CONVENTION, layers_at
 from saeflow.studies.gsm8k.association import LayerFeatures, TokenMatrix, token_matrix
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
 from saeflow.studies.gsm8k.permutations import outcome_of_layers, permuted_rows, published_tests
 from saeflow.studies.gsm8k.summary import measure
 from saeflow.studies.gsm8k.targets import Target
 
-CONVENTION: LayerConvention = "block_output"
-"""The same for all models, unlike the studies' own (methods/1, section 2.1)."""
 QUALITY = ("explained_variance", "fvu", "l0_mean", "dead_share")
 PUBLISHED_RATES = ("interpretable_rate", "monosemantic_rate")
 
@@ -164,25 +162,6 @@ def capacity_table(
         if row["layer"] == layer
     ]
     return pa.Table.from_pylist(rows, CAPACITY.schema())
-
-
-def layers_at(depths: Sequence[float], n_blocks: int) -> dict[float, int]:
-    """Layer at each relative depth, ascending; a depth of 1 is the last block's output.
-
-    Parameters
-    ----------
-    depths : sequence of float
-        Above 0, up to 1.
-    n_blocks : int
-        Number of blocks of the model.
-
-    Returns
-    -------
-    dict of float to int
-        Layer, as the convention ``block_output`` counts.
-    """
-    n_layers = len(hooked_layers(CONVENTION, n_blocks))
-    return {depth: max(0, round(depth * n_layers) - 1) for depth in sorted({*depths})}
 
 
 def grid_sizes(grid: CapacitySettings) -> list[tuple[int, int]]:

@@ -22,15 +22,17 @@ from saeflow.datasets.selection import HeldOut, held_out_numbers
 from saeflow.saes.bank import Bank, Site
 from saeflow.studies.hierarchy.impact import ablation_impact, impact_level
 from saeflow.studies.hierarchy.patterns import Patterns, problem_patterns
-from saeflow.studies.hierarchy.published_summary import published_summary
+from saeflow.studies.hierarchy.published_summary import Beside, published_summary
 from saeflow.studies.hierarchy.ranking import Ranking, rank_features
+from saeflow.studies.hierarchy.sanity import Sanity, check_sanity
 from saeflow.studies.hierarchy.specialised import (
     Specialisation,
+    both_rules,
+    pattern_counts,
     random_sets,
-    specialisation,
     swap_pairs,
 )
-from saeflow.studies.hierarchy.taxonomy import feature_types
+from saeflow.studies.hierarchy.taxonomy import TYPES, feature_types, random_types
 
 ReadActivations = Callable[[Sequence[Site], Int[np.ndarray, " problems"]], Tensor]
 """Gives activations (sites, problems, d_in), such as `saeflow.saes.sites.read_sites` of a capture."""
@@ -108,6 +110,7 @@ def published_hierarchy(
     tables: list[pa.Table] = []
     pairs: list[dict[str, object]] = []
     decoder: list[Float[np.ndarray, " features"]] = []
+    sanity: dict[Site, Sanity] = {}
     for layer in features:
         sites = [Site(layer.layer, step) for step in layer.steps]
         vectors = read(sites, numbers)
@@ -117,18 +120,30 @@ def published_hierarchy(
             tables.append(ranks)
             pairs += swaps
             decoder.append(sae.W_dec[0].abs().double().mean(1).cpu().numpy())
+            sanity[site] = check_sanity(sae, x)
     ranks = pa.concat_tables(tables)
-    chance = random_sets(
-        inputs.patterns.specialists,
-        ranks["n_active"].to_numpy(),
-        settings.samples,
-        settings.specialists,
+    n_active = ranks["n_active"].to_numpy()
+    beside = Beside(
+        random_sets(inputs.patterns.specialists, n_active, settings.samples, settings.specialists),
+        _random_types(ranks, inputs.patterns, settings),
+        np.concatenate(decoder),
+        sanity,
     )
     return PublishedTables(
         ranks,
         pa.Table.from_pylist(pairs, schema=SWAP_PAIRS.schema()),
-        published_summary(ranks, chance, np.concatenate(decoder), settings, run),
+        published_summary(ranks, beside, settings, run),
     )
+
+
+def _random_types(
+    ranks: pa.Table, patterns: Patterns, settings: HierarchyRules
+) -> Float[np.ndarray, "features types"]:
+    """Chance of each type; 0 where a feature gets none."""
+    top = ranks["rank"].to_numpy() <= settings.taxonomy.top
+    chance = np.zeros((len(ranks), len(TYPES)))
+    chance[top] = random_types(patterns.taxonomy, ranks["n_samples"].to_numpy()[top], settings)
+    return chance
 
 
 def _magnitudes(
@@ -151,11 +166,8 @@ def _analyse(
     settings = inputs.settings
     ranking = rank_features(magnitude, settings.samples)
     sizes = np.count_nonzero(ranking.samples, axis=1)
-    counts = _counts(ranking.samples, inputs.patterns.specialists)
-    found, untied = (
-        specialisation(counts, sizes, settings.specialists, ties_count=ties_count)
-        for ties_count in (False, True)
-    )
+    rules = both_rules(ranking.samples, inputs.patterns.specialists, settings.specialists)
+    found = rules[""]
     ranges = _rank_ranges(ranking.rank, settings.specialists.rank_ranges)
     in_range = ranges.astype(bool)
     rank = ranking.rank
@@ -170,8 +182,7 @@ def _analyse(
         **_type_columns(ranking, inputs.patterns, settings.taxonomy),
         "rank_range": ranges,
         **_specialist_columns(found, in_range & (sizes > 0)),
-        "specialised": found.any,
-        "specialised_untied": untied.any,
+        **{f"specialised{ending}": each.any for ending, each in rules.items()},
         **_impact_columns(inputs, sae, x, (rank <= settings.impact.top) | (in_range & found.any)),
     }
     keys = {**inputs.run, **site._asdict()}
@@ -183,13 +194,6 @@ def _analyse(
     columns |= {name: [value] * len(rank) for name, value in keys.items()}
     schema = RANKS.schema()
     return pa.table([pa.array(columns[each.name], each.type) for each in schema], schema), swaps
-
-
-def _counts(
-    samples: Bool[np.ndarray, "features problems"], patterns: Bool[np.ndarray, "problems patterns"]
-) -> Int[np.ndarray, "features patterns"]:
-    # float32 is exact up to 2**24 problems, and multiplied far faster than integers.
-    return (samples.astype(np.float32) @ patterns.astype(np.float32)).astype(np.int64)
 
 
 def _range_names(ranges: Sequence[tuple[int, int]]) -> list[str]:
@@ -212,7 +216,7 @@ def _type_columns(
     names = ("type", "confidence", "patterns")
     columns: dict[str, list[Any]] = {name: [None] * len(ranking.rank) for name in names}
     top = np.flatnonzero(ranking.rank <= settings.top)
-    types = feature_types(_counts(ranking.samples[top], patterns.taxonomy), settings)
+    types = feature_types(pattern_counts(ranking.samples[top], patterns.taxonomy), settings)
     for feature, found in zip(top.tolist(), types, strict=True):
         for name, value in zip(names, found, strict=True):
             columns[name][feature] = value

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from saeflow.config.hierarchy import SpecialistSettings
-from saeflow.seeds import numpy_generator
 from saeflow.studies.hierarchy.patterns import OPERATIONS, VALUES
+from saeflow.studies.hierarchy.random_problems import random_outcomes
+from saeflow.studies.hierarchy.rule_counts import RANDOM_PROBLEMS
 
 OPERATION_NAMES = tuple(OPERATIONS)
 VALUE_NAMES = tuple(f"number {value}" for value in VALUES)
@@ -21,6 +22,8 @@ GENERAL, OPERATION, VALUE, HIGHLY = (
     "value-specialised",
     "highly-specialised",
 )
+ENDINGS = {"": False, "_untied": True}
+"""Whether ties between patterns count, by what the names of such numbers end in."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,48 @@ def _stands_out(
     return found
 
 
+def both_rules(
+    samples: Bool[np.ndarray, "features problems"],
+    patterns: Bool[np.ndarray, "problems patterns"],
+    settings: SpecialistSettings,
+) -> dict[str, Specialisation]:
+    """Apply the rule to all features of an SAE, as published and with ties counted.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray of bool, shape (features, problems)
+        Problems that the rule looks at, as `saeflow.studies.hierarchy.ranking.strongest` marks them.
+    patterns : numpy.ndarray of bool, shape (problems, 9)
+        As `Patterns.specialists` gives them.
+    settings : SpecialistSettings
+        The shares.
+
+    Returns
+    -------
+    dict of str to Specialisation
+        By the keys of `ENDINGS`.
+    """
+    counts, sizes = pattern_counts(samples, patterns), np.count_nonzero(samples, axis=1)
+    return {
+        ending: specialisation(counts, sizes, settings, ties_count=ties_count)
+        for ending, ties_count in ENDINGS.items()
+    }
+
+
+def pattern_counts(
+    samples: Bool[np.ndarray, "features problems"], patterns: Bool[np.ndarray, "problems patterns"]
+) -> Int[np.ndarray, "features patterns"]:
+    """Samples of each feature that show each pattern."""
+    # float32 is exact up to 2**24 problems, and multiplied far faster than integers.
+    return (samples.astype(np.float32) @ patterns.astype(np.float32)).astype(np.int64)
+
+
 def random_sets(
     patterns: Bool[np.ndarray, "problems patterns"],
     n_active: Int[np.ndarray, " features"],
     samples: int,
     settings: SpecialistSettings,
-) -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
+) -> dict[str, Float[np.ndarray, " features"]]:
     """Chance that a random set of problems is specialised, as many as a feature's samples.
 
     Parameters
@@ -132,41 +171,23 @@ def random_sets(
 
     Returns
     -------
-    published, untied : numpy.ndarray of float64, shape (features,)
-        By the published rule, and with ties counted; 0 where a feature never fires.
+    dict of str to numpy.ndarray of float64, shape (features,)
+        By the keys of `ENDINGS`; 0 where a feature never fires.
     """
-    sizes, place = np.unique(np.minimum(n_active, samples), return_inverse=True)
-    # Problems that show the same patterns are interchangeable: how many of each kind a random set
-    # holds is all that is drawn.
-    kinds, members = np.unique(patterns, axis=0, return_counts=True)
-    rates = np.zeros((2, len(sizes)))
-    for column, size in enumerate(sizes.tolist()):
-        counts, weight = _sets_of(size, kinds.astype(np.float64), members, settings)
-        for row, ties_count in enumerate((False, True)):
-            found = specialisation(
-                counts, np.full(len(counts), size), settings, ties_count=ties_count
-            )
-            rates[row, column] = weight[found.any].sum()
-    published, untied = rates[:, place]
-    return published, untied
 
+    def judge(
+        counts: Int[np.ndarray, "sets patterns"], sizes: Int[np.ndarray, " sets"]
+    ) -> Bool[np.ndarray, "outcomes sets"]:
+        found = (
+            specialisation(counts, sizes, settings, ties_count=ties_count)
+            for ties_count in ENDINGS.values()
+        )
+        return np.array([each.any for each in found])
 
-def _sets_of(
-    size: int,
-    kinds: Float[np.ndarray, "kinds patterns"],
-    members: Int[np.ndarray, " kinds"],
-    settings: SpecialistSettings,
-) -> tuple[Int[np.ndarray, "sets patterns"], Float[np.ndarray, " sets"]]:
-    """Pattern counts of sets of problems, and the probability that each set stands for."""
-    if size == 1:
-        return kinds.astype(np.int64), members / members.sum()
-    generator = numpy_generator(settings.null_seed, "hierarchy", "random_problems", size)
-    drawn = generator.multivariate_hypergeometric(
-        members, size, settings.null_draws, method="count"
+    rates = random_outcomes(
+        judge, len(ENDINGS), patterns, np.minimum(n_active, samples), settings, RANDOM_PROBLEMS
     )
-    # Counts are exact as floats, and multiplied far faster than integers.
-    counts = (drawn.astype(np.float64) @ kinds).astype(np.int64)
-    return counts, np.full(settings.null_draws, 1 / settings.null_draws)
+    return dict(zip(ENDINGS, rates, strict=True))
 
 
 def swap_pairs(

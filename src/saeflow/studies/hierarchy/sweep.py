@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +33,21 @@ from saeflow.saes.bank import Recipe, Site
 from saeflow.saes.parallel import one_thread_each
 from saeflow.saes.sites import read_sites
 from saeflow.saes.train import train_bank
+from saeflow.studies.depths import CONVENTION, layers_at
 from saeflow.studies.gsm8k.bank_test import BankFeatures, BankTest
-from saeflow.studies.gsm8k.capacity import CONVENTION, layers_at
 from saeflow.studies.gsm8k.targets import Target
 from saeflow.studies.hierarchy.patterns import problem_patterns
 from saeflow.studies.hierarchy.ranking import strongest
-from saeflow.studies.hierarchy.specialised import random_sets, specialisation
+from saeflow.studies.hierarchy.rule_counts import RANDOM_PROBLEMS, Number, specialist_numbers
+from saeflow.studies.hierarchy.specialised import both_rules, random_sets
 from saeflow.studies.hierarchy.specialist_tests import (
     count_specialists,
     feature_groups,
-    plain,
     specialist_rows,
     specialist_targets,
 )
 
 TARGETS: tuple[SpecialistTarget, ...] = ("operators", "operands")
-RANDOM_PROBLEMS = "random_problems"
 RARE = 4
 """Features active on no more problems are what the study's specialists turned out to be."""
 
@@ -63,7 +61,7 @@ class SweepCriteria:
     sweep : SweepSettings
         Which k, and where.
     published : HierarchyRules
-        The study's rule.
+        The study's rule for specialists, whatever the rank; nothing else of it is read.
     specialists : SpecialistTests
         Exact tests and their permutations; their targets are `TARGETS`.
     """
@@ -113,7 +111,7 @@ def sweep_table(
     problems, cot_tokens : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.PROBLEMS` and `COT_TOKENS`.
     dictionary : DictionarySettings
-        Recipe, but for k; one that is trained.
+        Recipe of one that is trained; its k, rows, layers and steps are not read.
     criteria : SweepCriteria
         Which k, site and thresholds.
     run : mapping
@@ -225,39 +223,11 @@ def published_rule(
         The rule.
     """
     samples = strongest(np.abs(values).T, settings.samples)
-    sizes = np.count_nonzero(samples, axis=1)
-    counts = (samples.astype(np.float32) @ patterns.astype(np.float32)).astype(np.int64)
     n_active = np.count_nonzero(values, axis=0)
+    rules = both_rules(samples, patterns, settings.specialists)
+    found = {ending: each.any for ending, each in rules.items()}
     chance = random_sets(patterns, n_active, settings.samples, settings.specialists)
-    endings = ("", "_untied")
-    return Specialised(
-        n_active,
-        {
-            ending: specialisation(counts, sizes, settings.specialists, ties_count=bool(ending)).any
-            for ending in endings
-        },
-        dict(zip(endings, chance, strict=True)),
-    )
-
-
-def rule_rows(rule: Specialised, chosen: Bool[np.ndarray, " features"]) -> Iterator[dict[str, Any]]:
-    """Count specialised features of a group, beside what random problems would give.
-
-    Yields
-    ------
-    dict
-        Columns metric, control, value, ci_low, ci_high, interval, n.
-    """
-    n = int(np.count_nonzero(chosen))
-    for ending, found in rule.found.items():
-        chance = rule.chance[ending][chosen]
-        count, expected = float(np.count_nonzero(found[chosen])), float(chance.sum())
-        low, high = independent_range(chance)
-        row = plain(f"n_specialised{ending}", expected, n, RANDOM_PROBLEMS)
-        yield plain(f"n_specialised{ending}", count, n)
-        yield {**row, "ci_low": low, "ci_high": high, "interval": "independent_95"}
-        for control, value in (("none", count), (RANDOM_PROBLEMS, expected)):
-            yield plain(f"share_specialised{ending}", value / n if n else None, n, control)
+    return Specialised(n_active, found, chance)
 
 
 def rare_share(
@@ -274,26 +244,6 @@ def rare_share(
     """
     total = float(weight.sum())
     return float(weight[n_active <= RARE].sum()) / total if total else None
-
-
-def independent_range(chance: Float[np.ndarray, " features"]) -> tuple[float, float]:
-    """Range that holds the number of successes in 95 % of cases, if trials are independent.
-
-    Parameters
-    ----------
-    chance : numpy.ndarray of float64, shape (features,)
-        Probability of each trial's success.
-
-    Returns
-    -------
-    low, high : float
-        The 2.5 % and the 97.5 % quantile of the Poisson binomial distribution.
-    """
-    trials = (np.array([1 - each, each]) for each in chance.tolist())
-    below = np.cumsum(reduce(np.convolve, trials, np.ones(1)))
-    last = len(below) - 1
-    low, high = np.minimum(np.searchsorted(below, (0.025, 0.975)), last)
-    return float(low), float(high)
 
 
 def _recipe(dictionary: DictionarySettings, d_in: int) -> Recipe:
@@ -315,20 +265,28 @@ def _k_rows(
     device: torch.device,
 ) -> Iterator[dict[str, Any]]:
     rule = published_rule(values, patterns, criteria.published)
-    live = rule.n_active > 0
-    yield {"group": name, **plain("n_live", float(live.sum()), len(live))}
-    for ending, found in rule.found.items():
-        n, metric = int(np.count_nonzero(found)), f"share_at_most_{RARE}_active{ending}"
-        own = rare_share(rule.n_active, found.astype(np.float64))
-        yield {"group": name, **plain(metric, own, n)}
-        chance = rare_share(rule.n_active, rule.chance[ending])
-        yield {"group": name, **plain(metric, chance, n, RANDOM_PROBLEMS)}
-    at, index = np.zeros(len(live), np.int64), np.arange(len(live))
+    yield from (each._asdict() for each in _live_numbers(name, rule))
+    at, index = np.zeros(len(rule.n_active), np.int64), np.arange(len(rule.n_active))
     bank = BankFeatures(at + site.layer, at + site.step, index, values)
     groups = list(feature_groups(bank, name))
     for group in groups:
-        for row in rule_rows(rule, group.chosen):
-            yield {"group": group.label, **row}
+        found, chance = (
+            {ending: each[group.chosen] for ending, each in columns.items()}
+            for columns in (rule.found, rule.chance)
+        )
+        for number in specialist_numbers(group.label, found, chance):
+            yield number._asdict()
     test = BankTest(bank, labels, criteria.specialists.tests, device)
     counted = count_specialists(test, test.candidates(), criteria.specialists)
     yield from specialist_rows(counted, groups)
+
+
+def _live_numbers(name: str, rule: Specialised) -> Iterator[Number]:
+    n_live = int(np.count_nonzero(rule.n_active))
+    yield Number(name, "n_live", float(n_live), len(rule.n_active))
+    for ending, found in rule.found.items():
+        n, metric = int(np.count_nonzero(found)), f"share_at_most_{RARE}_active{ending}"
+        own = rare_share(rule.n_active, found.astype(np.float64))
+        yield Number(name, metric, own, n)
+        chance = rare_share(rule.n_active, rule.chance[ending])
+        yield Number(name, metric, chance, n, RANDOM_PROBLEMS)
