@@ -43,7 +43,6 @@ CALIBRATED = HierarchyCalibrated.model_validate(
 ).model_dump(mode="json")
 SPEC_OF = {
     "models": ["toy", "toy_untrained"],
-    "controls": {"toy": "toy_untrained"},
     "published": RULES,
     "calibrated": CALIBRATED,
 }
@@ -71,6 +70,8 @@ class Told:
     ----------
     specialised, expected : float
         Features that the published rule calls specialised, and that random problems give.
+    reach : float or None
+        Of the range around that which holds 95 % of counts; None where it is not told.
     followers : dict of str to Numbers
         Features that follow each target, and the ends of what permutations give.
     levels : dict of str to Numbers
@@ -79,16 +80,20 @@ class Told:
         Effect of the chosen site's set with its interval; None without the causal part.
     p_value : float
         Of that.
+    reported : int or None
+        Problems that are reported; None where that is not told.
     calibrated : bool
         Whether anything but the published rules ran.
     """
 
     specialised: float = 12.0
     expected: float = 13.5
+    reach: float | None = None
     followers: Mapping[str, Numbers] = field(default_factory=lambda: FOLLOWERS)
     levels: Mapping[str, Numbers] = field(default_factory=lambda: LEVELS)
     largest: Numbers | None = (-0.4321, -0.6, -0.2)
     p_value: float = 0.012
+    reported: int | None = 31
     calibrated: bool = True
 
 
@@ -120,7 +125,11 @@ def published_rows(told: Told) -> Iterator[Row]:
     for ending, part in (("", 1.0), ("_untied", 0.5)):
         for control, value in (("none", told.specialised), ("random_problems", told.expected)):
             key = {**fixed, "control": control}
-            yield number(f"n_specialised{ending}", part * value, **key)
+            band: Row = {}
+            if control != "none" and told.reach is not None:
+                low, high = part * (value - told.reach), part * (value + told.reach)
+                band = {"ci_low": low, "ci_high": high, "interval": "independent_95"}
+            yield number(f"n_specialised{ending}", part * value, **key, **band)
             yield number(f"share_specialised{ending}", part * value / 200, **key)
             for place, (group, share) in enumerate((("1", 1.0), ("6-7", 0.25), ("200+", 0.0))):
                 shown = share - 0.125 * place * (control == "none") * bool(share)
@@ -129,13 +138,23 @@ def published_rows(told: Told) -> Iterator[Row]:
                 yield number(f"n_specialised{ending}", part * shown * 8, 8, **key_of)
     for name, count in (("mixed", 38.0), ("operation-level", 2.0), ("unknown", 0.0)):
         yield number(f"n_type.{name}", count, 40, **fixed, group="top")
+        key_of = {**fixed, "group": "top", "control": "random_problems"}
+        yield number(f"n_type.{name}", 40 - count, 40, **key_of)
+    yield number("sanity.swap_with_itself", 0.0, 4, **fixed)
+    yield number("sanity.never_active", None, 0, **fixed)
+    yield number("sanity.reconstruction_mse", 0.0123, 400, **fixed)
+    yield number("sanity.reconstruction_mse", 0.456, 400, **{**fixed, "control": "mean"})
+    yield number("sanity.passes", 1.0, 4, **fixed)
     for metric in ("n_live", "n_specialised", "n_operation", "n_measurable"):
         yield number(metric, 5.0, 77, **fixed, group="3-8")
     for layer, step in ((None, None), *SITES):
         place = {**fixed, "group": "top", "layer": layer, "step": step}
-        yield number("share_high", 0.25, 36, **place)
-        yield number("passes", 0.25 if layer is None else float(layer == step == 1), 4, **place)
-        for control in ("none", "closed_form"):
+        for control, passing in (("none", (1, 1)), ("closed_form", (0, 2))):
+            passed = 0.25 if layer is None else float((layer, step) == passing)
+            key_of = {**place, "control": control}
+            yield number("n_high", 9.0, 36, **key_of)
+            yield number("share_high", 0.25, 36, **key_of)
+            yield number("passes", passed, 4, **key_of)
             for end, ratio in (("min", 0.0711), ("max", 0.0822)):
                 metric = f"impact_over_magnitude.{end}"
                 yield number(metric, ratio, 36, **{**place, "control": control})
@@ -158,7 +177,7 @@ def calibrated_rows(told: Told) -> Iterator[Row]:
         yield from banded(f"n_score.{edge}", (count, 0.0, 4.0), 60, **fixed)
     for metric, value in (("n_coactive_pairs", 99.0), ("mean_lift", 1.01), ("n_modules", 4.0)):
         yield from banded(metric, (value, 1.0, 1.5), **fixed)
-    yield number("n_operator_modules", 1.0, 4, **fixed)
+    yield from banded("n_operator_modules", (1.0, 0.0, 3.0), 4, **fixed)
     for k in (2, 4):
         place = {**fixed, "group": f"k={k}", "layer": 1, "step": 2}
         yield number("n_live", 16.0 - k, 16, **place)
@@ -180,6 +199,12 @@ def causal_rows(told: Told) -> Iterator[Row]:
     yield number("largest_set_effect.chosen", -0.7654, 30, **place)
     yield number("largest_set_effect", value, 31, **{**place, **ends})
     yield number("largest_set_effect.p_value", told.p_value, 31, **place)
+    if told.reported is not None:
+        everywhere = {"mode": "calibrated", "group": "causal"}
+        for part, count in (("screened", 45), ("chosen", 30), ("reported", told.reported)):
+            yield number(f"n_problems.{part}", float(count), count, **everywhere)
+        ends = {"ci_low": 0.4, "ci_high": 0.77, "interval": "cluster bootstrap 95 %"}
+        yield number("accuracy_before", 0.58, told.reported, **{**everywhere, **ends})
     shortlist = {"mode": "calibrated", "group": "shortlist"}
     yield number("screen_rank_correlation", 0.4449, 3, **shortlist)
     yield number("screen_rank_correlation.same_problems", 0.8812, 3, **shortlist)
@@ -198,11 +223,11 @@ def modules() -> pa.Table:
     return pa.Table.from_pylist(
         [
             {**fixed, "module": 0, "features": list(range(11)), "operator": "*", "n_following": 9}
-            | {"p_value": 1e-7, "q_value": 2e-7},
+            | {"n_following_expected": 1.75, "p_value": 1e-7, "q_value": 2e-7},
             {**fixed, "module": 1, "features": [12, 13, 14], "operator": EVIL, "n_following": 3}
-            | {"p_value": 0.001, "q_value": 0.0012},
+            | {"n_following_expected": 0.5, "p_value": 0.001, "q_value": 0.0012},
             {**fixed, "module": 2, "features": [1, 2, 3, 4], "operator": "+", "n_following": 1}
-            | {"p_value": 0.4, "q_value": 0.9},
+            | {"n_following_expected": 0.5, "p_value": 0.4, "q_value": 0.9},
         ],
         MODULES.schema(),
     )
@@ -246,6 +271,8 @@ def effect_rows(*, sets_only: bool = False) -> Iterator[Row]:
         if not place:
             label = {"label": f"operands: {EVIL}", "group": "difference"}
             yield from _effect({**zero, **label}, "none", log_probability=-0.0777)
+            (row,) = _effect({**zero, **label}, "random_feature", log_probability_excess=-0.0666)
+            yield {**row, "q_value": 0.0043}
     for unit in ("F7", "set"):
         for dose in (0.0, 1.0, 10.0):
             scaled = {**chosen, "unit": unit, "edit": "scale", "dose": dose}
@@ -262,7 +289,8 @@ def effect_rows(*, sets_only: bool = False) -> Iterator[Row]:
             swap["dataset"] = "balanced"
             yield from _effect(swap, "none", toward=0.2344, changed=0.0625, n_active=14.0)
             yield from _effect(swap, "random_feature", toward=0.0345, changed=0.03)
-            yield from _effect(swap, "random_feature", 0.0456, toward_excess=0.2)
+            (row,) = _effect(swap, "random_feature", 0.0456, toward_excess=0.2)
+            yield {**row, "q_value": 0.0517}
 
 
 def _effect(

@@ -9,14 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from saeflow.report.hierarchy.finding import hierarchy_finding
 from saeflow.report.hierarchy.numbers import HierarchyRun, ModelTables, read_runs
-from saeflow.report.hierarchy.pages import HierarchyModel, finding_of, read_models
+from saeflow.report.hierarchy.pages import read_models
 from saeflow.report.hierarchy.tables import impact_sentence
 from tests.hierarchy_tables import (
     CALIBRATED,
     GOOD,
-    LEVELS,
     SHORTLIST,
     SITES,
     Told,
@@ -38,21 +36,6 @@ PUBLISHED_ONLY = Told(calibrated=False)
 NO_CAUSAL = Told(largest=None)
 
 
-def models(**told: Told) -> list[HierarchyModel]:
-    found = {
-        name: model_tables(each, fresh=name.endswith("untrained")) for name, each in told.items()
-    }
-    comparison = comparison_of({name: tables.summary for name, tables in found.items()})
-    return read_models(found, comparison, {"toy": "toy_untrained"})
-
-
-def said(**told: Told) -> dict[str, str]:
-    found = finding_of(models(**told))
-    assert found is not None
-    parts = {part["word"]: " ".join(part["sentences"]) for part in found["parts"]}
-    return {"lead": found["lead"], **parts}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hierarchy")
@@ -64,83 +47,14 @@ def page(folder: Path) -> Page:
     return Page(folder / "hierarchy-toy.html")
 
 
-def test_what_holds_and_what_does_not_stand_apart() -> None:
-    found = said(toy=GOOD, toy_untrained=UNTRAINED)
-    assert found["lead"].startswith("Some of what was tested holds")
-    assert (
-        "41 follow an operator (permuted 4.5, at most 9; untrained 2), beyond" in found["Supported"]
-    )
-    assert "22 follow an operand (permuted 12.5, at most 25), not beyond" in found["Not supported"]
-    # As many in the untrained model: nothing that was learned.
-    operators = "31 tell the set of operators best (permuted 2, at most 4; untrained 31)"
-    assert operators in found["Not supported"]
-    assert operators.replace("; untrained 31", "") in said(toy=GOOD)["Supported"]
-    assert "3 tell their sequence best (permuted 2.5, at most 5" in found["Not supported"]
-    together = "7 tell operator and value together best (permuted 0.5, at most 1; untrained 6)"
-    assert f"{together}, beyond permuted problems and a larger share" in found["Supported"]
-    # Neither measured nor by chance: nothing that could have failed.
-    assert "tell a value best" not in " ".join(found.values())
-
-
-def test_the_published_rule_below_chance_is_not_said_to_exceed_it() -> None:
-    text = said(toy=GOOD)["Published rules"]
-    assert "calls 12 specialised, no more than the 13.5 that as many random problems" in text
-    assert "10 of them fire on 4 problems or fewer" not in text
-    assert "8 of them fire on 4 problems or fewer" in text
-    assert "With ties counted these are 6, by chance 6.8." in text
-    assert "Of the 40 most frequent features it types 38 “mixed”." in text
-    above = said(toy=Told(specialised=20.0))["Published rules"]
-    assert "calls 20 specialised, more than the 13.5" in above
-    same = said(toy=Told(specialised=13.5))["Published rules"]
-    assert "just the 13.5" in same
-
-
-def test_an_effect_that_holds_is_told_with_its_interval_and_its_p_value() -> None:
-    text = said(toy=GOOD, toy_untrained=UNTRAINED)["Supported"]
-    assert "At layer 1, step s2 of toy, the site chosen on other problems" in text
-    assert "by −0.432 nats beside matched random features" in text
-    assert "(95 % interval −0.600 to −0.200, one-sided p = 0.012), which holds on" in text
-    assert "Untrained: −0.010 nats." in text
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        Told(p_value=0.2),
-        Told(largest=(-0.1, -0.3, 0.1)),
-        Told(largest=(0.2, 0.1, 0.3), p_value=0.999),
-        Told(largest=(-0.1, None, None)),
-    ],
-)
-def test_an_effect_that_does_not_hold_is_said_not_to(told: Told) -> None:
-    found = said(toy=told)
-    assert "which does not hold" in found["Not supported"]
-    assert "which holds" not in " ".join(found.values())
-
-
-def test_p_values_of_trained_models_are_adjusted_together() -> None:
-    both = {"toy": Told(p_value=0.03), "other": Told(p_value=0.04), "toy_untrained": UNTRAINED}
-    text = said(**both)["Not supported"]
-    assert "p = 0.030, 0.060 after Holm over 2 trained banks), which does not hold" in text
-    assert "p = 0.040, 0.060 after Holm over 2 trained banks), which does not hold" in text
-    alone = said(toy=Told(p_value=0.03), toy_untrained=UNTRAINED)
-    assert "p = 0.030), which holds" in alone["Supported"]
-
-
-def test_leads_depend_on_what_was_tested() -> None:
-    assert said(toy=PUBLISHED_ONLY)["lead"].startswith("Only the published rules ran")
-    holding = replace(GOOD, followers={"operators": (41.0, 0.0, 9.0)})
-    holding = replace(holding, levels={"operators": LEVELS["operators"]})
-    assert said(toy=holding)["lead"].startswith("Every statement that was tested holds")
-    failing = Told(followers={"operators": (4.0, 0.0, 9.0)}, levels={}, p_value=0.9)
-    assert said(toy=failing)["lead"].startswith("No statement that was tested holds")
-
-
-def test_untrained_models_are_told_by_themselves_only_where_none_is_trained() -> None:
-    text = " ".join(said(toy=GOOD, toy_untrained=UNTRAINED).values())
-    assert "toy_untrained" not in text
-    assert "of toy_untrained" in " ".join(said(toy_untrained=UNTRAINED).values())
-    assert hierarchy_finding([]) is None
+def test_nothing_of_an_untrained_model_is_called_supported(folder: Path, tmp_path: Path) -> None:
+    strong = make_hierarchy(tmp_path, {"toy": GOOD, "toy_untrained": GOOD}, {})
+    for root in (folder, strong):
+        text = Page(root / "hierarchy-toy_untrained.html").text
+        assert "Supported" not in text
+    assert "Found without training" in text
+    assert "Untrained weights, too, exceed chance" in text
+    assert "which holds against matched features, with nothing learned." in text
 
 
 def test_pages_are_whole(folder: Path) -> None:
@@ -170,13 +84,25 @@ def test_tables_show_the_numbers(page: Page) -> None:
     for part in (
         "impact over mean activation is 0.0711 to 0.0822 over 36 features",
         "By its rule, 1 of 4 sites pass: at least 70 % of the 9 most frequent features",
-        "L1_P1 25.0 % yes 0.0711 0.0822 0.0711 0.0822",
+        "L1_P1 25.0 % yes 25.0 % no 25.0 % yes 0.0711 0.0822 0.0711 0.0822",
+        "By the mean activation times that constant alone 1 pass",
+        "changes the reconstruction by at most 0, no feature never fires",
+        "reconstruction is 0.0123, that of the mean activation 0.456: 4 of 4 sites pass",
         "all ranks 200 12 13.5 6 6.8",
-        "Follow an operator 150 41 4.5 [0, 9] +36.5 [+32, +41] 20.5 %",
-        "the set of operators 31 2 [0, 4]",
+        "mixed 38 2 38",
+        "Follow an operator 150 41 4.5 [0, 9] +36.5 [+32, +41] 20.5 % 2 1.0 %",
+        "the set of operators 31 2 [0, 4] 31",
+        "Modules that follow an operator 1 1.5 [0, 3] −0.5 [−2, +1] 1",
+        "Untrained: toy_untrained, of the same shape with nothing learned. Of untrained models sets "
+        "alone are ablated, on 31 reported problems, and no SAEs of other k are trained.",
+        "on 45 features are screened and the sets picked, on 30 a site is chosen, and on 31 every",
+        "the model answers 58.0 % [40.0, 77.0] of the reported problems right",
+        "over the 31 reported problems, of which the model answers 58.0 % right without",
+        "at its own chosen site: −0.010 [−0.030, +0.020].",
+        "Measured on 31 balanced problems, which tell at most 6 stories",
         "Pairs that fire together 99 1.2 [1, 1.5] +97.8 [+97.5, +98]",
         "The largest 2 of 2 modules",
-        "L1_P2 11 * 9 0.46 < 0.0001 < 0.0001 F0, F1, F2, F3, F4, F5, F6, F7, …",
+        "L1_P2 11 * 9 1.8 0.46 < 0.0001 < 0.0001 F0, F1, F2, F3, F4, F5, F6, F7, …",
         "Chosen site: L1_P2. Its set changes the log-probability by −0.765 nats",
         "and by −0.432 [−0.600, −0.200] on the reported ones (one-sided p 0.012",
         "Set to zero −0.400 [−0.420, −0.370] – 12.5 % [10.5, 15.5] 0.200",
@@ -209,7 +135,8 @@ def test_single_features_stand_with_controls_labels_and_q(page: Page) -> None:
     assert rows == sorted(rows)
     first = text[text.index("L0_P1_F5 ") :][:400]
     assert EVIL in first
-    for part in ("11 −0.060", "−0.010", "−0.050 [−0.070, −0.020] 0.032 0.0010", "−0.078"):
+    beyond = "−0.050 [−0.070, −0.020] 0.032 0.0010 −0.067 [−0.087, −0.037] 0.0043"
+    for part in ("11 −0.060", "−0.010", beyond):
         assert part in first
 
 
@@ -308,7 +235,7 @@ def headings(path: Path) -> list[str]:
 def test_parts_that_did_not_run_leave_no_heading(
     tmp_path: Path, told: Told, calibrated: Any, expected: list[str]
 ) -> None:
-    folder = make_hierarchy(tmp_path, {"toy": told}, {"calibrated": calibrated, "controls": {}})
+    folder = make_hierarchy(tmp_path, {"toy": told}, {"calibrated": calibrated})
     assert headings(folder / "hierarchy-toy.html") == expected
     assert "ablat" not in Page(folder / "hierarchy.html").text.split("What was")[0].lower().replace(
         "the features of one site ablated together", ""
@@ -328,6 +255,25 @@ def test_overview_puts_models_beside_each_other(folder: Path) -> None:
     row = "toy 6.0 % 6.8 % 20.5 % 2.2 % [0.0, 4.5] 11.0 % 6.2 % [0.0, 12.5] L1_P2 −0.432"
     assert row in text
     assert "toy_untrained 6.0 % 6.8 % 1.0 % 2.2 %" in text
+    # Both models were made with the same packages.
+    assert text.count("made with") == 1
+    assert "toy, toy_untrained: made with" in text
+
+
+def test_overview_has_no_column_of_what_did_not_run(tmp_path: Path) -> None:
+    folder = make_hierarchy(tmp_path, {"toy": PUBLISHED_ONLY}, {"calibrated": None})
+    text = Page(folder / "hierarchy.html").text.replace("\xa0", " ")
+    assert "Model Specialised by the published rule Random problems toy 6.0 % 6.8 %" in text
+    assert "Permuted" not in text
+    assert "specialised ranks 400 to 512 that fire 5 of 109 (4.6 %)" in text
+
+
+def test_old_tables_without_what_is_counted_since_are_told_without(tmp_path: Path) -> None:
+    folder = make_hierarchy(tmp_path, {"toy": replace(GOOD, reported=None)}, {})
+    text = Page(folder / "hierarchy-toy.html").text
+    assert "on some features are screened and the sets picked, on others a site is chosen" in text
+    assert "without an intervention" not in text.lower()
+    assert "None" not in text
 
 
 def test_runs_of_one_model_have_sections_of_their_own(tmp_path: Path) -> None:
@@ -341,7 +287,7 @@ def test_runs_of_one_model_have_sections_of_their_own(tmp_path: Path) -> None:
         ("tiny_k4", "small", 0),
         ("tiny_k4", "small", 1),
     ]
-    (model,) = read_models({"toy": ModelTables(both)}, comparison_of({"toy": both}), {})
+    (model,) = read_models({"toy": ModelTables(both)}, comparison_of({"toy": both}))
     names = [subject.name for subject in model.subjects]
     assert names == [f"toy, tiny_k4 on small, seed {seed}" for seed in range(2)]
 

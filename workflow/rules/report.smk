@@ -37,16 +37,13 @@ CALIBRATED_RUNS = CALIBRATED and {
 # Likewise of the hierarchy study.
 HIERARCHY_RUNS = HIERARCHY and {
     "models": HIERARCHY_MODELS,
-    "controls": {
-        each["model"]: each["untrained"][0] for each in TRAINED if each["untrained"]
-    },
     "published": hierarchy_rules(),
     "calibrated": TAXONOMY
     and {
         "specialists": plain(TAXONOMY.specialists),
         "levels": plain(TAXONOMY.levels),
         "modules": plain(TAXONOMY.modules),
-        "causal": CAUSAL and {"set_size": CAUSAL.set_size},
+        "causal": CAUSAL and {"set_size": CAUSAL.set_size, "stories": CAUSAL.stories},
     },
 }
 

@@ -117,8 +117,8 @@ def write_report(
         ``models``: names in order; ``published``: the study's settings; ``evaluated``: what the
         page about the models' abilities shows; ``calibrated``: None, or ``settings`` of that mode,
         ``models`` with their runs, and names of models ``reseeded`` and ``sized``; ``hierarchy``:
-        None, or ``models`` in order, ``controls``: the untrained model of each trained one, and
-        the settings ``published`` and ``calibrated`` of that study.
+        None, or ``models`` in order, and the settings ``published`` and ``calibrated`` of that
+        study.
     folder : Path
         Where to.
     """
@@ -186,7 +186,7 @@ def _hierarchy(files: ReportFiles, spec: Mapping[str, Any]) -> list[HierarchyMod
         found[name] = ModelTables(summary, **further)
     assert files.hierarchies is not None, "the study's models are compared wherever it runs"
     comparison = read_table(files.hierarchies, HIERARCHY_COMPARISON)
-    return read_models(found, comparison, chosen["controls"])
+    return read_models(found, comparison)
 
 
 def _card(hierarchy: Sequence[HierarchyModel]) -> dict[str, Any] | None:

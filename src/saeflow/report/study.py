@@ -91,7 +91,7 @@ def write_overview(
             for name, summary in tables.summaries.items()
         ],
         "datasets": dataset_rows(tables.problems),
-        "made": _made_with(tables.summaries),
+        "made": made_with({name: weights_of(each) for name, each in tables.summaries.items()}),
         "answers": answers,
         "rates": [each["name"] for each in answers if _has_dots(each)],
         "hierarchy": hierarchy,
@@ -181,11 +181,22 @@ def weights_of(summary: pa.Table) -> dict[str, Any]:
     }
 
 
-def _made_with(summaries: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
-    """Models that were made with the same package versions, together."""
+def made_with(weights: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Put models that were made with the same package versions together.
+
+    Parameters
+    ----------
+    weights : mapping of str to mapping
+        As `weights_of` gives them, by model.
+
+    Returns
+    -------
+    list of dict
+        ``models`` and their ``versions``.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for name, summary in summaries.items():
-        versions = weights_of(summary)["versions"]
+    for name, each in weights.items():
+        versions = each["versions"]
         same = found.setdefault(
             repr(sorted(versions.items())), {"models": [], "versions": versions}
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import Any
 
 from saeflow.report.hierarchy.cells import (
     Cell,
+    count,
     count_cell,
+    filled,
     nats,
     nats_cell,
     number_cell,
@@ -55,62 +55,15 @@ OUTCOMES: Mapping[str, tuple[str, Callable[[Row | None], Cell]]] = {
 """What is measured: its title, and how it is written."""
 
 
-class SetVerdict(NamedTuple):
-    """What may be said of a chosen site's set beside the others.
-
-    Attributes
-    ----------
-    adjusted : float
-        p-value after Holm over all banks of the family.
-    family : int
-        How many these are.
-    holds : bool
-        Whether the effect holds.
-    """
-
-    adjusted: float
-    family: int
-    holds: bool
-
-
-BankKey = tuple[str, str, str, int]
-"""Model, data set, dictionary and seed."""
-
-
-def set_verdicts(comparison: pa.Table, controls: Mapping[str, str]) -> dict[BankKey, SetVerdict]:
-    """Verdicts of the comparison, by model and bank; those of controls by the control's name.
-
-    Parameters
-    ----------
-    comparison : pyarrow.Table
-        Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`.
-    controls : mapping of str to str
-        Untrained model of each trained one that has it.
-    """
-    found: dict[BankKey, dict[str, Row]] = {}
-    for row in comparison.to_pylist():
-        model = row["model"] if row["control"] == NONE else controls.get(row["model"])
-        if model is not None and row["metric"].startswith(f"{METRIC}."):
-            key = (model, row["dataset"], row["dictionary"], row["seed"])
-            found.setdefault(key, {})[row["metric"]] = row
-    return {
-        key: SetVerdict(
-            rows[f"{METRIC}.p_holm"]["value"],
-            rows[f"{METRIC}.p_holm"]["n"],
-            bool(rows[f"{METRIC}.holds"]["value"]),
-        )
-        for key, rows in found.items()
-        if f"{METRIC}.p_holm" in rows
-    }
-
-
-def set_cells(run: HierarchyRun) -> dict[str, Cell]:
-    """The chosen site, and what its set does there on both halves, beyond matched features."""
+def set_cells(run: HierarchyRun, control: HierarchyRun | None = None) -> dict[str, Cell]:
+    """The chosen site, what its set does there beyond matched features, and the control's set."""
     where = run.chosen_set()
     if where is None:
         return {}
+    other = None if control is None else control.of_chosen_set(METRIC)
     return {
         "site": site_cell(where.layer, where.step),
+        "untrained": nats_cell(other),
         "chosen": nats_cell(run.of_chosen_set(f"{METRIC}.chosen")),
         "reported": nats_cell(run.of_chosen_set(METRIC)),
         "p": number_cell(run.of_chosen_set(f"{METRIC}.p_value"), p_text),
@@ -156,7 +109,7 @@ def features_table(run: HierarchyRun) -> Table | None:
     for where in shortlist(run):
         mean = where._replace(edit="mean", dose=None)
         excess = run.effect(where, EXCESS, RANDOM_FEATURE)
-        with_label = run.labelled.get((where, "difference", LOG_PROBABILITY, NONE))
+        with_label = run.labelled.get((where, "difference", EXCESS, RANDOM_FEATURE))
         controls = (RANDOM_FEATURE, RANDOM_DIRECTION, OTHER_STEP)
         cells.append(
             [
@@ -167,9 +120,10 @@ def features_table(run: HierarchyRun) -> Table | None:
                 *(_value(run.effect(where, LOG_PROBABILITY, name)) for name in controls),
                 _value(run.effect(mean, LOG_PROBABILITY)),
                 nats_cell(excess),
-                plain_cell(None if excess is None else excess["p_value"], p_text),
-                plain_cell(None if excess is None else excess["q_value"], p_text),
+                _tested(excess, "p_value"),
+                _tested(excess, "q_value"),
                 nats_cell(with_label),
+                _tested(with_label, "q_value"),
             ]
         )
     titles = [
@@ -180,9 +134,9 @@ def features_table(run: HierarchyRun) -> Table | None:
         "Other step",
         "To its mean",
     ]
-    titles += ["Beyond random feature", "p", "q", "With minus without label"]
+    titles += ["Beyond random feature", "p", "q", "With minus without label", "q of that"]
     heads = [("Feature", False), ("Follows", False), *((title, True) for title in titles)]
-    return table(heads, cells, sortable=True) if cells else None
+    return filled(table(heads, cells, sortable=True)) if cells else None
 
 
 def swaps_table(run: HierarchyRun) -> Table | None:
@@ -199,12 +153,12 @@ def swaps_table(run: HierarchyRun) -> Table | None:
                     nats_cell(run.effect(where, "toward")),
                     nats_cell(run.effect(where, "toward", RANDOM_FEATURE)),
                     nats_cell(excess),
-                    plain_cell(None if excess is None else excess["p_value"], p_text),
+                    _tested(excess, "q_value"),
                     share_cell(run.effect(where, "changed")),
                     share_cell(run.effect(where, "changed", RANDOM_FEATURE)),
                 ]
             )
-    titles = ["Problems", "Toward the partner’s answer", "Random features", "Beyond them", "p"]
+    titles = ["Problems", "Toward the partner’s answer", "Random features", "Beyond them", "q"]
     titles += ["Changed answers", "Random features"]
     heads = [("Feature", False), ("Partner has", False), *((title, True) for title in titles)]
     return table(heads, cells, sortable=True) if cells else None
@@ -273,6 +227,39 @@ def feature_cell(where: Condition) -> Cell:
         last = (where.layer * 1000 + where.step) * 1e7 + 9e6
         return text_cell(unit_title(where), last)
     return site_cell(where.layer, where.step, int(where.unit.removeprefix("F")))
+
+
+def problems_of(run: HierarchyRun) -> dict[str, Any]:
+    """How many problems are screened, chosen on and reported, and how many are answered right.
+
+    Returns
+    -------
+    dict
+        ``screened``, ``chosen``, ``reported`` and ``before``: the share of the reported ones that is
+        answered right without an intervention; what was not counted is None.
+    """
+    found = {
+        part: run.number(f"n_problems.{part}", group="causal")
+        for part in ("screened", "chosen", "reported")
+    }
+    counts = {part: None if row is None else count(row["value"]) for part, row in found.items()}
+    before = run.number("accuracy_before", group="causal")
+    return {**counts, "before": None if before is None else share_cell(before)}
+
+
+def swapped(run: HierarchyRun) -> str | None:
+    """How many balanced problems the swaps are measured on; None without swaps."""
+    rows = [
+        run.effect(where, "toward")
+        for kind in ("operator", "value")
+        for where in run.conditions(f"swap.{kind}")
+    ]
+    sizes = [row["n"] for row in rows if row is not None]
+    return count(float(max(sizes))) if sizes else None
+
+
+def _tested(row: Row | None, which: str) -> Cell:
+    return plain_cell(None if row is None else row[which], p_text)
 
 
 def _value(row: Row | None) -> Cell:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from saeflow.report.hierarchy.numbers import Row
-from saeflow.report.tables import cell_text, number_text, percent, points
+from saeflow.report.tables import MISSING, cell_text, number_text, percent, points
 
 Cell = dict[str, Any]
 """``value`` and ``interval`` as text, ``order`` to sort by, and whether it is ``numeric``."""
@@ -94,6 +94,20 @@ def table(heads: Sequence[Head], rows: Sequence[Sequence[Cell]], **more: Any) ->
     """What the template's table macro reads: ``heads``, ``rows``, and anything else."""
     titled = [{"title": title, "numeric": numeric} for title, numeric in heads]
     return {"heads": titled, "rows": [list(row) for row in rows], **more}
+
+
+def filled(made: dict[str, Any]) -> dict[str, Any]:
+    """Leave out columns of a table in which nothing was measured, but never the first."""
+    kept = [
+        place
+        for place, _ in enumerate(made["heads"])
+        if not place or any(row[place]["value"] != MISSING for row in made["rows"])
+    ]
+    return {
+        **made,
+        "heads": [made["heads"][place] for place in kept],
+        "rows": [[row[place] for place in kept] for row in made["rows"]],
+    }
 
 
 def site_cell(layer: int, step: int, feature: int | None = None) -> Cell:

@@ -176,9 +176,37 @@ def _line(
             "line": {"width": 1.5, "color": colour},
         },
         name=name,
-        text=[f"{name}, {x}: {(text or _shared)(row)}" for x, row in some.items()],
+        error_y=_band(list(some.values())),
+        text=[f"{name}, {x}: {(text or _shared)(row)}{_ends(row)}" for x, row in some.items()],
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _band(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Bars over the ranges of what chance gives; a point without one has none."""
+    if all(None in (row["ci_low"], row["ci_high"]) for row in rows):
+        return None
+    low, high = (
+        [row["value"] if row[end] is None else row[end] for row in rows]
+        for end in ("ci_low", "ci_high")
+    )
+    values = [row["value"] for row in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [end - value for end, value in zip(high, values, strict=True)],
+        "arrayminus": [value - end for end, value in zip(low, values, strict=True)],
+        "thickness": 1.2,
+        "width": 4,
+    }
+
+
+def _ends(row: Row) -> str:
+    if None in (row["ci_low"], row["ci_high"]):
+        return ""
+    write = _shared if row["metric"].startswith("share") else _counted
+    low, high = (write({"value": row[end], "n": None}) for end in ("ci_low", "ci_high"))
+    return f", {low} to {high}"
 
 
 def _banded(
@@ -235,9 +263,7 @@ def _hover(x: str, row: Row, null: Row | None, chance: str) -> str:
     text = f"<b>{x}</b><br>observed {write(row)}"
     if null is not None and null["value"] is not None:
         text += f"<br>{chance} {write({**null, 'n': None})}"
-        if null["ci_low"] is not None:
-            ends = [write({"value": null[end], "n": None}) for end in ("ci_low", "ci_high")]
-            text += f", {ends[0]} to {ends[1]}"
+        text += _ends(null)
     return text
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding
-from saeflow.report.hierarchy.causal import METRIC, SetVerdict
+from saeflow.report.hierarchy.causal import METRIC
 from saeflow.report.hierarchy.cells import nats, p_text
 from saeflow.report.hierarchy.numbers import (
+    NONE,
     PERMUTED,
     PUBLISHED,
     RANDOM_PROBLEMS,
@@ -16,9 +17,12 @@ from saeflow.report.hierarchy.numbers import (
     HierarchyRun,
     Row,
 )
-from saeflow.report.tables import number_text
+from saeflow.report.hierarchy.verdicts import Against, SetVerdict, against
+from saeflow.report.tables import number_text, points
 
 REPORTED_ONLY = "Published rules"
+WITHOUT_TRAINING = "Found without training"
+"""In place of "supported" where the weights are untrained: nothing is learned that could be."""
 RARE = ("1", "2", "3", "4")
 """Bins of features that fire on so few problems that the rule says little."""
 FOLLOWED = {
@@ -36,7 +40,11 @@ LEVELS = {
 }
 """What gives a feature its level, in words."""
 NO_LEVEL = "none"
+NO_LARGER = "not a larger share than in the untrained model by more than chance moves either"
+NOTHING_TESTED = "Only the published rules ran, which test nothing."
 TYPE = "n_type."
+EVERYWHERE = (NONE, None, None)
+"""Control, layer and step of what is counted over all sites."""
 
 
 class Subject(NamedTuple):
@@ -53,7 +61,7 @@ class Subject(NamedTuple):
     fresh : bool
         Whether the weights are untrained.
     control : HierarchyRun or None
-        The run of the untrained control, to be told beside.
+        The run of the untrained control, to be told beside; ``control_name``: its model.
     """
 
     name: str
@@ -61,6 +69,7 @@ class Subject(NamedTuple):
     verdict: SetVerdict | None = None
     fresh: bool = False
     control: HierarchyRun | None = None
+    control_name: str = ""
 
 
 def hierarchy_finding(subjects: Sequence[Subject]) -> dict[str, Any] | None:
@@ -80,23 +89,35 @@ def hierarchy_finding(subjects: Sequence[Subject]) -> dict[str, Any] | None:
     said = [each for subject in subjects for each in _of_one(subject)]
     if not said:
         return None
-    words = (SUPPORTED, NOT_SUPPORTED, REPORTED_ONLY)
+    words = (SUPPORTED, WITHOUT_TRAINING, NOT_SUPPORTED, REPORTED_ONLY)
     parts = [
         {"word": word, "sentences": [each.text for each in said if each.word == word]}
         for word in words
     ]
-    lead = _lead(*(len(part["sentences"]) for part in parts[:2]))
+    supported, untrained, not_supported = (len(part["sentences"]) for part in parts[:3])
+    if all(subject.fresh for subject in subjects):
+        lead = _untrained_lead(untrained, not_supported)
+    else:
+        lead = _lead(supported, not_supported)
     return {"lead": lead, "parts": [part for part in parts if part["sentences"]]}
 
 
 def _lead(supported: int, not_supported: int) -> str:
     if not supported + not_supported:
-        return "Only the published rules ran, which test nothing."
+        return NOTHING_TESTED
     if not not_supported:
         return "Every statement that was tested holds against its chance level."
     if not supported:
         return "No statement that was tested holds against its chance level."
     return "Some of what was tested holds against its chance level, and some does not."
+
+
+def _untrained_lead(found: int, not_found: int) -> str:
+    if not found + not_found:
+        return NOTHING_TESTED
+    if not found:
+        return "With untrained weights nothing that was tested exceeds its chance level."
+    return "Untrained weights, too, exceed chance: what follows was found with nothing learned."
 
 
 def _of_one(subject: Subject) -> Iterator[Finding]:
@@ -114,8 +135,7 @@ def _published(subject: Subject) -> Iterator[Finding]:
         return
     text = (
         f"Of {found['n']:,} features of {subject.name} that fire, the published rule calls "
-        f"{_count(found)} specialised, {_relation(found, chance)} the {_count(chance)} that as many "
-        "random problems give."
+        f"{_count(found)} specialised, {_relation(found, chance)}."
     )
     rare = [run.number("n_specialised", group=group, mode=PUBLISHED) for group in RARE]
     if found["value"]:
@@ -124,72 +144,88 @@ def _published(subject: Subject) -> Iterator[Finding]:
     untied = run.number("n_specialised_untied", mode=PUBLISHED)
     by_chance = run.number("n_specialised_untied", RANDOM_PROBLEMS, mode=PUBLISHED)
     if untied is not None and by_chance is not None:
-        text += f" With ties counted these are {_count(untied)}, by chance {_count(by_chance)}."
+        chance_text = f"{_count(by_chance)}{_range(by_chance)}"
+        text += f" With ties counted these are {_count(untied)}, by chance {chance_text}."
     yield Finding(REPORTED_ONLY, text + _types(run))
 
 
 def _relation(found: Row, chance: Row) -> str:
-    if found["value"] == chance["value"]:
-        return "just"
-    return "more than" if found["value"] > chance["value"] else "no more than"
+    """Where a count lies beside the range that random problems give."""
+    given = f"the {_count(chance)}{_range(chance)} that as many random problems give"
+    low, high = chance["ci_low"], chance["ci_high"]
+    if None in (low, high):
+        return f"beside {given}"
+    if found["value"] > high:
+        return f"more than {given}"
+    return f"fewer than {given}" if found["value"] < low else f"within the range of {given}"
+
+
+def _range(chance: Row) -> str:
+    ends = (chance["ci_low"], chance["ci_high"])
+    return "" if None in ends else " (95 % range {} to {})".format(*(_number(end) for end in ends))
 
 
 def _types(run: HierarchyRun) -> str:
     rows = {
         key[2].removeprefix(TYPE): row
         for key, row in run.numbers.items()
-        if key[:2] == (PUBLISHED, TOP) and key[2].startswith(TYPE) and key[4:] == (None, None)
+        if key[:2] == (PUBLISHED, TOP) and key[2].startswith(TYPE) and key[3:] == EVERYWHERE
     }
     most = max(rows, key=lambda name: rows[name]["value"], default=None)
     if most is None or not rows[most]["n"]:
         return ""
     row = rows[most]
-    return f" Of the {row['n']:,} most frequent features it types {_count(row)} “{most}”."
+    chance = run.number(f"{TYPE}{most}", RANDOM_PROBLEMS, group=TOP, mode=PUBLISHED)
+    beside = "" if chance is None else f", of as many random problems {_count(chance)}"
+    return f" Of the {row['n']:,} most frequent features it types {_count(row)} “{most}”{beside}."
 
 
 def _exact(subject: Subject) -> Iterator[Finding]:
-    above: list[str] = []
-    others: list[str] = []
     size = subject.run.number("n_features")
-    for target, words in FOLLOWED.items():
-        metric = f"n_specialists.{target}"
-        found = subject.run.number(metric)
-        if found is None:
-            continue
-        text = f"{_count(found)} follow {words} ({_null(subject, metric)})"
-        excess = subject.run.number(f"n_specialists_excess.{target}")
-        low = None if excess is None else excess["ci_low"]
-        beaten = low is not None and low > 0 and _above_control(subject, metric)
-        (above if beaten else others).append(text)
     of = "" if size is None else f" of {_count(size)} features that fire"
     start = f"By exact tests on problems that no SAE of {subject.name} saw,{of}"
-    if above:
-        yield Finding(SUPPORTED, f"{start} {_joined(above)}, {_more(subject)}.")
-    if others:
-        yield Finding(NOT_SUPPORTED, f"{start} {_joined(others)}, {_no_more(subject)}.")
+    counted = {f"n_specialists.{name}": f"follow {words}" for name, words in FOLLOWED.items()}
+    yield from _counts(subject, start, counted)
 
 
 def _levels(subject: Subject) -> Iterator[Finding]:
     tested = subject.run.number("n_tested")
     if tested is None:
         return
-    above: list[str] = []
-    others: list[str] = []
-    for name, words in LEVELS.items():
-        metric = f"n_level.{name}"
-        found, null = subject.run.number(metric), subject.run.number(metric, PERMUTED)
-        # A level that nothing has, and nothing by chance, was not found wanting.
-        if found is not None and null is not None and (found["value"] or null["value"]):
-            text = f"{_count(found)} tell {words} best ({_null(subject, metric)})"
-            beaten = found["value"] > (
-                null["value"] if null["ci_high"] is None else null["ci_high"]
-            )
-            (above if beaten and _above_control(subject, metric) else others).append(text)
     start = f"Of {_count(tested)} features of {subject.name} that fire often enough on balanced problems,"
-    if above:
-        yield Finding(SUPPORTED, f"{start} {_joined(above)}, {_more(subject)}.")
-    if others:
-        yield Finding(NOT_SUPPORTED, f"{start} {_joined(others)}, {_no_more(subject)}.")
+    counted = {f"n_level.{name}": f"tell {words} best" for name, words in LEVELS.items()}
+    yield from _counts(subject, start, counted)
+
+
+def _counts(subject: Subject, start: str, counted: Mapping[str, str]) -> Iterator[Finding]:
+    """Counts of features, those together that hold, or fail, for the same reason."""
+    holds, as_much, by_chance = (list[str]() for _ in range(3))
+    for metric, words in counted.items():
+        found, null = subject.run.number(metric), subject.run.number(metric, PERMUTED)
+        verdict = against(subject.run, subject.control, metric)
+        if found is None or null is None or verdict is None:
+            continue
+        # A level that nothing has, and nothing by chance, was not found wanting.
+        if metric.startswith("n_level") and not found["value"] + null["value"]:
+            continue
+        verb, _, rest = words.partition(" ")
+        said = f"{verb}s {rest}" if found["value"] == 1 else words
+        text = f"{_count(found)} {said} ({_beside(subject, null, metric, verdict)})"
+        reason = holds if verdict.holds else as_much if verdict.permuted else by_chance
+        reason.append(text)
+    beyond = "beyond permuted problems"
+    if subject.control is not None:
+        beyond += (
+            ", and a larger share than in the untrained model by more than chance moves either"
+        )
+    supported = WITHOUT_TRAINING if subject.fresh else SUPPORTED
+    for word, texts, why in (
+        (supported, holds, beyond),
+        (NOT_SUPPORTED, as_much, f"beyond permuted problems, but {NO_LARGER}"),
+        (NOT_SUPPORTED, by_chance, "not clearly beyond permuted problems"),
+    ):
+        if texts:
+            yield Finding(word, f"{start} {_joined(texts)}, {why}.")
 
 
 def _ablation(subject: Subject) -> Iterator[Finding]:
@@ -207,53 +243,54 @@ def _ablation(subject: Subject) -> Iterator[Finding]:
         if verdict.family > 1 and not subject.fresh
         else ""
     )
-    outcome = "which holds" if verdict.holds else "which does not hold"
-    beside = _control_effect(subject.control)
+    word, outcome = _outcome(subject, verdict)
     text = (
-        f"At layer {where.layer}, step s{where.step} of {subject.name}, the site chosen on other "
-        f"problems, ablating its set changes the log-probability of the right answer on the reported "
-        f"half by {nats(effect['value'])} nats beside matched random features ({interval}one-sided "
-        f"p {_equals(p_value['value'])}{adjusted}), {outcome} on these {effect['n']:,} problems.{beside}"
+        f"At layer {where.layer}, step s{where.step} of {subject.name}, a site chosen on other "
+        f"problems, ablating a set picked on further ones changes the log-probability of the right "
+        f"answer on {effect['n']:,} reported problems by {nats(effect['value'])} nats beside matched "
+        f"random features ({interval}one-sided p {_equals(p_value['value'])}{adjusted}), {outcome}."
+        f"{_control_effect(subject.control, verdict)}"
     )
-    yield Finding(SUPPORTED if verdict.holds else NOT_SUPPORTED, text)
+    yield Finding(word, text)
 
 
-def _control_effect(control: HierarchyRun | None) -> str:
+def _outcome(subject: Subject, verdict: SetVerdict) -> tuple[str, str]:
+    if not verdict.holds:
+        return NOT_SUPPORTED, "which does not hold"
+    if subject.fresh:
+        return WITHOUT_TRAINING, "which holds against matched features, with nothing learned"
+    if verdict.beyond is None:
+        return SUPPORTED, "which holds against matched features"
+    if verdict.beyond:
+        return SUPPORTED, "which holds, against matched features and beyond the untrained model"
+    return (
+        NOT_SUPPORTED,
+        "which holds against matched features, but the untrained model shows as much",
+    )
+
+
+def _control_effect(control: HierarchyRun | None, verdict: SetVerdict) -> str:
     effect = None if control is None else control.of_chosen_set(METRIC)
-    return "" if effect is None else f" Untrained: {nats(effect['value'])} nats."
+    if effect is None:
+        return ""
+    text = f" Untrained: {nats(effect['value'])} nats"
+    difference = verdict.difference
+    if difference is not None and None not in (difference["ci_low"], difference["ci_high"]):
+        value, low, high = (nats(difference[key]) for key in ("value", "ci_low", "ci_high"))
+        text += f"; trained minus untrained {value}, 95 % interval {low} to {high}"
+    return f"{text}."
 
 
-def _null(subject: Subject, metric: str) -> str:
+def _beside(subject: Subject, null: Row, metric: str, verdict: Against) -> str:
     """What permutations give, and the untrained control."""
-    null = subject.run.number(metric, PERMUTED)
-    text = "permuted –" if null is None else f"permuted {_count(null)}"
-    if null is not None and null["ci_high"] is not None:
+    text = f"permuted {_count(null)}"
+    if null["ci_high"] is not None:
         text += f", at most {number_text(null['ci_high'], 'count')}"
-    beside = None if subject.control is None else subject.control.number(metric)
-    return text if beside is None else f"{text}; untrained {_count(beside)}"
-
-
-def _above_control(subject: Subject, metric: str) -> bool:
-    """Whether the share is above that of the untrained control; where there is none, it is."""
-    if subject.control is None:
-        return True
-    for name in (metric.replace("n_", "share_", 1), metric):
-        own, other = subject.run.number(name), subject.control.number(name)
-        if own is not None and other is not None:
-            return bool(own["value"] > other["value"])
-    return True
-
-
-def _more(subject: Subject) -> str:
-    if subject.control is None:
-        return "beyond permuted problems"
-    return "beyond permuted problems and a larger share than in the untrained model"
-
-
-def _no_more(subject: Subject) -> str:
-    if subject.control is None:
-        return "not beyond permuted problems"
-    return "not beyond both permuted problems and the untrained model"
+    other = None if subject.control is None else subject.control.number(metric)
+    if other is None or verdict.difference is None:
+        return text
+    value, low, high = (points(end) for end in verdict.difference)
+    return f"{text}; untrained {_count(other)}, shares {value} points apart [{low}, {high}]"
 
 
 def _equals(p_value: float) -> str:
@@ -262,7 +299,11 @@ def _equals(p_value: float) -> str:
 
 
 def _count(row: Row) -> str:
-    return number_text(row["value"], "count", mean=True)
+    return _number(row["value"])
+
+
+def _number(value: float) -> str:
+    return number_text(value, "count", mean=True)
 
 
 def _joined(texts: Sequence[str]) -> str:

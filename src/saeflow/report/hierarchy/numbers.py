@@ -101,7 +101,7 @@ class HierarchyRun:
         return _defined(self.effects.get((where, metric, control)))
 
     def chosen_set(self) -> Condition | None:
-        """Where the set was ablated that is reported: the site chosen on the other half."""
+        """Where the set was ablated that is reported: the site chosen on other problems."""
         places = [key[4:] for key in self.numbers if key[1:3] == (SET, "largest_set_effect")]
         if not places:
             return None

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from saeflow.report.hierarchy import causal, curves, effects, tables
-from saeflow.report.hierarchy.cells import p_text, share_cell, table, text_cell
+from saeflow.report.hierarchy.cells import filled, p_text, share_cell, table, text_cell
 from saeflow.report.hierarchy.finding import Subject, hierarchy_finding
 from saeflow.report.hierarchy.numbers import (
     NONE,
@@ -21,8 +21,16 @@ from saeflow.report.hierarchy.numbers import (
     read_runs,
     run_titles,
 )
+from saeflow.report.hierarchy.reported import reported_table
+from saeflow.report.hierarchy.verdicts import BankKey, controls_of, set_verdicts
 from saeflow.report.site import Link, Site
-from saeflow.report.study import weights_of
+from saeflow.report.study import made_with, weights_of
+from saeflow.studies.compare.published_hierarchy import (
+    PUBLISHED_ACTIVE,
+    PUBLISHED_PROBLEMS,
+    PUBLISHED_SAE,
+    VERDICT,
+)
 
 HIERARCHY_PAGE = Link("Hierarchy", "hierarchy.html")
 
@@ -51,9 +59,7 @@ class HierarchyModel:
         return f"hierarchy-{self.name}.html"
 
 
-def read_models(
-    found: Mapping[str, ModelTables], comparison: pa.Table, controls: Mapping[str, str]
-) -> list[HierarchyModel]:
+def read_models(found: Mapping[str, ModelTables], comparison: pa.Table) -> list[HierarchyModel]:
     """Read every model's tables, and what they come to beside each other.
 
     Parameters
@@ -62,23 +68,28 @@ def read_models(
         By model, in the order of the pages.
     comparison : pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`.
-    controls : mapping of str to str
-        Untrained model of each trained one that has it.
     """
     weights = {name: weights_of(tables.summary) for name, tables in found.items()}
     runs = {name: read_runs(tables) for name, tables in found.items()}
-    verdicts = causal.set_verdicts(comparison, controls)
+    banks = {_key(name, run): run for name in runs for run in runs[name]}
+    verdicts, controls = set_verdicts(comparison), controls_of(comparison)
+
+    def subject(name: str, run: HierarchyRun, title: str) -> Subject:
+        key = _key(name, run)
+        return Subject(
+            ", ".join(filter(None, (name, title))),
+            run,
+            verdicts.get(key),
+            weights[name]["fresh"],
+            banks.get((controls.get(key, ""), *key[1:])),
+            controls.get(key, ""),
+        )
+
     return [
         HierarchyModel(
             name,
             [
-                Subject(
-                    ", ".join(filter(None, (name, title))),
-                    run,
-                    verdicts.get(_key(name, run)),
-                    weights[name]["fresh"],
-                    _same_bank(run, runs.get(controls.get(name, ""), [])),
-                )
+                subject(name, run, title)
                 for run, title in zip(runs[name], run_titles(runs[name]), strict=True)
             ],
             weights[name],
@@ -89,8 +100,12 @@ def read_models(
 
 def finding_of(models: Sequence[HierarchyModel]) -> dict[str, Any] | None:
     """First paragraph over all models: of the trained ones, or of all where none is trained."""
+    return hierarchy_finding(_trained(models))
+
+
+def _trained(models: Sequence[HierarchyModel]) -> list[Subject]:
     trained = [each for each in models if not each.weights["fresh"]] or models
-    return hierarchy_finding([subject for each in trained for subject in each.subjects])
+    return [subject for each in trained for subject in each.subjects]
 
 
 def write_hierarchy_pages(
@@ -116,14 +131,21 @@ def write_hierarchy_pages(
         **shared,
         "finding": finding_of(models),
         "numbers": _overview_table(models),
-        "made": [{"models": [each.name], **each.weights} for each in models],
+        "reported": reported_table(_trained(models)),
+        "study": {
+            "sae": PUBLISHED_SAE,
+            "problems": PUBLISHED_PROBLEMS,
+            "verdict": VERDICT,
+            "active": PUBLISHED_ACTIVE,
+        },
+        "made": made_with({each.name: each.weights for each in models}),
     }
     site.write_page(HIERARCHY_PAGE.href, "hierarchy.html.jinja", overview)
     for model in models:
         sections: list[dict[str, Any]] = []
         figures: dict[str, Any] = {}
         for number, subject in enumerate(model.subjects, start=1):
-            section, drawn = _section(subject.run, number, spec)
+            section, drawn = _section(subject, number, spec)
             named = {"title": subject.name if len(model.subjects) > 1 else ""}
             sections.append({**section, **named})
             figures |= drawn
@@ -138,9 +160,10 @@ def write_hierarchy_pages(
 
 
 def _section(
-    run: HierarchyRun, number: int, spec: Mapping[str, Any]
+    subject: Subject, number: int, spec: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Everything that the page shows of one run, and its figures by id."""
+    run, control = subject.run, subject.control
     level = spec["calibrated"]["specialists"]["tests"]["q_value"] if spec["calibrated"] else 0.05
     drawn = {
         "frequency": curves.frequency_figure(run),
@@ -153,6 +176,7 @@ def _section(
         "doses": effects.dose_figure(run),
         "screen": effects.screen_figure(run),
     }
+    ranges = spec["published"]["specialists"]["rank_ranges"]
     figures = {f"{name}-{number}": figure for name, figure in drawn.items() if figure}
     ids = {name: f"{name}-{number}" if figure else None for name, figure in drawn.items()}
     section = {
@@ -160,16 +184,21 @@ def _section(
         "dictionary": run.dictionary,
         "dataset": run.dataset,
         "ids": ids,
-        "types": tables.types_table(run),
-        "ranges": tables.ranges_table(run, spec["published"]["specialists"]["rank_ranges"]),
-        "impact": tables.impact_table(run),
+        "types": tables.types_table(run, control),
+        "ranges": tables.ranges_table(run, ranges, control),
+        "sanity": tables.sanity_sentence(run),
+        "untrained": subject.control_name if control is not None else "",
+        "untrained_problems": None if control is None else causal.problems_of(control)["reported"],
+        "impact": tables.impact_table(run, control),
         "constant": tables.impact_sentence(run),
-        "followed": tables.followed_table(run),
-        "levels": tables.levels_table(run),
+        "followed": tables.followed_table(run, control),
+        "levels": tables.levels_table(run, control),
         "sweep": tables.sweep_table(run),
-        "together": tables.together_table(run),
+        "together": tables.together_table(run, control),
         "modules": tables.modules_table(run, level),
-        "set": causal.set_cells(run),
+        "problems": causal.problems_of(run),
+        "swapped": causal.swapped(run),
+        "set": causal.set_cells(run, control),
         "controls": causal.set_table(run),
         "features": causal.features_table(run),
         "swaps": causal.swaps_table(run),
@@ -213,20 +242,8 @@ def _overview_table(models: Sequence[HierarchyModel]) -> dict[str, Any]:
         ("Set beyond random features, nats", True),
         ("p, Holm", True),
     ]
-    return table(heads, cells)
+    return filled(table(heads, cells))
 
 
-def _key(model: str, run: HierarchyRun) -> causal.BankKey:
+def _key(model: str, run: HierarchyRun) -> BankKey:
     return model, run.dataset, run.dictionary, run.seed
-
-
-def _same_bank(run: HierarchyRun, others: Sequence[HierarchyRun]) -> HierarchyRun | None:
-    """The run of an untrained model with the same data set and dictionary; None where several fit."""
-    same = [
-        other
-        for other in others
-        if (other.dataset, other.dictionary) == (run.dataset, run.dictionary)
-    ]
-    exact = [other for other in same if other.seed == run.seed]
-    found = exact or same
-    return found[0] if len(found) == 1 else None

@@ -10,6 +10,7 @@ from saeflow.report.hierarchy.cells import (
     count,
     count_cell,
     difference,
+    filled,
     integer,
     number_cell,
     p_text,
@@ -31,9 +32,11 @@ from saeflow.report.hierarchy.numbers import (
     HierarchyRun,
     Row,
 )
+from saeflow.report.tables import MISSING
 
 CLOSED_FORM = "closed_form"
 RATIO = "impact_over_magnitude."
+UNTRAINED = ("Untrained", "Share, untrained")
 SHOWN_FEATURES = 8
 """Members of a module that its row names."""
 LISTED = 25
@@ -42,20 +45,29 @@ LISTED = 25
 Table = dict[str, Any]
 
 
-def types_table(run: HierarchyRun) -> Table | None:
-    """Types of the most frequent features."""
+def types_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
+    """Types of the most frequent features, beside random problems and the untrained control."""
     names = dict.fromkeys(
         key[2].removeprefix(TYPE)
         for key in run.numbers
         if key[:2] == (PUBLISHED, TOP) and key[2].startswith(TYPE)
     )
-    rows = {name: run.number(f"{TYPE}{name}", group=TOP, mode=PUBLISHED) for name in names}
-    cells = [[text_cell(name), count_cell(row)] for name, row in rows.items()]
-    return table([("Type", False), ("Features", True)], cells) if any(rows.values()) else None
+    cells = []
+    for name in names:
+        where: dict[str, Any] = {"metric": f"{TYPE}{name}", "group": TOP, "mode": PUBLISHED}
+        own, null = run.number(**where), run.number(**where, control=RANDOM_PROBLEMS)
+        if own is not None:
+            other = None if control is None else control.number(**where)
+            cells.append([text_cell(name), *(count_cell(row) for row in (own, null, other))])
+    titles = ("Features", "Random problems", "Untrained")
+    heads = [("Type", False), *((title, True) for title in titles)]
+    return filled(table(heads, cells)) if cells else None
 
 
-def ranges_table(run: HierarchyRun, ranges: Sequence[Sequence[int]]) -> Table | None:
-    """Specialists of each rank range, and of all ranks, beside those of random problems."""
+def ranges_table(
+    run: HierarchyRun, ranges: Sequence[Sequence[int]], control: HierarchyRun | None = None
+) -> Table | None:
+    """Specialists of each rank range, and of all ranks, beside random problems and the control."""
     columns = {
         "Fire": ("n_live", NONE),
         "Specialised": ("n_specialised", NONE),
@@ -76,16 +88,21 @@ def ranges_table(run: HierarchyRun, ranges: Sequence[Sequence[int]]) -> Table | 
         if group == "all":
             # Features that never fire are in no bin.
             found["Fire"] = run.number("n_features", mode=PUBLISHED)
+        if control is not None:
+            found["Untrained"] = control.number("n_specialised", group=group, mode=PUBLISHED)
         if found["Specialised"] is not None:
             name = "all ranks" if group == "all" else group.replace("-", "–")
             cells.append([text_cell(name), *(count_cell(row) for row in found.values())])
-    return (
-        table([("Ranks", False), *((title, True) for title in columns)], cells) if cells else None
-    )
+    titles = (*columns, *(["Specialised, untrained"] if control is not None else []))
+    heads = [("Ranks", False), *((title, True) for title in titles)]
+    return filled(table(heads, cells)) if cells else None
 
 
-def impact_table(run: HierarchyRun) -> Table | None:
-    """What the published validation says of each site, and what its measure comes to."""
+def impact_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
+    """What the published validation says of each site, and what its measure comes to.
+
+    Beside it stands what the mean activation alone says, and what the untrained control's is.
+    """
     sites = sorted(
         {
             key[4:]
@@ -96,26 +113,60 @@ def impact_table(run: HierarchyRun) -> Table | None:
     cells = []
     for layer, step in sites:
         where = {"group": TOP, "mode": PUBLISHED, "layer": layer, "step": step}
-        passes = run.number("passes", **where)
-        verdict = "–" if passes is None else "yes" if passes["value"] else "no"
+        sources = [(run, NONE), (run, CLOSED_FORM), (control, NONE)]
+        verdicts = [
+            cell
+            for source, name in sources
+            for cell in (
+                share_cell(None if source is None else source.number("share_high", name, **where)),
+                _passing(None if source is None else source.number("passes", name, **where)),
+            )
+        ]
         ratios = [
             run.number(f"{RATIO}{end}", control, **where)
             for control in (NONE, CLOSED_FORM)
             for end in ("min", "max")
         ]
-        share = share_cell(run.number("share_high", **where))
         numbers = (number_cell(row, ratio) for row in ratios)
-        cells.append([site_cell(layer, step), share, text_cell(verdict), *numbers])
+        cells.append([site_cell(layer, step), *verdicts, *numbers])
     heads = [
         ("Site", False),
         ("HIGH", True),
         ("Passes", False),
+        ("HIGH by mean activation", True),
+        ("Passes by it", False),
+        ("HIGH, untrained", True),
+        ("Passes, untrained", False),
         ("Impact / magnitude, least", True),
         ("largest", True),
         ("Closed form, least", True),
         ("largest", True),
     ]
-    return table(heads, cells, sortable=True) if cells else None
+    return filled(table(heads, cells, sortable=True)) if cells else None
+
+
+def sanity_sentence(run: HierarchyRun) -> dict[str, str | None] | None:
+    """What the published checks of edits and of the reconstruction come to; None where not made.
+
+    Returns
+    -------
+    dict or None
+        ``swap`` and ``ablation``: largest changes that should be none; ``error`` of the
+        reconstruction beside that of the ``mean`` activation; ``passing`` of ``sites``. What has no
+        number is None.
+    """
+    rows = {
+        "swap": run.number("sanity.swap_with_itself", mode=PUBLISHED),
+        "ablation": run.number("sanity.never_active", mode=PUBLISHED),
+        "error": run.number("sanity.reconstruction_mse", mode=PUBLISHED),
+        "mean": run.number("sanity.reconstruction_mse", "mean", mode=PUBLISHED),
+    }
+    passes = run.number("sanity.passes", mode=PUBLISHED)
+    if passes is None:
+        return None
+    texts = {name: None if row is None else f"{row['value']:.3g}" for name, row in rows.items()}
+    passing = round(passes["value"] * (passes["n"] or 1))
+    return {**texts, "passing": f"{passing:,}", "sites": f"{passes['n'] or 1:,}"}
 
 
 def impact_sentence(run: HierarchyRun) -> dict[str, Any] | None:
@@ -125,7 +176,8 @@ def impact_sentence(run: HierarchyRun) -> dict[str, Any] | None:
     -------
     dict or None
         ``measured`` and ``closed`` as text; ``same``: whether both are equal to four digits after
-        the point; ``n``: features; ``passing`` of ``sites``.
+        the point; ``n``: features; ``passing`` of ``sites``, and how many do ``by_activation`` alone,
+        None where that is not told.
     """
     found = {
         control: [
@@ -142,18 +194,20 @@ def impact_sentence(run: HierarchyRun) -> dict[str, Any] | None:
     if first is None or not all(len(ends) == 2 for ends in texts.values()):
         return None
     passes = run.number("passes", group=TOP, mode=PUBLISHED)
+    by_activation = run.number("passes", CLOSED_FORM, group=TOP, mode=PUBLISHED)
     return {
         "measured": " to ".join(texts[NONE]),
         "closed": " to ".join(texts[CLOSED_FORM]),
         "same": texts[NONE] == texts[CLOSED_FORM],
         "n": first["n"],
         "sites": 0 if passes is None else passes["n"],
-        "passing": 0 if passes is None else round(passes["value"] * passes["n"]),
+        "passing": _times(passes),
+        "by_activation": None if by_activation is None else _times(by_activation),
     }
 
 
-def followed_table(run: HierarchyRun) -> Table | None:
-    """Features that follow something, by target."""
+def followed_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
+    """Features that follow something, by target, beside permutations and the untrained control."""
     cells = []
     for target, words in FOLLOWED.items():
         tested = run.number(f"n_tested.{target}")
@@ -167,14 +221,16 @@ def followed_table(run: HierarchyRun) -> Table | None:
                     *(count_cell(row) for row in numbers),
                     number_cell(run.number(excess), difference),
                     share_cell(run.number(f"share_specialists.{target}")),
+                    *_untrained(control, own, f"share_specialists.{target}"),
                 ]
             )
-    titles = ("Tested", "Follow", "Permuted", "Excess", "Of all that fire")
-    return table([("", False), *((title, True) for title in titles)], cells) if cells else None
+    titles = ("Tested", "Follow", "Permuted", "Excess", "Of all that fire", *UNTRAINED)
+    heads = [("", False), *((title, True) for title in titles)]
+    return filled(table(heads, cells)) if cells else None
 
 
-def levels_table(run: HierarchyRun) -> Table | None:
-    """Features by level, beside permutations, with the score from which a level is given."""
+def levels_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
+    """Features by level, beside permutations and the control, with the least score that gives one."""
     cells = []
     for name in (*LEVELS, NO_LEVEL):
         own, null = (run.number(f"n_level.{name}", control) for control in (NONE, PERMUTED))
@@ -183,9 +239,11 @@ def levels_table(run: HierarchyRun) -> Table | None:
             limit = run.number(f"score_threshold.{name}")
             share = share_cell(run.number(f"share_level.{name}"))
             counts = [count_cell(own), count_cell(null)]
-            cells.append([text_cell(title), *counts, share, number_cell(limit, ratio)])
-    heads = [("Level", False), ("Features", True), ("Permuted", True), ("Share", True)]
-    return table([*heads, ("Least score", True)], cells) if cells else None
+            other = _untrained(control, f"n_level.{name}", f"share_level.{name}")
+            cells.append([text_cell(title), *counts, share, *other, number_cell(limit, ratio)])
+    titles = ("Features", "Permuted", "Share", *UNTRAINED, "Least score")
+    heads = [("Level", False), *((title, True) for title in titles)]
+    return filled(table(heads, cells)) if cells else None
 
 
 def sweep_table(run: HierarchyRun) -> Table | None:
@@ -212,8 +270,8 @@ def sweep_table(run: HierarchyRun) -> Table | None:
     return table(heads, cells) if cells else None
 
 
-def together_table(run: HierarchyRun) -> Table | None:
-    """How many features fire together, beside permutations of each feature's firing by itself."""
+def together_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
+    """How many features fire together, beside permutations of each one's firing and the control."""
     measures = {
         "n_coactive_pairs": ("Pairs that fire together", count, difference),
         "mean_lift": ("Mean lift over all pairs", ratio, signed_ratio),
@@ -225,15 +283,19 @@ def together_table(run: HierarchyRun) -> Table | None:
         own, null = (run.number(metric, control) for control in (NONE, PERMUTED))
         if own is not None:
             excess = number_cell(run.number(f"{metric}_excess"), over)
-            cells.append(
-                [text_cell(title), number_cell(own, text), number_cell(null, text), excess]
-            )
-    operator = run.number("n_operator_modules")
-    if operator is not None:
-        nothing = [plain_cell(None, count)] * 2
-        cells.append([text_cell("Modules that follow an operator"), count_cell(operator), *nothing])
-    titles = ("Observed", "Permuted", "Excess")
-    return table([("", False), *((title, True) for title in titles)], cells) if cells else None
+            other = None if control is None else control.number(metric)
+            numbers = [number_cell(own, text), number_cell(null, text), excess]
+            cells.append([text_cell(title), *numbers, number_cell(other, text)])
+    operator = "n_operator_modules"
+    if run.number(operator) is not None:
+        rows = [run.number(operator), run.number(operator, PERMUTED)]
+        excess = number_cell(run.number(f"{operator}_excess"), difference)
+        other = count_cell(None if control is None else control.number(operator))
+        name = text_cell("Modules that follow an operator")
+        cells.append([name, *(count_cell(row) for row in rows), excess, other])
+    titles = ("Observed", "Permuted", "Excess", "Untrained")
+    heads = [("", False), *((title, True) for title in titles)]
+    return filled(table(heads, cells)) if cells else None
 
 
 def modules_table(run: HierarchyRun, level: float) -> Table | None:
@@ -246,6 +308,7 @@ def modules_table(run: HierarchyRun, level: float) -> Table | None:
             plain_cell(float(len(row["features"])), integer),
             text_cell(row["operator"]),
             plain_cell(float(row["n_following"]), integer),
+            plain_cell(row.get("n_following_expected"), count),
             plain_cell(row["mean_correlation"], lambda value: f"{value:.2f}"),
             plain_cell(row["p_value"], p_text),
             plain_cell(row["q_value"], p_text),
@@ -254,8 +317,28 @@ def modules_table(run: HierarchyRun, level: float) -> Table | None:
         for row in listed
     ]
     heads = [("Site", False), ("Features", True), ("Operator", False), ("Follow it", True)]
-    heads += [("Correlation", True), ("p", True), ("q", True), ("Indices", False)]
-    return table(heads, cells, sortable=True, of=len(found)) if cells else None
+    heads += [
+        ("Expected", True),
+        ("Correlation", True),
+        ("p", True),
+        ("q", True),
+        ("Indices", False),
+    ]
+    return filled(table(heads, cells, sortable=True, of=len(found))) if cells else None
+
+
+def _untrained(control: HierarchyRun | None, *metrics: str) -> list[Cell]:
+    """A count of the control, and its share."""
+    number, share = (None if control is None else control.number(each) for each in metrics)
+    return [count_cell(number), share_cell(share)]
+
+
+def _passing(row: Row | None) -> Cell:
+    return text_cell(MISSING if row is None else "yes" if row["value"] else "no")
+
+
+def _times(row: Row | None) -> int:
+    return 0 if row is None else round(row["value"] * row["n"])
 
 
 def _members(features: Sequence[int]) -> str:
