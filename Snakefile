@@ -21,6 +21,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_models.smk"
 include: "workflow/rules/common_hierarchy.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/capture.smk"

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from saeflow.config.models import FreshModel, UntrainedControl
+from saeflow.config.models import (
+    SMALL_MB,
+    FreshModel,
+    HubModel,
+    UntrainedControl,
+    is_small,
+)
 from saeflow.config.root import (
     evaluated_models,
     layer_contradictions,
@@ -351,3 +357,18 @@ def test_nearest_offers_or_lists() -> None:
     assert nearest("lama", ["llama", "gpt2"]) == "; did you mean 'llama'?"
     assert nearest("zzz", ["b", "a"]) == "; known are 'a', 'b'."
     assert nearest("zzz", []) == "; none is known."
+
+
+def test_small_models_are_those_that_any_machine_holds_twice() -> None:
+    config = parse_config(default_values())
+    settings = resolve_model(config, "llama")[0]
+    assert resolve_model(config, "llama_untrained")[0] == settings
+    assert is_small(settings, SMALL_MB)
+    assert not is_small(settings, SMALL_MB + 1)
+    fresh = FreshModel(weights="fresh", family="llama")
+    assert is_small(fresh, 0.0)
+    large = fresh.model_copy(
+        update={"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16}
+    )
+    assert not is_small(large, 0.0)
+    assert not is_small(HubModel(weights="hub", repo="a/b", revision="c"), 0.0)

@@ -63,7 +63,6 @@ def first(changes: dict[str, Any]) -> str:
     ("key", "value", "meant"),
     [
         (f"{BALANCED}.valus", [2, 3], "values"),
-        (f"{BALANCED}.subset", {"knd": "all"}, "subset.kind"),
         (f"{STUDY}.publishd", {}, "published"),
         (f"{PUBLISHED}.sample", 3, "samples"),
         (f"{PUBLISHED}.taxonomy", {"topp": 3}, "taxonomy.top"),

@@ -102,5 +102,5 @@ def test_thread_count_of_the_configuration_reaches_numeric_jobs_only(
     finished: Path, tmp_path: Path
 ) -> None:
     overlay = tmp_path / "threads.yaml"
-    overlay.write_text("compute: {threads: 1}\n", encoding="utf-8")
+    overlay.write_text("compute: {threads: 2}\n", encoding="utf-8")
     assert planned(finished, *SMOKE, str(overlay)) == {**CAPTURES, "evaluate_model": 2}

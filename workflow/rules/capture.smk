@@ -16,7 +16,7 @@ rule capture_thoughts:
     threads: THREADS
     resources:
         gpu=1,
-        model_jobs=1,
+        model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
     params:

@@ -40,6 +40,7 @@ from saeflow.config.public_tables import (
     RECORD_TABLES,
     SUMMARY_TABLES,
 )
+from saeflow.config.models import is_small
 from saeflow.config.reference import card_sizes
 from saeflow.config.root import (
     evaluated_models,
@@ -123,64 +124,6 @@ def dataset_spec(wildcards):
 
 def dataset_file(wildcards):
     return input_files(CFG.datasets[wildcards.dataset], ROOT)
-
-
-def model_spec(wildcards):
-    settings, control = resolve_model(CFG, wildcards.model)
-    return {
-        "model": located_elsewhere(settings),
-        "control": control and plain(control),
-        "threads": THREADS,
-    }
-
-
-def model_files(wildcards):
-    return input_files(resolve_model(CFG, wildcards.model)[0], ROOT)
-
-
-def evaluation_sizes():
-    sizes = plain(CFG.reference_models)
-    return {name: sizes[name] for name in ("n_problems", "n_texts", "n_lens")}
-
-
-def evaluation_spec(wildcards):
-    # Of the mixture, what gives the held-out word problems; the texts are an input.
-    return {
-        "model": model_spec(wildcards),
-        "seed": MIXTURE.seed,
-        "problems": plain(MIXTURE.parts.problems),
-        "sizes": evaluation_sizes(),
-    }
-
-
-def training_spec(wildcards):
-    # Each model by itself: a change to one must not throw away hours of the other.
-    mixture = plain(MIXTURE)
-    name = wildcards.reference
-    return {
-        "mixture": {**mixture, "models": {name: mixture["models"][name]}},
-        "threads": 1,
-    }
-
-
-CURVES = curve_files(CFG, ROOT)
-
-
-def evaluated():
-    """Latent thoughts of every evaluated model, and which of them bring their training's curves."""
-    latents = {name: resolve_model(CFG, name)[0].thoughts.latents for name in EVALUATED}
-    return {"latents": latents, "curves": list(CURVES)}
-
-
-def installation_spec(wildcards):
-    return {
-        "mixture": plain(MIXTURE),
-        "sizes": card_sizes(CFG.reference_models, MIXTURE.parts.problems.n_held_out),
-        "folder": os.path.relpath(
-            (ROOT / CFG.reference_models.mixture).parent / "models"
-        ),
-        "threads": THREADS,
-    }
 
 
 def dictionary_spec(wildcards):

@@ -84,7 +84,7 @@ rule intervene:
     threads: 1
     resources:
         gpu=1,
-        model_jobs=1,
+        model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
     params:

@@ -46,7 +46,7 @@ rule evaluate_model:
     threads: THREADS
     resources:
         gpu=1,
-        model_jobs=1,
+        model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
     params:

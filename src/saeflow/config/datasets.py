@@ -116,7 +116,8 @@ class GeneratedDataset(Block):
 class BalancedDataset(Block):
     """Problems by design: operator, number and length occur in exactly equal numbers.
 
-    None trains an SAE, and none can be among the train problems of the generator's same seed.
+    None trains an SAE, and none can be among the train problems of the generator's same seed. All are
+    analysed: a part of them would not be balanced.
     """
 
     source: Literal["balanced"] = Field(description="The bundled generator, by design.")
@@ -135,9 +136,6 @@ class BalancedDataset(Block):
     max_number: int = Field(100, ge=20, description="Largest operand or result.")
     id_prefix: str = Field(
         "balanced_", description="Written before the story's number, operator and value."
-    )
-    subset: SubsetSettings = Field(
-        default_factory=SubsetSettings, description="Problems that the study analyses."
     )
 
     @model_validator(mode="after")

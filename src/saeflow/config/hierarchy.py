@@ -143,7 +143,9 @@ class ModuleSettings(Block):
     )
     min_size: int = Field(3, ge=2, description="Smaller groups are not listed.")
     keep: int = Field(200, ge=1, description="Pairs stored per SAE, the least probable first.")
-    permutations: int = Field(10, ge=2, description="Permutations of each feature's firing.")
+    permutations: int = Field(
+        10, ge=2, description="Permutations of each feature's firing, and of the problems' labels."
+    )
     seed: int = Field(0, description="Seed of the permutations.")
 
 
@@ -173,7 +175,7 @@ class CausalSettings(Block):
         5,
         ge=1,
         description="Features per site that are ablated exactly: those of the largest "
-        "attributed effect on the other half of the problems.",
+        "attributed effect on problems that are not reported.",
     )
     set_size: int = Field(
         20, ge=1, description="Features per site that are ablated together, chosen likewise."

@@ -100,6 +100,33 @@ class UntrainedControl(Block):
 RunnableModel = FreshModel | PathModel | HubModel
 
 
+SMALL_MB = 200
+"""Megabytes of weights up to which a model is small."""
+
+
+def is_small(settings: RunnableModel, files_mb: float) -> bool:
+    """Whether any machine can hold several of these models at a time.
+
+    Parameters
+    ----------
+    settings : FreshModel, PathModel or HubModel
+        The model.
+    files_mb : float
+        Megabytes of the files of one that is on this machine.
+
+    Returns
+    -------
+    bool
+        False for models from the hub, whose size is not known here.
+    """
+    if isinstance(settings, FreshModel):
+        # Four matrices of attention, three of the MLP, four bytes a number.
+        width, mlp = settings.hidden_size, settings.intermediate_size
+        per_block = 4 * (4 * width**2 + 3 * width * mlp)
+        return settings.num_hidden_layers * per_block / 1e6 <= SMALL_MB
+    return isinstance(settings, PathModel) and files_mb <= SMALL_MB
+
+
 class ModelSpec(Block):
     """Everything a model job reads, as a rule passes it on."""
 

@@ -15,6 +15,7 @@ from saeflow.config.datasets import (
     GeneratedDataset,
     HubDataset,
     PathDataset,
+    SubsetSettings,
 )
 from saeflow.datasets.balanced import balanced_problems
 from saeflow.datasets.generated import generate_problems
@@ -77,6 +78,7 @@ def load_problems(settings: DatasetSettings, file: Path | None = None) -> Loaded
             splits[index] = "validation"
         held_out = [None] * len(problems)
     ids = ids or [f"{settings.id_prefix}{index}" for index in range(len(problems))]
+    subset = SubsetSettings() if isinstance(settings, BalancedDataset) else settings.subset
     table = pa.table(
         {
             "problem": np.arange(len(problems), dtype=np.int32),
@@ -86,7 +88,7 @@ def load_problems(settings: DatasetSettings, file: Path | None = None) -> Loaded
             "gold": [problem.gold for problem in problems],
             "n_steps": pa.array([len(problem.calculations) for problem in problems], pa.int16()),
             "split": splits,
-            "analysed": analysed_mask(ids, settings.subset),
+            "analysed": analysed_mask(ids, subset),
             "held_out_pair": pa.array(held_out, pa.bool_()),
         }
     )
