@@ -363,8 +363,8 @@ def test_small_models_are_those_that_any_machine_holds_twice() -> None:
     config = parse_config(default_values())
     settings = resolve_model(config, "llama")[0]
     assert resolve_model(config, "llama_untrained")[0] == settings
-    assert is_small(settings, SMALL_MB)
-    assert not is_small(settings, SMALL_MB + 1)
+    assert is_small(settings, float(SMALL_MB))
+    assert not is_small(settings, SMALL_MB + 1.0)
     fresh = FreshModel(weights="fresh", family="llama")
     assert is_small(fresh, 0.0)
     large = fresh.model_copy(

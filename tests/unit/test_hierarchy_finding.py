@@ -83,7 +83,9 @@ def test_the_published_rule_is_told_beside_the_range_of_random_problems(
     specialised: float, words: str
 ) -> None:
     text = said(toy=Told(specialised=specialised, reach=5.0))["Published rules"]
-    assert f"specialised, {words} (95 % range 8.5 to 18.5) that as many random" in text
+    assert (
+        f"specialised, {words} (95 % range 8.5 to 18.5 if independent) that as many random" in text
+    )
 
 
 def test_an_effect_that_holds_is_told_with_its_interval_and_its_p_value() -> None:

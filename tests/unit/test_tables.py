@@ -27,7 +27,8 @@ def values_of(kind: pa.DataType, rows: int, rng: np.random.Generator) -> list[An
     if pa.types.is_string(kind):
         return [f"ü{number}" for number in rng.integers(0, 9, rows)]
     if pa.types.is_list(kind):
-        return [["a", "b"][: number % 3] for number in range(rows)]
+        values = ["a", "b"] if pa.types.is_string(kind.value_type) else [3, 1]
+        return [values[: number % 3] for number in range(rows)]
     if pa.types.is_boolean(kind):
         return [bool(number) for number in rng.integers(0, 2, rows)]
     if pa.types.is_floating(kind):

@@ -32,6 +32,10 @@ ABILITIES = {
     for title, model in (("Llama", "llama"), ("GPT-2", "gpt2"))
     for count, number in ((1, "one"), (2, "two"), (3, "three"))
 }
+HIERARCHY_RULES = {
+    *("hierarchy_published", "hierarchy_calibrated", "sweep_k", "intervene", "hierarchy_effects"),
+    *("gather_hierarchy", "compare_hierarchy"),
+}
 POINTS = 1.5
 # One flipped answer of some hundred problems is almost one point.
 ANSWER_POINTS = 3.0
@@ -160,6 +164,74 @@ def test_published_rates_of_the_readme() -> None:
     assert told == pytest.approx([100 * value for value in found], abs=0.05)
 
 
+COUNTS = {
+    "specialised by the published rule": ("n_specialised", "random_problems"),
+    "follow an operator, by exact tests": ("n_specialists.operators", "permuted"),
+    "follow an operand, by exact tests": ("n_specialists.operands", "permuted"),
+    "tell the sequence of operators best": ("n_level.sequence", "permuted"),
+    "tell a value best": ("n_level.value", "permuted"),
+    "groups that fire together and follow an operator": ("n_operator_modules", "permuted"),
+}
+SHARE = 0.05
+"""Counts may differ by so much, or by `FEW`."""
+FEW = 12
+
+
+def hierarchy(metric: str, group: str = "all") -> pd.DataFrame:
+    table = table_of("compare/hierarchy.parquet")
+    table = table[(table.metric == metric) & (table.group == group)]
+    return table.set_index(["model", "control"])
+
+
+@pytest.mark.parametrize("row", COUNTS)
+def test_hierarchy_of_the_readme(row: str) -> None:
+    metric, control = COUNTS[row]
+    rows, found = hierarchy(metric), []
+    for model in ("llama", "gpt2"):
+        chance = rows.loc[(model, control)]
+        found += [rows.loc[(model, "none"), "value"], chance.value, chance.ci_low, chance.ci_high]
+        found.append(rows.loc[(model, "untrained"), "value"])
+    told = [
+        float(each.replace(",", "")) for each in re.findall(r"\d[\d,.]*", line_of(row)[len(row) :])
+    ]
+    assert told == pytest.approx(found, rel=SHARE, abs=FEW)
+
+
+def test_ablations_of_the_readme() -> None:
+    rows = hierarchy("largest_set_effect", "set")
+    pattern = r"by (\S+) nats \((\S+) to (\S+)\) in Llama, .*? shows (\S+), and by (\S+) \((\S+) to (\S+)\)"
+    (told,) = re.findall(pattern, " ".join(readme().split()))
+    ends = [
+        rows.loc[(model, "none"), ["value", "ci_low", "ci_high"]] for model in ("llama", "gpt2")
+    ]
+    found = [*ends[0], rows.loc[("llama", "untrained"), "value"], *ends[1]]
+    assert [float(each.replace("−", "-")) for each in told] == pytest.approx(found, abs=0.03)
+    for model in ("llama", "gpt2"):
+        both = (f"largest_set_effect.{name}" for name in ("holds", "beyond_untrained"))
+        assert not all(hierarchy(name, "set").loc[(model, "none"), "value"] for name in both)
+
+
+def test_attribution_of_the_readme() -> None:
+    told = said(
+        r"rank correlation ([\d.]+) and ([\d.]+)\), and hardly on others \(([\d.]+) and ([\d.]+)\)"
+    )
+    found = [
+        hierarchy(f"screen_rank_correlation{ending}", "shortlist").loc[(model, "none"), "value"]
+        for ending in (".same_problems", "")
+        for model in ("llama", "gpt2")
+    ]
+    assert told == pytest.approx(found, abs=0.1)
+
+
+def test_types_of_the_readme() -> None:
+    (told,) = said(r"all (\d+) of the most frequent features")
+    for model in ("llama", "gpt2"):
+        rows = table_of(f"hierarchy/{model}/summary.parquet")
+        rows = rows[(rows.metric == "n_type.mixed") & rows.layer.isna() & rows.step.isna()]
+        assert set(rows.control) == {"none", "random_problems"}
+        assert (rows.value == told).all()
+
+
 def test_what_the_readme_says_of_the_default_run(project: Path) -> None:
     (jobs,) = said(r"the default run about \w+: (\d+) jobs")
     assert sum(planned(project).values()) + len({"all"}) == jobs
@@ -198,4 +270,5 @@ def test_configurations_of_the_readme_can_be_planned(project: Path) -> None:
     for number, block in enumerate(blocks("yaml")):
         overlay = project / f"mine{number}.yaml"
         overlay.write_text(block, encoding="utf-8")
-        assert planned(project, "--configfile", overlay.name).keys() >= default.keys() - {"gather"}
+        left_out = HIERARCHY_RULES if "hierarchy: null" in block else set()
+        assert planned(project, "--configfile", overlay.name).keys() >= default.keys() - left_out

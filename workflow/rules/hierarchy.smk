@@ -78,6 +78,8 @@ rule intervene:
         "results/logs/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/trials.log",
     benchmark:
         "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/trials.tsv"
+    # The longest job of the DAG, which everything would otherwise wait for at the end.
+    priority: 1
     conda:
         "../../envs/saeflow.yaml"
     # Many small forward passes: threads that wait for one another cost more than they bring.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,6 +15,11 @@ Variable = Literal["operators", "sequence", "value", "operator_value"]
 VARIABLES: tuple[Variable, ...] = ("operators", "sequence", "value", "operator_value")
 BIN_EDGES = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 100, 200)
 """Lower edges of the bins of active problems; each belongs to its bin, and the last is open."""
+BIN_LABELS = (
+    *(str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(BIN_EDGES)),
+    f"{BIN_EDGES[-1]}+",
+)
+"""Names of all bins, ascending: "1", "6-7", and "200+" for the last."""
 
 
 class TaxonomySettings(Block):

@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from saeflow.config.hierarchy import BIN_LABELS as BINS
 from saeflow.report.figures import BAND, COLOURS, SYMBOLS, plain_figure
 from saeflow.report.hierarchy.finding import FOLLOWED, LEVELS, NO_LEVEL
 from saeflow.report.hierarchy.numbers import (
@@ -19,7 +20,6 @@ from saeflow.report.hierarchy.numbers import (
     Row,
 )
 from saeflow.report.tables import number_text
-from saeflow.studies.hierarchy.bins import BIN_LABELS as BINS
 
 RULES = {"": "published rule", "_untied": "ties counted"}
 SCORE = "n_score."

@@ -162,7 +162,11 @@ def _relation(found: Row, chance: Row) -> str:
 
 def _range(chance: Row) -> str:
     ends = (chance["ci_low"], chance["ci_high"])
-    return "" if None in ends else " (95 % range {} to {})".format(*(_number(end) for end in ends))
+    return (
+        ""
+        if None in ends
+        else " (95 % range {} to {} if independent)".format(*(_number(end) for end in ends))
+    )
 
 
 def _types(run: HierarchyRun) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.hierarchy import HIERARCHY_COMPARISON
+from saeflow.config.hierarchy import BIN_LABELS
 from saeflow.stats.exact import holm
-from saeflow.studies.hierarchy.bins import BIN_LABELS
 
 UNTRAINED = "untrained"
 LEVEL = 0.05

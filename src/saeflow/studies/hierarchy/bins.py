@@ -7,29 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Int
 
-from saeflow.config.hierarchy import BIN_EDGES
+from saeflow.config.hierarchy import BIN_EDGES, BIN_LABELS
 
 ALL = "all"
 """Group of all features, whichever bin they are in."""
-
-
-def bin_label(place: int) -> str:
-    """Name of a bin: "1", "6-7", and "200+" for the last, which is open.
-
-    Parameters
-    ----------
-    place : int
-        Which bin, from 0, the one of the fewest problems.
-    """
-    low = BIN_EDGES[place]
-    if place == len(BIN_EDGES) - 1:
-        return f"{low}+"
-    high = BIN_EDGES[place + 1] - 1
-    return str(low) if low == high else f"{low}-{high}"
-
-
-BIN_LABELS = tuple(bin_label(place) for place in range(len(BIN_EDGES)))
-"""Names of all bins, ascending."""
 
 
 def bin_of(n_active: Int[np.ndarray, " features"]) -> Int[np.ndarray, " features"]:
