@@ -383,6 +383,22 @@ def test_divergence_is_that_of_the_first_token_of_the_number(run: ThoughtRun) ->
         assert float(got.kl[problem]) == pytest.approx(expected, abs=1e-5, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        (Place(0, "resid_pos", 0), "no layer 0 of the hook 'resid_pos'"),
+        (Place(0, "final_norm", 1), "no layer 1 of the hook 'final_norm'"),
+        (Place(0, "resid_post", LAYERS), f"expected resid_post 0 to {LAYERS - 1}"),
+        (Place(0, "resid_post", -1), "no layer -1"),
+        (Place(LATENTS + 1, "resid_post", 0), f"no thought step {LATENTS + 1}"),
+        (Place(-1, "resid_post", 0), f"expected 0 to {LATENTS}"),
+    ],
+)
+def test_a_place_that_is_not_there_is_told(run: ThoughtRun, place: Place, told: str) -> None:
+    with pytest.raises(SaeflowError, match=told):
+        outcome(run, {Place(1, "resid_post", 0): keep, place: keep})
+
+
 def test_splice_asks_for_one_site(run: ThoughtRun) -> None:
     sae = sae_of(run)
     two = Bank(

@@ -170,7 +170,10 @@ COUNTS = {
     "follow an operand, by exact tests": ("n_specialists.operands", "permuted"),
     "tell the sequence of operators best": ("n_level.sequence", "permuted"),
     "tell a value best": ("n_level.value", "permuted"),
-    "groups that fire together and follow an operator": ("n_operator_modules", "permuted"),
+    "groups of features that fire together and follow an operator": (
+        "n_operator_modules",
+        "permuted",
+    ),
 }
 SHARE = 0.05
 """Counts may differ by so much, or by `FEW`."""
@@ -213,7 +216,7 @@ def test_ablations_of_the_readme() -> None:
 
 def test_attribution_of_the_readme() -> None:
     told = said(
-        r"rank correlation ([\d.]+) and ([\d.]+)\), and hardly on others \(([\d.]+) and ([\d.]+)\)"
+        r"rank correlation ([\d.]+) and ([\d.]+) over 24 .*?\), and hardly on others \(([\d.]+) and ([\d.]+)\)"
     )
     found = [
         hierarchy(f"screen_rank_correlation{ending}", "shortlist").loc[(model, "none"), "value"]
@@ -230,6 +233,25 @@ def test_types_of_the_readme() -> None:
         rows = rows[(rows.metric == "n_type.mixed") & rows.layer.isna() & rows.step.isna()]
         assert set(rows.control) == {"none", "random_problems"}
         assert (rows.value == told).all()
+
+
+def test_every_metric_of_the_hierarchy_is_told() -> None:
+    told = (ROOT / "docs/hierarchy.md").read_text(encoding="utf-8").split("## Metrics")[1]
+    rows = [
+        re.findall(r"`([^`]*)`", line.split("|")[1]) for line in told.splitlines() if "| `" in line
+    ]
+    names = set()
+    for row in rows:
+        for name in row:
+            # ".p_holm" goes on from the name before it.
+            names.add(row[0].rsplit(".", 1)[0] + name if name.startswith(".") else name)
+    tables = (f"hierarchy/{model}/summary.parquet" for model in ("llama", "gpt2"))
+    for table in (*tables, "compare/hierarchy.parquet"):
+        for metric in set(table_of(table).metric):
+            plain = re.sub("_excess|_untied", "", metric)
+            both = (plain, plain.replace("share_", "n_", 1))
+            patterns = (re.sub(r"\\{\w+\\}", ".+", re.escape(name)) for name in names)
+            assert any(re.fullmatch(each, one) for each in patterns for one in both), metric
 
 
 def test_what_the_readme_says_of_the_default_run(project: Path) -> None:

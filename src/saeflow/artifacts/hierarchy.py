@@ -103,7 +103,7 @@ HIERARCHY = Artifact(
         *RUN_KEYS,
         *MAYBE_SITE,
         Column("group", TEXT, "Which features: a rank range, a bin of n_active, a level; or all."),
-        Column("metric", TEXT, "What is measured."),
+        Column("metric", TEXT, "What is measured (docs/hierarchy.md, Metrics)."),
         CONTROL,
         *VALUES[1:],
     ),
@@ -246,11 +246,20 @@ SCREEN = Artifact(
     (
         *RUN_KEYS,
         *FEATURE_KEYS,
-        Column("n_active", INDEX, "Problems picked on, on which it is not zero."),
-        Column("attribution", REAL, "Effect of ablation, to first order, mean.", unit="nats"),
+        Column("n_active", INDEX, "Problems that are not reported, on which it is not zero."),
+        Column(
+            "attribution",
+            REAL,
+            "Effect of ablation, to first order, mean over all problems that are not reported.",
+            unit="nats",
+        ),
         Column("attribution_reported", REAL, "The same on reported problems.", unit="nats"),
-        Column("in_set", FLAG, "Whether it is ablated with its site's set."),
-        Column("rank", INDEX, "Place in its SAE by the size of that, from 1."),
+        Column(
+            "in_set",
+            FLAG,
+            "Whether it is ablated with its site's set, picked on the screened problems alone.",
+        ),
+        Column("rank", INDEX, "Place in its SAE by absolute attribution, from 1."),
         Column(
             "exact",
             REAL,

@@ -159,7 +159,9 @@ class SweepSettings(Block):
     """How many specialists SAEs of other sizes have, at one site, beside their chance level."""
 
     k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (50, 75, 100, 200, 300), min_length=1, description="Active latents."
+        (50, 75, 100, 200, 300),
+        min_length=1,
+        description="Active latents; one that is not below d_sae is left out.",
     )
     depth: float = Field(0.75, gt=0, le=1, description="Relative depth; 1 is the last block.")
     step: int = Field(3, ge=0, description="Thought step.")
@@ -200,13 +202,13 @@ class CausalSettings(Block):
     problems: int | None = Field(
         None,
         ge=20,
-        description="Held-out problems that are intervened on: a third choose a site, the others are "
-        "reported; null: three quarters. All others screen features.",
+        description="Held-out problems that are intervened on, at most three quarters of them (null): "
+        "a third choose a site, the others are reported. All others screen features.",
     )
     control_problems: int | None = Field(
         80, ge=20, description="The same for untrained models; null: as many as for the others."
     )
-    seed: int = Field(0, description="Seed of the halves and of random controls.")
+    seed: int = Field(0, description="Seed of the split and of random controls.")
     rows: int = Field(512, ge=1, description="Problems times conditions per forward pass.")
 
     @field_validator("doses")

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from saeflow.errors import SaeflowError
 from saeflow.interventions.edits import Edit
 from saeflow.interventions.readings import ChangedReadings, Readings, TextOutcome, cut
-from saeflow.models.conventions import HookedLayer
+from saeflow.models.conventions import HookedLayer, check_place
 from saeflow.models.hooks import editing, listening, transformer_blocks
 from saeflow.models.reader import Reader
 
@@ -150,11 +150,7 @@ class TextRun:
 
     def _check_places(self, places: Sequence[HookedLayer]) -> None:
         for place in places:
-            if place not in self._places:
-                raise SaeflowError(
-                    f"there is no layer {place.layer} of the hook {place.hook!r}; expected "
-                    f"resid_post 0 to {len(self._places) - 3}, embed 0 or final_norm 0."
-                )
+            check_place(place.hook, place.layer, len(self._places) - 2)
 
     def _start(self, condition: TextCondition) -> int:
         """Number of the first edited place; of none, the one behind all."""

@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saeflow.errors import SaeflowError
 from saeflow.interventions.answers import AnswerKey
 from saeflow.interventions.edits import Edit
 from saeflow.models.codi import CodiModel, last_of
+from saeflow.models.conventions import check_place
 from saeflow.models.hooks import editing
 from saeflow.models.reader import Reader
 
@@ -164,10 +166,25 @@ class ThoughtRun:
             Which condition; they come ordered by the place of their first edit.
         Outcome
             What it did.
+
+        Raises
+        ------
+        SaeflowError
+            If an edit is at a place that the model or the run does not have.
         """
+        for condition in conditions:
+            self._check_places(condition)
         order = sorted(range(len(conditions)), key=lambda n: self._order(conditions[n]))
         for group in self._groups(order, conditions, rows):
             yield from zip(group, self._run([conditions[n] for n in group]), strict=True)
+
+    def _check_places(self, condition: Condition) -> None:
+        for place in condition.edits:
+            check_place(place.hook, place.layer, self.model.n_layers)
+            if not 0 <= place.step <= self.latents:
+                raise SaeflowError(
+                    f"there is no thought step {place.step}; expected 0 to {self.latents}."
+                )
 
     def _order(self, condition: Condition) -> tuple[int, int]:
         return min(map(self._progress, condition.edits), default=(self.latents, self._end))

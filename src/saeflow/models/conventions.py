@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from saeflow.errors import SaeflowError
+
 LayerConvention = Literal["block_output", "hidden_states_after", "hidden_states_before"]
 
 
@@ -38,3 +40,28 @@ def hooked_layers(convention: LayerConvention, n_layers: int) -> list[HookedLaye
     if convention == "hidden_states_before":
         return [HookedLayer("embed", 0), *blocks[:-1]]
     return blocks
+
+
+def check_place(hook: str, layer: int, n_layers: int) -> None:
+    """Refuse a place that no model of so many blocks has.
+
+    Parameters
+    ----------
+    hook : str
+        One of `saeflow.models.hooks.HOOKS`.
+    layer : int
+        Block of ``resid_post``; 0 for the other hooks.
+    n_layers : int
+        Number of blocks.
+
+    Raises
+    ------
+    SaeflowError
+        If the hook is unknown or has no such layer.
+    """
+    last = {"embed": 0, "resid_post": n_layers - 1, "final_norm": 0}.get(hook, -1)
+    if not 0 <= layer <= last:
+        raise SaeflowError(
+            f"there is no layer {layer} of the hook {hook!r}; expected resid_post 0 to "
+            f"{n_layers - 1}, embed 0 or final_norm 0."
+        )
