@@ -87,7 +87,7 @@ def test_killed_runs_end_in_the_same_bytes(finished: Path, tmp_path: Path) -> No
             shutil.rmtree(project / "results")
             shutil.rmtree(project / ".snakemake")
     last = make_run(project)
-    assert last.wait(timeout=300) == 0, (project / "last-run.log").read_text()[-4000:]
+    assert last.wait(timeout=3600) == 0, (project / "last-run.log").read_text()[-4000:]
     assert artifact_digests(project / "results") == expected
     assert planned(project, *SMOKE) == {}
 
