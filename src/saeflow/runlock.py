@@ -18,8 +18,11 @@ from saeflow.jobs import is_snakemake
 
 OWNER = Path(".snakemake") / "saeflow-owner"
 LOCKS = Path(".snakemake") / "locks"
-PATIENCE_SECONDS = 10.0
-"""How long to wait for orphaned jobs, which end by themselves when their Snakemake is gone."""
+PATIENCE_SECONDS = 60.0
+"""How long to wait for orphaned jobs, which end by themselves when their Snakemake is gone.
+
+They notice once their imports are done, which takes a busy machine more than ten seconds.
+"""
 
 
 def record_owner(folder: Path) -> None:

@@ -34,7 +34,7 @@ def make_run(project: Path) -> subprocess.Popen[bytes]:
     """Start what `make run` runs once the environment stands; a test below holds them together."""
     unlock = [sys.executable, "-m", "saeflow", "unlock"]
     env = environment() | {"PYTHONPATH": str(project / "src")}
-    subprocess.run(unlock, cwd=project, env=env, check=True, timeout=60)
+    subprocess.run(unlock, cwd=project, env=env, check=True, timeout=180)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
     with (project / "last-run.log").open("wb") as log:
         return subprocess.Popen(
