@@ -19,7 +19,9 @@ from saeflow.datasets.balanced import (
     OPERATOR_NAMES,
     BalancedProblem,
     balanced_problems,
+    story_numbers,
     swap_partners,
+    whole_stories,
 )
 from saeflow.datasets.composed import (
     LINKS,
@@ -219,6 +221,20 @@ def test_partners_are_found_in_any_order_of_rows(cells: list[BalancedProblem]) -
     for kind in ("value", "operator"):
         assert straight[kind].dtype == np.int64
         assert [ids[order[row]] for row in mixed[kind]] == [ids[straight[kind][r]] for r in order]
+
+
+def test_whole_stories_are_spread_over_all_of_them(cells: list[BalancedProblem]) -> None:
+    ids = [cell.problem_id for cell in cells]
+    story = story_numbers(ids)
+    known = np.unique(story)
+    for count in (1, 2, 3, len(known), len(known) + 5):
+        rows = whole_stories(ids, count)
+        chosen = np.unique(story[rows])
+        assert rows.tolist() == np.flatnonzero(np.isin(story, chosen)).tolist()
+        assert len(chosen) == min(count, len(known))
+        if count > 1:
+            assert {known[0], known[-1]} <= {*chosen}
+            assert np.diff(np.searchsorted(known, chosen)).max() <= len(known) // (count - 1) + 1
 
 
 def test_balanced_problems_load_as_a_data_set() -> None:
