@@ -52,6 +52,8 @@ Side = Callable[[Sequence[int]], Tensor]
 BAR, TOLERANCE = 3.0, 1e-4
 LAYERS, LAYER, VOCABULARY = 12, 8, 50257
 TEXTS, TURN, ROWS = 16, 8, 32
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""What glibc holds back otherwise differs by a tenth of the whole from process to process."""
 LATENTS, STEP, NEW_TOKENS = 6, 3, 16
 
 
@@ -74,7 +76,7 @@ def main() -> int:
         model = small_gpt2(options.width // 2).to(torch.device(device))
         sides = thought_sides(model, sae(model, 512, 100))
         report |= compare(sides, range(few), f"_thoughts{suffix}")
-    flat = memory(options.memory, options.threads)
+    flat = memory(options.memory)
     report |= {"peak_mib": round(peak_mib()), **flat}
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     print(json.dumps(report))
@@ -247,12 +249,14 @@ def compare(sides: dict[str, Side], features: Sequence[int], suffix: str) -> dic
     return {f"{key}{suffix}": value for key, value in found.items()}
 
 
-def memory(counts: Sequence[int], threads: int) -> dict[str, Any]:
+def memory(counts: Sequence[int]) -> dict[str, Any]:
     """Peak memory of processes that ablate so many features, and how much it may grow."""
     peaks = []
     for count in counts:
-        command = [sys.executable, __file__, "--memory-of", str(count), "--threads", str(threads)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        command = [sys.executable, __file__, "--memory-of", str(count), "--threads", "1"]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ONE_ARENA
+        )
         measured = json.loads(done.stdout.splitlines()[-1])
         print(f"{count} features: {measured['peak_mib']:.0f} MiB, {measured['seconds']:.1f} s")
         peaks.append(measured["peak_mib"])
