@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 QUICK = {
-    "ablation": ["--features", "8", "--memory", "16", "64"],
+    "ablation": ["--features", "8", "--memory", "64", "128"],
     "sae_bank": ["--epochs", "3", "--repeats", "1"],
     "association": ["--layers", "4", "--sample", "8", "--repeats", "3", "--permutations", "10"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],

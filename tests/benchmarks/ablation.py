@@ -12,8 +12,9 @@ questions with six latent thoughts and a model of half the width, edited at s3 i
 answers scored and written: the peer thinks anew. Sides take turns and are judged by their least time
 for as many features, for other jobs slow a run and never speed it up; `_cpu` compares processor time.
 Memory is that of whole processes that ablate so many features with a smaller model, the same 16 over
-and over. Exit code 1 if `ratio` is below 3, features come out unequal or memory grows. The last line
-is one JSON object.
+and over; the smaller number must fill the forward passes of texts and of thoughts, which 64 does, or what
+is measured is how they fill. Exit code 1 if `ratio` is below 3, features come out unequal or memory
+grows. The last line is one JSON object.
 """
 
 from __future__ import annotations
