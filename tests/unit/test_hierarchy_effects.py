@@ -10,8 +10,16 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_ind, wilcoxon
 
 from saeflow.artifacts.hierarchy import TRIALS
+from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Site
-from saeflow.studies.hierarchy.effects import BOOTSTRAP, FeatureLabel, effect_table
+from saeflow.studies.hierarchy.effects import (
+    BOOTSTRAP,
+    FeatureLabel,
+    _drawn,
+    _ends,
+    _resamples,
+    effect_table,
+)
 from saeflow.studies.hierarchy.trials import (
     CHOSEN,
     REPORTED,
@@ -19,6 +27,7 @@ from saeflow.studies.hierarchy.trials import (
     problem_parts,
     set_effects,
 )
+from tests.sentences import check_sentence
 
 KEYS = {"dictionary": "d", "seed": 0, "mode": "calibrated"}
 PROBLEMS = np.arange(0, 120, 2)
@@ -126,7 +135,7 @@ def beside(seed: int, mean: float, **changes: Any) -> list[dict[str, Any]]:
 
 def test_q_values_are_adjusted_over_what_is_asked_of_every_feature_or_of_every_set() -> None:
     rows = [row for f in range(6) for row in beside(f, -0.1 * f, unit=f"F{f}")]
-    rows += [row for f in range(4) for row in beside(10 + f, -0.1, unit=f"F{f}", edit="swap.value")]
+    rows += [row for f in range(4) for row in beside(10 + f, -0.1, unit=f"F{f}", dose=2.0)]
     for layer in range(3):
         rows += beside(20 + layer, -0.1 * layer, unit="set", layer=layer)
     halves = {("made", REPORTED): PROBLEMS}
@@ -135,7 +144,7 @@ def test_q_values_are_adjusted_over_what_is_asked_of_every_feature_or_of_every_s
     assert len(tested) == 2 * (6 + 4 + 3) * 5
     assert table["q_value"].notna().equals(table["p_value"].notna())
     tested = tested.assign(set=tested["unit"] == "set")
-    families = tested.groupby(["set", "edit", "control", "metric"])
+    families = tested.groupby(["set", "dose", "control", "metric"])
     assert sorted({len(family) for _, family in families}) == [3, 4, 6]
     for _, family in families:
         expected = false_discovery_control(family["p_value"])
@@ -192,6 +201,81 @@ def test_the_label_counts_only_beyond_what_random_features_do_there() -> None:
         p_values[name] = row["p_value"]
     assert p_values["special"] < 1e-4
     assert p_values["alike"] > 0.05
+
+
+@pytest.mark.parametrize(("labelled", "told"), [(1, False), (9, False), (10, True), (51, False)])
+def test_labels_of_a_few_problems_are_held_against_nothing(labelled: int, told: bool) -> None:
+    label = FeatureLabel("step_value: step 3: 26", PROBLEMS[:labelled])
+    rows = [*beside(1, -1.0), *beside(2, -1.0, unit="F8")]
+    found = effects_of(rows, {(Site(1, 2), 7): label})
+    assert ({name[3] for name in found} == {"all", "with", "without", "difference"}) == told
+    tested = [row for row in found.values() if row["group"] == "difference" and row["p_value"]]
+    assert len(tested) == told * 2 * 5
+
+
+def test_resamples_without_a_problem_of_a_group_do_not_count_as_no_effect() -> None:
+    values, of = np.full(40, -1.0), np.arange(40) < 2
+    resamples = _resamples(40, 0)
+    drawn = _drawn(values, of, resamples)
+    empty = (resamples[:, of] == 0).all(1)
+    assert 0.05 < empty.mean() < 0.3
+    assert np.isnan(drawn[empty]).all()
+    assert drawn[~empty] == pytest.approx(-1.0)
+    assert _ends(drawn) == (-1.0, -1.0)
+
+
+def test_problems_that_have_no_control_are_left_out_of_the_excess() -> None:
+    own, other = drawn(1, -1.0, PROBLEMS), drawn(2, -0.2, PROBLEMS)
+    active, without = 50, 12
+    rows = [trial(int(p), float(v)) for p, v in zip(PROBLEMS[:active], own, strict=False)]
+    rows += [
+        trial(int(p), float(v), control="random_feature")
+        for p, v in zip(PROBLEMS[without:active], other[without:active], strict=True)
+    ]
+    label = FeatureLabel("operators: *", PROBLEMS[: without + 20])
+    found = effects_of(rows, {(Site(1, 2), 7): label})
+    row = found["F7", "zero", "random_feature", "all", "log_probability_excess"]
+    # Problems on which the feature is silent count as unchanged, those without a control not at all.
+    differences = np.zeros(len(PROBLEMS) - without)
+    differences[: active - without] = (own - other)[without:active]
+    assert row["n"] == len(differences)
+    assert row["value"] == pytest.approx(differences.mean(), abs=1e-6)
+    assert row["p_value"] == pytest.approx(wilcoxon(differences).pvalue)
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+    assert found["F7", "zero", "none", "all", "log_probability"]["n"] == len(PROBLEMS)
+    groups = {
+        group: found["F7", "zero", "random_feature", group, "log_probability_excess"]
+        for group in ("with", "without", "difference")
+    }
+    sizes = {name: each["n"] for name, each in groups.items()}
+    assert sizes == {"with": 20, "without": 28, "difference": 48}
+    assert groups["with"]["value"] == pytest.approx(differences[:20].mean(), abs=1e-6)
+    welch = ttest_ind(differences[:20], differences[20:], equal_var=False).pvalue
+    assert groups["difference"]["p_value"] == pytest.approx(float(welch))
+
+
+def test_a_set_without_any_control_is_neither_chosen_nor_compared() -> None:
+    rows = set_rows({Site(0, 0): (-1.0, 0.0), Site(1, 1): (-9.0, 0.0)}, CHOSEN)
+    rows = [row for row in rows if (row["layer"], row["control"]) != (1, "random_feature")]
+    assert choose_site(table_of(rows)) == Site(0, 0)
+    alone = [row for row in rows if row["control"] == "none" and row["layer"] == 1]
+    with pytest.raises(SaeflowError) as caught:
+        choose_site(table_of(alone))
+    check_sentence(str(caught.value))
+    found = effects_of(alone)
+    assert not any(name[4].endswith("_excess") for name in found)
+
+
+def test_of_swaps_no_test_is_made() -> None:
+    """Their problems tell a few stories over and over, and are not independent."""
+    rows = [*beside(1, -1.0, unit="F7", edit="swap.value", dose=None, toward=0.5), *beside(1, -1.0)]
+    found = effects_of(rows)
+    excess = {name: row for name, row in found.items() if name[4].endswith("_excess")}
+    assert {name[1] for name in excess} == {"zero", "swap.value"}
+    for name, row in excess.items():
+        swapped = name[1] == "swap.value"
+        assert (row["p_value"] is None) == (row["q_value"] is None) == swapped
+        assert row["n"] == len(PROBLEMS)
 
 
 def test_parts_are_disjoint_and_random() -> None:

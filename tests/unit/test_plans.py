@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -99,6 +101,38 @@ def test_a_mean_is_put_on_every_problem_and_zero_where_there_is_something(state:
         else:
             assert torch.equal(touched, active) or key.control == "random_feature"
             assert not (touched & ~active).any()
+
+
+def test_problems_without_another_active_feature_have_no_random_control(state: SiteState) -> None:
+    """The whole effect would be what is beyond a control that changes nothing."""
+    features = state.features.clone()
+    # Members alone; nothing at all; and all as it was.
+    features[0], features[1] = 0, 0
+    features[0, MEMBERS[1]] = 2.0
+    lonely = replace(state, features=features)
+    everyone = list(range(len(state.x)))
+    plans = {
+        "zero": plan_set(lonely, MEMBERS, mean_of(state), SETTINGS, KEY, controls=True),
+        "swap.value": plan_swap(
+            lonely, MEMBERS, state.features * 0, SETTINGS, KEY._replace(edit="swap.value")
+        ),
+    }
+    for edit, plan in plans.items():
+        rows = {
+            key.control: everyone if each.problems is None else each.problems.tolist()
+            for key, each in plan
+            if key.edit == edit
+        }
+        assert 0 in rows["none"]
+        assert rows["random_feature"] == [row for row in rows["none"] if row != 0]
+        assert (1 in rows["none"]) == (edit == "zero")
+        assert rows.get("random_direction", everyone) == everyone
+    features[:, 8:] = features[:, [1, 2, 4, 5, 6]] = 0
+    only = plan_set(lonely, MEMBERS, mean_of(state), SETTINGS, KEY, controls=False)
+    silent = (features[:, MEMBERS] == 0).all(1)
+    assert {
+        key.control: None if each.problems is None else each.problems.tolist() for key, each in only
+    } == {"none": None, "random_feature": silent.nonzero()[:, 0].tolist()}
 
 
 def test_doses_and_swaps_have_controls_of_their_length(state: SiteState) -> None:

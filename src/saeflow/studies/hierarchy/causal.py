@@ -211,8 +211,10 @@ def _largest_set(
     site = choose_site(trials)
     key = {**run, "layer": site.layer, "step": site.step, "group": SET}
     before = set_effects(trials, CHOSEN)[site]
-    after = set_effects(trials, REPORTED)[site]
+    after = set_effects(trials, REPORTED).get(site)
     yield _plain(key, "largest_set_effect.chosen", float(before.mean()), len(before))
+    if after is None:
+        return
     (own,) = (
         row
         for row in effects.to_pylist()

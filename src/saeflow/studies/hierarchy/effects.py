@@ -29,6 +29,11 @@ METRICS = {
 """Metric, and the column of the trials that it is the mean of."""
 PLACE = ["dataset", "layer", "step", "unit", "edit", "dose", "half"]
 """What a condition and its controls share."""
+MIN_GROUP = 10
+"""Problems with and without a label, at least: of fewer, a resample holds hardly any, so that intervals
+are too short, and Welch's test leans on a variance of almost nothing."""
+SWAP = "swap."
+"""Start of edits that are made within a few stories."""
 
 
 class FeatureLabel(NamedTuple):
@@ -62,9 +67,12 @@ def effect_table(
     Problems whose activations an intervention leaves as they are count as unchanged: an effect is a
     mean over all problems of its half, and ``n_active`` says on how many there was something to do.
     A row whose control is not none has as ``{metric}_excess`` what the intervention has beyond that
-    control, problem by problem; its p-value is that of Wilcoxon's signed-rank test, two-sided. That of
-    the difference between problems with and without a label is Welch's. The q-value is adjusted by
-    Benjamini and Hochberg over all features, or the sets of all sites, of which the same is asked.
+    control, problem by problem, problems left out on which it changes something and the control, for
+    want of features, nothing; its p-value is that of Wilcoxon's signed-rank test, two-sided. That of
+    the difference between problems with and without a label is Welch's; there are at least `MIN_GROUP`
+    of either. The q-value is adjusted by Benjamini and Hochberg over all features, or the sets of all
+    sites, of which the same is asked. Swaps have neither: their problems tell a few stories over and
+    over, which no test that counts problems allows for.
 
     Parameters
     ----------
@@ -122,6 +130,8 @@ def mean_row(metric: str, values: Float[np.ndarray, " problems"], seed: int) -> 
 
 Values = dict[str, Float[np.ndarray, " problems"]]
 """By metric, one value per problem of the half; ``n_active`` marks those with something to do."""
+Problems = Bool[np.ndarray, " problems"]
+Resamples = Int[np.ndarray, "resamples problems"]
 
 
 def _values(trials: pd.DataFrame, problems: Int[np.ndarray, " problems"]) -> Values:
@@ -146,7 +156,7 @@ def _resamples(count: int, seed: int) -> Int[np.ndarray, "resamples problems"]:
 
 def _condition_rows(
     found: Mapping[str, Values],
-    resamples: Int[np.ndarray, "resamples problems"],
+    resamples: Resamples,
     key: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     for control, values in found.items():
@@ -155,71 +165,105 @@ def _condition_rows(
         yield _row(named, "n_active", float(active.sum()), None, len(active))
         for metric in values.keys() - {"n_active"}:
             yield _mean(named, metric, values[metric], resamples)
-            own = found.get(NONE, {}).get(metric)
-            if control != NONE and own is not None:
-                difference = own - values[metric]
-                row = _mean(named, f"{metric}_excess", difference, resamples)
-                yield {**row, "p_value": _signed_rank(difference)}
+        for metric, excess, paired in _excesses(found, control):
+            row = _mean(named, metric, excess, resamples, paired)
+            independent = not key["edit"].startswith(SWAP)
+            yield {**row, "p_value": _signed_rank(excess[paired]) if independent else None}
 
 
 def _label_rows(
     found: Mapping[str, Values],
-    has: Bool[np.ndarray, " problems"],
-    resamples: Int[np.ndarray, "resamples problems"],
+    has: Problems,
+    resamples: Resamples,
     key: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Effects with and without the label, and their difference."""
-    if has.all() or not has.any():
-        return
+    """Effects with and without the label, and their difference, where there are enough of either."""
+    everywhere = np.ones(len(has), bool)
     for control, values in found.items():
         named = {**key, "control": control}
         for metric in values.keys() - {"n_active"}:
-            yield from _contrast(named, metric, values[metric], has, resamples)
-            own = found.get(NONE, {}).get(metric)
-            if control != NONE and own is not None:
-                excess = own - values[metric]
-                *groups, row = _contrast(named, f"{metric}_excess", excess, has, resamples)
+            yield from _contrast(named, metric, values[metric], has, everywhere, resamples)
+        for metric, excess, paired in _excesses(found, control):
+            rows = list(_contrast(named, metric, excess, has, paired, resamples))
+            if rows:
+                *groups, row = rows
                 yield from groups
-                yield {**row, "p_value": _welch(excess[has], excess[~has])}
+                yield {**row, "p_value": _welch(excess[has & paired], excess[~has & paired])}
+
+
+def _excesses(
+    found: Mapping[str, Values], control: str
+) -> Iterator[tuple[str, Float[np.ndarray, " problems"], Problems]]:
+    """What the intervention has beyond a control, by metric, and the problems to compare them on.
+
+    Where the intervention does something and the control nothing, because no other feature is active,
+    the difference would be the whole effect.
+    """
+    if control == NONE or NONE not in found:
+        return
+    own, other = found[NONE], found[control]
+    paired = (own["n_active"] == 0) | (other["n_active"] > 0)
+    if not paired.any():
+        return
+    for metric in other.keys() & own.keys() - {"n_active"}:
+        yield f"{metric}_excess", own[metric] - other[metric], paired
 
 
 def _contrast(
     key: Mapping[str, Any],
     metric: str,
     values: Float[np.ndarray, " problems"],
-    has: Bool[np.ndarray, " problems"],
-    resamples: Int[np.ndarray, "resamples problems"],
+    has: Problems,
+    of: Problems,
+    resamples: Resamples,
 ) -> Iterator[dict[str, Any]]:
-    """Means with and without, and last their difference."""
-    means, drawn = {}, {}
-    for group, of in (("with", has), ("without", ~has)):
-        weight = of.astype(np.float64)
-        drawn[group] = resamples @ (weight * values) / np.maximum(resamples @ weight, 1)
-        means[group] = float(values[of].mean())
-        ends = _ends(drawn[group])
-        yield _row({**key, "group": group}, metric, means[group], ends, int(of.sum()))
+    """Means with and without, and last their difference; nothing where either are too few."""
+    groups = {"with": has & of, "without": ~has & of}
+    if min(int(group.sum()) for group in groups.values()) < MIN_GROUP:
+        return
+    drawn = {name: _drawn(values, group, resamples) for name, group in groups.items()}
+    means = {name: float(values[group].mean()) for name, group in groups.items()}
+    for name, group in groups.items():
+        count = int(group.sum())
+        yield _row({**key, "group": name}, metric, means[name], _ends(drawn[name]), count)
     ends = _ends(drawn["with"] - drawn["without"])
     value = means["with"] - means["without"]
-    yield _row({**key, "group": "difference"}, metric, value, ends, len(has))
+    yield _row({**key, "group": "difference"}, metric, value, ends, int(of.sum()))
 
 
 def _mean(
     key: Mapping[str, Any],
     metric: str,
     values: Float[np.ndarray, " problems"],
-    resamples: Int[np.ndarray, "resamples problems"],
+    resamples: Resamples,
+    of: Problems | None = None,
 ) -> dict[str, Any]:
-    ends = _ends(resamples @ values / len(values))
-    return _row(key, metric, float(values.mean()), ends, len(values))
+    of = np.ones(len(values), bool) if of is None else of
+    ends = _ends(_drawn(values, of, resamples))
+    return _row(key, metric, float(values[of].mean()), ends, int(of.sum()))
+
+
+def _drawn(
+    values: Float[np.ndarray, " problems"], of: Problems, resamples: Resamples
+) -> Float[np.ndarray, " resamples"]:
+    """Mean over some of the problems in every resample; nan where a resample has none of them."""
+    size = resamples @ of.astype(np.float64)
+    found: Float[np.ndarray, " resamples"]
+    found = resamples @ (of * values) / np.where(size > 0, size, np.nan)
+    return found
 
 
 def _ends(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 
 
 def _row(
-    key: Mapping[str, Any], metric: str, value: float, ends: tuple[float, float] | None, n: int
+    key: Mapping[str, Any],
+    metric: str,
+    value: float,
+    ends: tuple[float, float] | None,
+    n: int,
 ) -> dict[str, Any]:
     # Where all problems agree there is nothing to resample.
     some = ends is not None and ends[0] < ends[1]
@@ -243,7 +287,7 @@ def _signed_rank(difference: Float[np.ndarray, " problems"]) -> float:
 
 
 def _welch(some: Float[np.ndarray, " some"], others: Float[np.ndarray, " others"]) -> float:
-    if min(len(some), len(others)) < 2 or not (np.ptp(some) or np.ptp(others)):
+    if not (np.ptp(some) or np.ptp(others)):
         return 1.0
     return float(ttest_ind(some, others, equal_var=False).pvalue)
 

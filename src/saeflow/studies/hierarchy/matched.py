@@ -31,7 +31,8 @@ def matched_features(
     Returns
     -------
     numpy.ndarray of bool, shape (problems, features)
-        As many per problem as are active and removed; fewer where no more are active.
+        As many per problem as are active and removed; fewer where no more are active, and none where
+        nothing else is: such a problem has no control.
     """
     chosen = np.zeros_like(removed)
     for row, (size, gone) in enumerate(zip(sizes, removed, strict=True)):

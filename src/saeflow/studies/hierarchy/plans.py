@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeflow.config.hierarchy import CausalSettings
@@ -200,7 +200,8 @@ def plan_swap(
     yield key, Condition({state.place: splice}, rows)
     mask = state.matched(change, members, settings, key.edit)
     other = redirect(splice, Splice(state.sae, replace_where(mask, partner)))
-    yield key._replace(control=RANDOM_FEATURE), Condition({state.place: other}, rows)
+    beside = _with_partners(mask, change, members, rows)
+    yield from _where_any(key._replace(control=RANDOM_FEATURE), state.place, other, beside)
 
 
 def _ablations(
@@ -216,7 +217,28 @@ def _ablations(
     mask = state.matched(state.features, members, settings, RANDOM_FEATURE)
     # The largest features have no equals, so that what the others add together is brought to length.
     other = redirect(splice, Splice(state.sae, replace_where(mask)))
-    yield named._replace(control=RANDOM_FEATURE), Condition({state.place: other}, rows)
+    beside = _with_partners(mask, state.features, members, rows)
+    yield from _where_any(named._replace(control=RANDOM_FEATURE), state.place, other, beside)
+
+
+def _with_partners(
+    mask: Bool[Tensor, "problems d_sae"],
+    values: Float[Tensor, "problems d_sae"],
+    members: Sequence[int],
+    rows: Int[Tensor, " rows"] | None,
+) -> Int[Tensor, " some"]:
+    """Rows without those on which members do something and no other feature can.
+
+    A control that changes nothing there would make the whole effect one beyond it.
+    """
+    alone = (values[:, list(members)] != 0).any(1) & ~mask.any(1)
+    rows = torch.arange(len(alone), device=alone.device) if rows is None else rows
+    return rows[~alone[rows]]
+
+
+def _where_any(key: Key, place: Place, edit: Edit, rows: Int[Tensor, " rows"]) -> Iterator[Planned]:
+    if len(rows):
+        yield key, Condition({place: edit}, rows)
 
 
 def _further(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from saeflow.artifacts.hierarchy import TRIALS
+from saeflow.errors import SaeflowError
 from saeflow.interventions.thoughts import Outcome
 from saeflow.saes.bank import Site
 from saeflow.seeds import numpy_generator
@@ -146,13 +147,27 @@ def choose_site(trials: pa.Table) -> Site:
     trials : pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.TRIALS`; only the half that sites are chosen on is
         read.
+
+    Raises
+    ------
+    SaeflowError
+        If no set stands beside random features on any problem.
     """
     found = set_effects(trials, CHOSEN)
+    if not found:
+        raise SaeflowError(
+            "no site has a problem on which features outside its set are active, so that no ablation "
+            "can stand beside one of others; expected SAEs of a larger k, or a smaller "
+            "studies.hierarchy.calibrated.causal.set_size."
+        )
     return min(found, key=lambda site: (float(found[site].mean()), site))
 
 
 def set_effects(trials: pa.Table, half: str) -> dict[Site, Float[np.ndarray, " problems"]]:
-    """Effect of ablating each site's set minus that of matched random features, by problem."""
+    """Effect of ablating each site's set minus that of matched random features, by problem.
+
+    Problems without a matched feature are left out, and so is a site that has no others.
+    """
     values: dict[str, dict[Site, dict[int, float]]] = {NONE: {}, RANDOM_FEATURE: {}}
     names = ("layer", "step", "unit", "edit", "control", "half", "problem", "log_probability")
     for row in zip(*(trials[name].to_pylist() for name in names), strict=True):
@@ -160,8 +175,9 @@ def set_effects(trials: pa.Table, half: str) -> dict[Site, Float[np.ndarray, " p
         if (unit, edit, of) == (SET, "zero", half) and control in values:
             values[control].setdefault(Site(layer, step), {})[problem] = effect
     return {
-        site: np.array([own[problem] - values[RANDOM_FEATURE][site][problem] for problem in own])
+        site: np.array([own[problem] - other[problem] for problem in own if problem in other])
         for site, own in values[NONE].items()
+        if (other := values[RANDOM_FEATURE].get(site))
     }
 
 
