@@ -27,6 +27,7 @@ PUBLISHED, CALIBRATED = f"{STUDY}.published", f"{STUDY}.calibrated"
 LLAMA = f"{PUBLISHED}.models.llama"
 RANGES = f"{PUBLISHED}.specialists.rank_ranges"
 BALANCED = "datasets.balanced"
+CONTROLS = f"{CALIBRATED}.controls"
 SWEEP, CAUSAL = f"{CALIBRATED}.sweep", f"{CALIBRATED}.causal"
 MINE = {"source": "path", "path": "problems.jsonl"}
 UNCALIBRATED = {"studies.gsm8k.calibrated": None}
@@ -70,6 +71,7 @@ def first(changes: dict[str, Any]) -> str:
         (f"{PUBLISHED}.impact", {"hihg": 0.1}, "impact.high"),
         (f"{LLAMA}.seed", 0, "seeds"),
         (f"{CALIBRATED}.balance", "balanced", "balanced"),
+        (f"{CALIBRATED}.control", [], "controls"),
         (f"{CALIBRATED}.levels", {"min_activ": 3}, "levels.min_active"),
         (f"{CALIBRATED}.specialists.tests", {"q_valu": 0.1}, "tests.q_value"),
         (f"{CALIBRATED}.modules", {"kep": 3}, "modules.keep"),
@@ -98,6 +100,8 @@ def test_unknown_key_names_the_nearest(key: str, value: Any, meant: str) -> None
         ({f"{PUBLISHED}.models": {}}, f"{PUBLISHED}.models: expected entries, at least 1."),
         ({LLAMA: None, f"{PUBLISHED}.models.gpt2": None}, f"{PUBLISHED}.models: expected entries"),
         ({f"{CALIBRATED}.balanced": None}, f"{CALIBRATED}.balanced is null: expected text."),
+        ({CONTROLS: "some"}, f"{CONTROLS} is 'some': expected 'all_sites'"),
+        ({CONTROLS: ["llama_pca"] * 2}, f"{CONTROLS} is ['llama_pca', 'llama_pca']: "),
         ({f"{BALANCED}.stories": 0}, f"{BALANCED}.stories is 0: "),
         ({f"{BALANCED}.steps": []}, f"{BALANCED}.steps is []: "),
         ({f"{BALANCED}.steps": [0, 1]}, f"{BALANCED}: steps holds 0; expected 1 to 4."),
@@ -203,6 +207,26 @@ def test_names_of_the_study_must_exist(changes: dict[str, Any], parts: list[str]
         (
             {"datasets.generated.n_validation": 0},
             ["datasets.generated.n_validation is 0", "for the hierarchy study"],
+        ),
+        (
+            {CONTROLS: ["llama_frozn_decoder"]},
+            [f"{CONTROLS} holds 'llama_frozn_decoder'", "mean 'llama_frozen_decoder'"],
+        ),
+        ({CONTROLS: ["llama_k100"]}, [f"{CONTROLS} holds 'llama_k100'", "is no control"]),
+        (
+            {CONTROLS: ["gpt2_frozen_decoder"], f"{PUBLISHED}.models.gpt2": None},
+            [f"{CONTROLS} holds 'gpt2_frozen_decoder', a control of 'gpt2_k150'", "trained model"],
+        ),
+        (
+            {CONTROLS: ["llama_frozen_decoder", "llama_pca"]},
+            [f"{CONTROLS} holds 'llama_pca', whose layers", "'llama_k100'", "the same layers."],
+        ),
+        (
+            {
+                "models.llama": {"weights": "fresh", "family": "llama", "hidden_size": 48},
+                "dictionaries.wide": {"of": "llama_k100", "control": "raw_neurons", "k": 49},
+            },
+            ["dictionaries.wide.k is 49", "one latent per dimension", "'llama' has 48."],
         ),
         ({f"{SWEEP}.step": 7}, [f"{SWEEP}.step is 7", "model 'llama'", "thought steps 0 to 6."]),
         ({f"{SWEEP}.k": [512, 600]}, [f"{SWEEP}.k holds 512, 600", "llama_k100 has 512 latents"]),
@@ -335,7 +359,8 @@ def test_models_are_studied_in_the_order_of_their_block() -> None:
     config = parse_config(values)
     assert list(hierarchy_models(config)) == list(config.models)
     assert hierarchy_banks(config) == hierarchy_banks(default())
-    assert [bank.model for bank in hierarchy_banks(config)] == list(config.models)
+    banks = [bank for bank in hierarchy_banks(config) if not bank.control]
+    assert [bank.model for bank in banks] == list(config.models)
     published["models"]["gpt2"] = None
     assert list(hierarchy_models(parse_config(values))) == [
         name for name in config.models if name != "gpt2"
@@ -353,7 +378,7 @@ def test_every_trained_bank_has_that_of_its_untrained_model_beside_it(path: Path
     values = default_values() if path is None else merged(default_values(), read_yaml(path))
     config = parse_config(values)
     banks = hierarchy_banks(config)
-    for bank in banks:
+    for bank in (each for each in banks if not each.control):
         for name in config.models:
             twin = getattr(config.models[name], "of", None) == bank.model
             if twin and name in hierarchy_models(config):

@@ -2,6 +2,7 @@
 
 from saeflow.config.hierarchy_runs import (
     balanced_dataset,
+    compared_models,
     hierarchy_banks,
     hierarchy_models,
     is_untrained,
@@ -25,6 +26,8 @@ CAUSAL_PARTS = {name: [name] for name in CAUSAL_TABLES}
 SUMMARY_PARTS = (
     ["published"] + ["calibrated"] * bool(TAXONOMY) + ["causal"] * bool(CAUSAL)
 )
+# Of a control dictionary only what the calibrated mode counts.
+CONTROL_PARTS = {**TAXONOMY_PARTS, "summary": ["calibrated"]}
 
 
 def hierarchy_rules():
@@ -135,6 +138,7 @@ def sweeps(model):
         SWEEP_PART.format(**bank._asdict())
         for bank in HIERARCHY_BANKS
         if bank.model == model
+        and not bank.control
         and resolve_dictionary(CFG, bank.dictionary).dataset == bank.dataset
     }
     return sorted(found)
@@ -150,16 +154,23 @@ def hierarchy_tables(model):
     }
 
 
+def parts_of(bank, table):
+    """What a bank has of a public table: the names of its parts."""
+    if bank.control:
+        return CONTROL_PARTS.get(table, [])
+    return hierarchy_tables(bank.model)[table]
+
+
 def hierarchy_gathered():
     """What each public table is gathered from, by its path."""
     gathered = {}
     for model in HIERARCHY_MODELS:
-        for table, names in hierarchy_tables(model).items():
+        for table in hierarchy_tables(model):
             parts = [
                 HIERARCHY_PART.format(**bank._asdict(), table=name)
                 for bank in HIERARCHY_BANKS
                 if bank.model == model
-                for name in names
+                for name in parts_of(bank, table)
             ]
             summary = table == "summary"
             gathered[f"results/hierarchy/{model}/{table}.parquet"] = {
@@ -171,19 +182,6 @@ def hierarchy_gathered():
 
 HIERARCHY_GATHERED = hierarchy_gathered()
 HIERARCHY_TABLES = list(HIERARCHY_GATHERED)
-# Trained models, each with the untrained controls that the study analyses, too.
-TRAINED = [
-    {
-        "model": model,
-        "untrained": [
-            name
-            for name in HIERARCHY_MODELS
-            if getattr(CFG.models[name], "of", None) == model
-        ],
-    }
-    for model in HIERARCHY_MODELS
-    if not is_untrained(CFG, model)
-]
 
 
 def shown_of_hierarchy():

@@ -99,6 +99,6 @@ rule compare_hierarchy:
         runtime=runtime,
     params:
         code=code_of("compare_hierarchy"),
-        spec={"models": HIERARCHY_MODELS, "trained": TRAINED},
+        spec={"models": HIERARCHY_MODELS, "trained": compared_models(CFG)},
     script:
         "../scripts/compare_hierarchy.py"

@@ -12,7 +12,7 @@ with job(snakemake):
     spec = snakemake.params.spec
     tables = [read_table(Path(path), HIERARCHY) for path in snakemake.input.summaries]
     summaries = dict(zip(spec["models"], tables, strict=True))
-    trained = [Compared(each["model"], each["untrained"]) for each in spec["trained"]]
+    trained = [Compared(**each) for each in spec["trained"]]
     comparison = compare_hierarchy(summaries, trained)
     provenance = combine(*tables, config=config_digest(spec))
     write_table(comparison, Path(snakemake.output.comparison), HIERARCHY_COMPARISON, provenance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from saeflow.config.datasets import BalancedDataset, DatasetSettings, GeneratedDataset, HubDataset
@@ -49,6 +49,15 @@ def calibrated_models(config: Config) -> dict[str, BankRun]:
     return {name: runs[name] for name in config.models if name in runs}
 
 
+def controls_of(config: Config, dictionary: str) -> list[str]:
+    """Names of all control dictionaries of a dictionary, in the order of their block."""
+    return [
+        name
+        for name, block in config.dictionaries.items()
+        if isinstance(block, DictionaryControl) and block.of == dictionary
+    ]
+
+
 def control_dictionaries(config: Config, dictionary: str) -> list[str]:
     """Names of the control dictionaries of a dictionary that the calibrated mode reads.
 
@@ -58,17 +67,18 @@ def control_dictionaries(config: Config, dictionary: str) -> list[str]:
     wanted = () if calibrated is None else calibrated.controls
     return [
         name
-        for name, block in config.dictionaries.items()
-        if isinstance(block, DictionaryControl)
-        and block.of == dictionary
-        and (wanted == "all" or name in wanted)
-        and analysed_layers(config, name)
+        for name in controls_of(config, dictionary)
+        if (wanted == "all" or name in wanted) and analysed_layers(config, name)
     ]
 
 
 def named_controls(config: Config, dictionary: str) -> dict[str, str]:
-    """Control dictionaries of a dictionary by what they control for; two of a kind by their names."""
-    names = control_dictionaries(config, dictionary)
+    """Control dictionaries of a dictionary that the calibrated mode reads, by `controls_by_kind`."""
+    return controls_by_kind(config, control_dictionaries(config, dictionary))
+
+
+def controls_by_kind(config: Config, names: Sequence[str]) -> dict[str, str]:
+    """Controls of one dictionary by what they control for; two of a kind by their names."""
     kinds = [resolve_dictionary(config, name).control or name for name in names]
     return {
         kind if kinds.count(kind) == 1 else name: name
@@ -78,8 +88,36 @@ def named_controls(config: Config, dictionary: str) -> dict[str, str]:
 
 def calibrated_banks(config: Config) -> list[Bank]:
     """Banks of the calibrated mode: those of each run, and of trained models the controls'."""
+    calibrated = config.studies.gsm8k.calibrated
+    return banks_of(
+        config,
+        calibrated_models(config),
+        lambda dictionary: control_dictionaries(config, dictionary),
+        () if calibrated is None else calibrated.control_seeds,
+    )
+
+
+def banks_of(
+    config: Config,
+    runs: Mapping[str, BankRun],
+    controls: Callable[[str], Sequence[str]],
+    control_seeds: Sequence[int] | None = None,
+) -> list[Bank]:
+    """Banks of each run, and of trained models those of the controls of its dictionaries.
+
+    Parameters
+    ----------
+    config : Config
+        The whole configuration.
+    runs : mapping of str to BankRun
+        By model.
+    controls : callable
+        Names of the control dictionaries that stand beside a dictionary.
+    control_seeds : sequence of int, optional
+        Seeds of the controls' SAEs; by default those of the run.
+    """
     banks: dict[tuple[str, str, str, int], Bank] = {}
-    for bank in _banks(config):
+    for bank in _banks(config, runs, controls, control_seeds):
         # A control that is also studied by itself is one bank.
         banks.setdefault((bank.model, bank.dataset, bank.dictionary, bank.seed), bank)
     return list(banks.values())
@@ -145,19 +183,23 @@ def _has_both_splits(dataset: DatasetSettings) -> bool:
     return 0 < dataset.split.train_share < 1
 
 
-def _banks(config: Config) -> Iterator[Bank]:
-    calibrated = config.studies.gsm8k.calibrated
-    for model, run in calibrated_models(config).items():
+def _banks(
+    config: Config,
+    runs: Mapping[str, BankRun],
+    controls: Callable[[str], Sequence[str]],
+    control_seeds: Sequence[int] | None,
+) -> Iterator[Bank]:
+    for model, run in runs.items():
         for dataset in run.datasets:
             for name in run.dictionaries:
                 for seed in run.seeds:
                     yield Bank(model, dataset, name, seed, name)
-        if calibrated is None or isinstance(config.models[model], UntrainedControl):
+        if isinstance(config.models[model], UntrainedControl):
             continue
         for dataset in run.datasets:
             for name in run.dictionaries:
-                for control in control_dictionaries(config, name):
-                    for seed in calibrated.control_seeds:
+                for control in controls(name):
+                    for seed in run.seeds if control_seeds is None else control_seeds:
                         yield Bank(model, dataset, control, seed, name)
 
 
@@ -175,13 +217,8 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
     calibrated = config.studies.gsm8k.calibrated
     if calibrated is None:
         return
-    controls = [k for k, v in config.dictionaries.items() if isinstance(v, DictionaryControl)]
-    for name in calibrated.controls if calibrated.controls != "all" else ():
-        if name not in controls:
-            yield (
-                f"studies.gsm8k.calibrated.controls holds {name!r}, which is no control of a "
-                f"dictionary{nearest(name, controls)}"
-            )
+    if calibrated.controls != "all":
+        yield from unknown_controls(config, "studies.gsm8k.calibrated", calibrated.controls)
     grid = calibrated.capacity and calibrated.capacity.datasets
     for name in grid or ():
         if name not in config.datasets:
@@ -198,12 +235,7 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
         settings, _ = resolve_model(config, bank.model)
         if isinstance(settings, FreshModel):
             yield from bank_layer_contradictions(config, bank.model, settings.num_hidden_layers)
-            recipe = resolve_dictionary(config, bank.dictionary)
-            if recipe.d_sae is None and recipe.k > settings.hidden_size:
-                yield (
-                    f"dictionaries.{bank.dictionary}.k is {recipe.k}, but {recipe.control} has one "
-                    f"latent per dimension and model {bank.model!r} has {settings.hidden_size}."
-                )
+            yield from latent_contradictions(config, bank, settings.hidden_size)
         yield from overlap_contradictions(config, bank)
         yield from held_out_contradictions(
             config,
@@ -216,6 +248,27 @@ def calibration_contradictions(config: Config) -> Iterator[str]:
             yield (
                 f"dictionaries.{bank.dictionary}.layers holds none of the analysed layers "
                 f"{list(config.studies.gsm8k.published.layers)}; expected one of them."
+            )
+
+
+def latent_contradictions(config: Config, bank: Bank, hidden_size: int) -> Iterator[str]:
+    """Sentences about a control that has fewer latents than are to be active."""
+    recipe = resolve_dictionary(config, bank.dictionary)
+    if recipe.d_sae is None and recipe.k > hidden_size:
+        yield (
+            f"dictionaries.{bank.dictionary}.k is {recipe.k}, but {recipe.control} has one "
+            f"latent per dimension and model {bank.model!r} has {hidden_size}."
+        )
+
+
+def unknown_controls(config: Config, key: str, names: Sequence[str]) -> Iterator[str]:
+    """Sentences about names in the list of controls of a block that are of no control."""
+    known = [k for k, v in config.dictionaries.items() if isinstance(v, DictionaryControl)]
+    for name in names:
+        if name not in known:
+            yield (
+                f"{key}.controls holds {name!r}, which is no control of a "
+                f"dictionary{nearest(name, known)}"
             )
 
 

@@ -11,8 +11,14 @@ from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.runs import BankRun, ExactSettings, different
 
 SpecialistTarget = Literal["operators", "operands", "sequence", "step_value"]
-Variable = Literal["operators", "sequence", "value", "operator_value"]
-VARIABLES: tuple[Variable, ...] = ("operators", "sequence", "value", "operator_value")
+Variable = Literal["operators", "first_operator", "sequence", "value", "operator_value"]
+VARIABLES: tuple[Variable, ...] = (
+    "operators",
+    "first_operator",
+    "sequence",
+    "value",
+    "operator_value",
+)
 BIN_EDGES = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 100, 200)
 """Lower edges of the bins of active problems; each belongs to its bin, and the last is open."""
 BIN_LABELS = (
@@ -223,6 +229,12 @@ class HierarchyCalibrated(Block):
     """Ours: exact tests, nulls, levels on balanced problems, and interventions on the model."""
 
     balanced: Name = Field(description="Data set of balanced problems, on which levels are read.")
+    controls: Literal["all_sites"] | tuple[Name, ...] = Field(
+        "all_sites",
+        description="Control dictionaries whose specialists, levels and modules are counted beside those "
+        "of trained models, SAEs of the same seeds: all of a studied dictionary that have its sites, "
+        "or these; [] for none.",
+    )
     levels: LevelSettings = Field(default_factory=LevelSettings, description="Levels of features.")
     specialists: SpecialistTests = Field(
         default_factory=SpecialistTests, description="Which features follow what."
@@ -236,6 +248,11 @@ class HierarchyCalibrated(Block):
     causal: CausalSettings | None = Field(
         default_factory=CausalSettings, description="Interventions; null for none."
     )
+
+    @field_validator("controls")
+    @classmethod
+    def _different(cls, controls: str | tuple[Name, ...]) -> str | tuple[Name, ...]:
+        return controls if isinstance(controls, str) else different(controls)
 
 
 class HierarchyStudy(Block):

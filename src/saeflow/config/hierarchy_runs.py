@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from saeflow.config.calibration import (
     Bank,
     bank_layer_contradictions,
+    banks_of,
+    controls_by_kind,
+    controls_of,
+    latent_contradictions,
     overlap_contradictions,
+    unknown_controls,
 )
 from saeflow.config.datasets import BalancedDataset, GeneratedDataset
 from saeflow.config.held_out import held_out_contradictions, known_count
@@ -32,14 +38,63 @@ def hierarchy_models(config: Config) -> dict[str, BankRun]:
 
 
 def hierarchy_banks(config: Config) -> list[Bank]:
-    """Banks of the study, model by model."""
+    """Banks of the study, model by model: those of each run, and of trained models the controls'.
+
+    Of a control only specialists, levels and modules are counted.
+    """
+    return banks_of(
+        config,
+        hierarchy_models(config),
+        lambda dictionary: hierarchy_controls(config, dictionary),
+    )
+
+
+def hierarchy_controls(config: Config, dictionary: str) -> list[str]:
+    """Names of the control dictionaries of a dictionary that the study reads."""
+    study = config.studies.hierarchy
+    if study is None or study.calibrated is None:
+        return []
+    wanted = study.calibrated.controls
     return [
-        Bank(model, dataset, dictionary, seed, dictionary)
-        for model, run in hierarchy_models(config).items()
-        for dataset in run.datasets
-        for dictionary in run.dictionaries
-        for seed in run.seeds
+        name
+        for name in controls_of(config, dictionary)
+        if (_has_its_sites(config, name) if wanted == "all_sites" else name in wanted)
     ]
+
+
+def compared_models(config: Config) -> list[dict[str, Any]]:
+    """Each trained model of the study with what stands beside it.
+
+    Returns
+    -------
+    list of dict
+        ``model``; ``untrained``: names of the untrained models of its shape; ``controls``: by studied
+        dictionary, its control dictionaries by what they control for.
+    """
+    runs = hierarchy_models(config)
+    return [
+        {
+            "model": model,
+            "untrained": [
+                name for name in runs if getattr(config.models[name], "of", None) == model
+            ],
+            "controls": {
+                name: controls_by_kind(config, hierarchy_controls(config, name))
+                for name in run.dictionaries
+            },
+        }
+        for model, run in runs.items()
+        if not is_untrained(config, model)
+    ]
+
+
+def _has_its_sites(config: Config, control: str) -> bool:
+    """Whether a control has the layers of the dictionary that it is of; steps are always shared."""
+    own, base = (
+        resolve_dictionary(config, name).layers
+        for name in (control, getattr(config.dictionaries[control], "of", control))
+    )
+    return own == base if isinstance(own, str) or isinstance(base, str) else set(own) == set(base)
 
 
 def balanced_dataset(config: Config) -> str | None:
@@ -57,10 +112,12 @@ def hierarchy_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the study cannot run."""
     yield from _balanced_contradictions(config)
     yield from _studied_contradictions(config)
+    yield from _control_contradictions(config)
     for bank in hierarchy_banks(config):
         settings, _ = resolve_model(config, bank.model)
         if isinstance(settings, FreshModel):
             yield from bank_layer_contradictions(config, bank.model, settings.num_hidden_layers)
+            yield from latent_contradictions(config, bank, settings.hidden_size)
         yield from overlap_contradictions(config, bank)
         yield from held_out_contradictions(
             config, bank.dictionary, bank.dataset, reader="hierarchy study", key=KEY
@@ -102,6 +159,35 @@ def _studied_contradictions(config: Config) -> Iterator[str]:
                 )
 
 
+def _control_contradictions(config: Config) -> Iterator[str]:
+    """Sentences about control dictionaries that have nothing to stand beside."""
+    study = config.studies.hierarchy
+    if study is None or study.calibrated is None or study.calibrated.controls == "all_sites":
+        return
+    key, names = f"{KEY}.calibrated", study.calibrated.controls
+    yield from unknown_controls(config, key, names)
+    studied = {
+        dictionary
+        for model, run in hierarchy_models(config).items()
+        if not is_untrained(config, model)
+        for dictionary in run.dictionaries
+    }
+    for name in names:
+        base = getattr(config.dictionaries.get(name), "of", None)
+        if base is None:
+            continue
+        if base not in studied:
+            yield (
+                f"{key}.controls holds {name!r}, a control of {base!r}, which is no dictionary of a "
+                f"trained model in {KEY}.published.models; expected a control of one that is."
+            )
+        elif not _has_its_sites(config, name):
+            yield (
+                f"{key}.controls holds {name!r}, whose layers are not those of {base!r}, so that their "
+                "counts cannot stand side by side; expected a control with the same layers."
+            )
+
+
 def _causal_contradictions(config: Config) -> Iterator[str]:
     """Sentences about data on which interventions cannot be told apart, or not be judged."""
     study = config.studies.hierarchy
@@ -116,6 +202,8 @@ def _causal_contradictions(config: Config) -> Iterator[str]:
                 f"expected one data set, or {key}: null."
             )
     for bank in hierarchy_banks(config):
+        if bank.control:
+            continue
         known = known_count(config, bank.dictionary, bank.dataset)
         if known is not None and known.problems < FEWEST:
             yield (
@@ -129,7 +217,9 @@ def _sweep_contradictions(config: Config, bank: Bank) -> Iterator[str]:
     study = config.studies.hierarchy
     sweep = study and study.calibrated and study.calibrated.sweep
     recipe = resolve_dictionary(config, bank.dictionary)
-    if not sweep or is_untrained(config, bank.model) or recipe.dataset != bank.dataset:
+    if not sweep or bank.control or is_untrained(config, bank.model):
+        return
+    if recipe.dataset != bank.dataset:
         return
     key = f"{KEY}.calibrated.sweep"
     last = resolve_model(config, bank.model)[0].thoughts.latents
