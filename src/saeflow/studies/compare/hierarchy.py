@@ -1,9 +1,9 @@
-"""The hierarchy study's numbers of trained models, beside those of their untrained controls."""
+"""The hierarchy study's numbers of trained models, beside those of their controls."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from saeflow.artifacts.hierarchy import HIERARCHY_COMPARISON
 from saeflow.config.hierarchy import BIN_LABELS
+from saeflow.stats.differences import Interval, independent_difference
 from saeflow.stats.exact import holm
+from saeflow.studies.compare.shares import control_rows, permutation_rows
 
 UNTRAINED = "untrained"
 LEVEL = 0.05
@@ -25,6 +27,8 @@ LEFT_OUT = {"top", *BIN_LABELS}
 """Groups that are not compared, nor are those of the sweep over k."""
 
 Row = dict[str, Any]
+Bank = tuple[str, str, int]
+"""Data set, dictionary and seed."""
 
 
 class Compared(NamedTuple):
@@ -36,14 +40,22 @@ class Compared(NamedTuple):
         Name in the configuration.
     untrained : sequence of str
         Names of the untrained models of its shape, of which the first that has the bank is told.
+    controls : mapping of str to mapping of str to str
+        By studied dictionary, its control dictionaries by what they control for.
     """
 
     model: str
     untrained: Sequence[str]
+    controls: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
+    def studies(self, dictionary: str) -> bool:
+        """Whether a dictionary is studied, and not read as a control of another only."""
+        names = {name for controls in self.controls.values() for name in controls.values()}
+        return dictionary in self.controls or dictionary not in names
 
 
 def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compared]) -> pa.Table:
-    """Put each trained model's numbers over its whole bank beside those of its untrained control.
+    """Put each trained model's numbers over its whole bank beside those of its controls.
 
     Parameters
     ----------
@@ -57,7 +69,9 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
     pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`: rows of all layers and steps, and
         of the set of the chosen site; those of the untrained model have the control ``untrained``
-        and its name as ``other``.
+        and its name as ``other``. Those of a control dictionary stand beside the bank of the dictionary
+        that it is of, with the same seed: their control is what it controls for, and ``other``
+        its name.
         ``largest_set_effect.p_holm`` is adjusted over the banks of all trained models, or of all
         untrained ones, as many as its n; ``largest_set_effect.holds`` is 1 where that is below
         `LEVEL` and the whole interval of the effect is below 0, else 0: this is against matched
@@ -67,25 +81,53 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
         is put together from the two by recovering their variances (MOVER; Zou and Donner 2008), as
         if the problems of the two were drawn independently. ``largest_set_effect.beyond_untrained``
         is 1 where that whole interval is below 0, else 0, also where there is none.
+        Of shares of features that follow or tell something, rows of
+        `saeflow.studies.compare.shares`: whether they are above every permutation, and their difference
+        from each control's.
     """
     rows: list[Row] = []
     for each in trained:
-        own = list(_shown(summaries[each.model]))
-        rows += [{**row, "model": each.model, "other": ""} for row in own]
-        banks = {_bank(row) for row in own}
-        for name in each.untrained:
-            control = [
-                {**row, "model": each.model, "other": name, "control": UNTRAINED}
-                for row in _shown(summaries[name])
-                if row["control"] == "none" and _bank(row) in banks
-            ]
-            rows += control
-            banks -= {_bank(row) for row in control}
+        own = [row for row in _shown(summaries[each.model]) if each.studies(row["dictionary"])]
+        own = [{**row, "model": each.model, "other": ""} for row in own]
+        rows += own
+        rows += permutation_rows(own)
+        for kind, name, beside in _controls(each, summaries, {_bank(row) for row in own}):
+            named = {"model": each.model, "other": name, "control": kind}
+            rows += [{**row, **named} for row in beside if row["control"] == "none"]
+            rows += control_rows(own, beside, kind, name)
     families = [[row for row in rows if row["control"] == kind] for kind in ("none", UNTRAINED)]
     rows += [row for family in families for row in _verdicts(family)]
     rows += [row for pair in _pairs(*families) for row in _beside_untrained(*pair)]
     table = pa.Table.from_pylist(rows, HIERARCHY_COMPARISON.schema())
     return table.sort_by([(name, "ascending") for name in HIERARCHY_COMPARISON.keys])
+
+
+def _controls(
+    compared: Compared, summaries: Mapping[str, pa.Table], banks: set[Bank]
+) -> Iterator[tuple[str, str, list[Row]]]:
+    """What is counted of each control, under the name of the bank that it is of.
+
+    Yields
+    ------
+    kind, name : str
+        What it controls for, and its own name: of a model or a dictionary.
+    rows : list of dict
+        Columns of `saeflow.artifacts.hierarchy.HIERARCHY`, permutations with them.
+    """
+    left = set(banks)
+    for name in compared.untrained:
+        rows = [row for row in _shown(summaries[name]) if _bank(row) in left]
+        left -= {_bank(row) for row in rows}
+        yield UNTRAINED, name, rows
+    for dictionary, controls in compared.controls.items():
+        for kind, name in controls.items():
+            # A control that is studied by itself is ranked, too, and intervened on.
+            counted = [
+                {**row, "dictionary": dictionary}
+                for row in _shown(summaries[compared.model])
+                if (row["dictionary"], row["mode"], row["group"]) == (name, "calibrated", "all")
+            ]
+            yield kind, name, [row for row in counted if _bank(row) in banks]
 
 
 def _verdicts(family: Sequence[Row]) -> list[Row]:
@@ -113,23 +155,23 @@ def _pairs(trained: Sequence[Row], untrained: Sequence[Row]) -> Iterator[tuple[R
 
 def _beside_untrained(trained: Row, untrained: Row) -> Iterator[Row]:
     """How far a trained model's effect is from its control's, and whether it is beyond it."""
-    difference = trained["value"] - untrained["value"]
+    both = [_interval(each) for each in (trained, untrained)]
     row = {**trained, "other": untrained["other"], "n": min(trained["n"], untrained["n"])}
     nothing = {"ci_low": None, "ci_high": None, "interval": "none"}
-    interval: Row = nothing
-    ends = [each[end] for each in (trained, untrained) for end in ("ci_low", "ci_high")]
-    if None not in ends:
-        below = math.hypot(_reach(trained, "ci_low"), _reach(untrained, "ci_high"))
-        above = math.hypot(_reach(trained, "ci_high"), _reach(untrained, "ci_low"))
-        low, high = difference - below, difference + above
-        interval = {"ci_low": low, "ci_high": high, "interval": COMBINED}
-    beyond = interval["ci_high"] is not None and interval["ci_high"] < 0
-    yield {**row, "metric": DIFFERENCE, "value": difference, **interval}
+    told: Row = {"value": trained["value"] - untrained["value"], **nothing}
+    beyond = False
+    if both[0] is not None and both[1] is not None:
+        value, low, high = independent_difference(both[0], both[1])
+        told = {"value": value, "ci_low": low, "ci_high": high, "interval": COMBINED}
+        beyond = high < 0
+    yield {**row, "metric": DIFFERENCE, **told}
     yield {**row, "metric": BEYOND, "value": float(beyond), **nothing}
 
 
-def _reach(row: Row, end: str) -> float:
-    return float(row[end] - row["value"])
+def _interval(row: Row) -> Interval | None:
+    if None in (row["ci_low"], row["ci_high"]):
+        return None
+    return Interval(row["value"], row["ci_low"], row["ci_high"])
 
 
 def _subject(row: Row) -> tuple[str, str, str, int]:
@@ -145,5 +187,5 @@ def _shown(summary: pa.Table) -> Iterator[Row]:
             yield row
 
 
-def _bank(row: Row) -> tuple[str, str, int]:
+def _bank(row: Row) -> Bank:
     return row["dataset"], row["dictionary"], row["seed"]
