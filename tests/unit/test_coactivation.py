@@ -156,6 +156,17 @@ def test_a_correlation_of_exactly_the_least_joins() -> None:
     assert groups(np.ones((0, 0)), 0.3, 2) == []
 
 
+@pytest.mark.parametrize("n_active", range(20, 31))
+def test_features_that_fire_alike_are_one_group(n_active: int) -> None:
+    """As of random directions they do; at some frequencies their correlation would round to more than 1."""
+    alike = np.zeros((PROBLEMS, 5), bool)
+    alike[:n_active, [0, 2, 3]] = True
+    alike[n_active : 2 * n_active, 1] = alike[-n_active:, 4] = True
+    correlation = correlations(joint_counts(alike), PROBLEMS)
+    assert correlation.max() <= 1
+    assert [group.tolist() for group in groups(correlation, 0.3, 3)] == [[0, 2, 3]]
+
+
 def test_shuffling_keeps_frequencies_and_breaks_the_rest() -> None:
     active = np.repeat(firing(2, 1), 40, axis=1)
     permuted = shuffled(active, np.random.default_rng(0))

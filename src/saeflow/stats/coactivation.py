@@ -126,7 +126,9 @@ def correlations(
     found: Float[np.ndarray, "features features"] = joint * (n_examples * weight)
     found *= weight[:, None]
     found -= np.outer(n_active * weight, n_active * weight)
-    return found
+    # Of features that fire alike rounding makes more than 1, and distances below 0.
+    bounded: Float[np.ndarray, "features features"] = np.clip(found, -1, 1)
+    return bounded
 
 
 def groups(
