@@ -39,9 +39,12 @@ ONE_HIERARCHY = {
 HIERARCHY_PAGES = {"gather_hierarchy": 1, "compare_hierarchy": 1}
 # One bank of each model, on the balanced problems, too.
 HIERARCHY = {**{job: 2 * count for job, count in ONE_HIERARCHY.items()}, **HIERARCHY_PAGES}
+# And one of a control, of which features are counted.
+COUNTED = {"hierarchy_calibrated": 3}
+HIERARCHY |= COUNTED
 # What counts features, without a model.
-TAXONOMY = {"hierarchy_calibrated": 2, "hierarchy_effects": 2, "sweep_k": 2, **HIERARCHY_PAGES}
-ENCODED = {"encode_features": 7, **STUDY, **HELD_OUT, **HIERARCHY}
+TAXONOMY = {**COUNTED, "hierarchy_effects": 2, "sweep_k": 2, **HIERARCHY_PAGES}
+ENCODED = {"encode_features": 8, **STUDY, **HELD_OUT, **HIERARCHY}
 BANKS = {"train_bank": 5, **ENCODED, "sweep_k": 2}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 4, **BANKS}
@@ -73,7 +76,7 @@ CONFIG_CHANGES = {
     ),
     "how sure levels must be": (
         HIERARCHY_MODE % "{levels: {false_share: 0.1}}",
-        {"hierarchy_calibrated": 2, **HIERARCHY_PAGES, "write_report": 1},
+        {**COUNTED, **HIERARCHY_PAGES, "write_report": 1},
     ),
     "a dose": (
         HIERARCHY_MODE % "{causal: {doses: [0.0, 3.0]}}",
@@ -90,7 +93,7 @@ CONFIG_CHANGES = {
     "what features are tested against": (
         HIERARCHY_MODE % "{specialists: {targets: [operators]}}",
         {
-            "hierarchy_calibrated": 2,
+            **COUNTED,
             "hierarchy_effects": 2,
             **HIERARCHY_PAGES,
             "write_report": 1,
@@ -118,7 +121,23 @@ CONFIG_CHANGES = {
     ),
     "another control": (
         "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4}}\n",
+        {
+            "train_bank": 1,
+            "encode_features": 2,
+            "calibrate": 1,
+            "hierarchy_calibrated": 1,
+            **RATES,
+            **SUMMARIES,
+            **HIERARCHY_PAGES,
+        },
+    ),
+    "another control on one layer": (
+        "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4, layers: [1]}}\n",
         {"train_bank": 1, "encode_features": 1, "calibrate": 1, **RATES, **SUMMARIES},
+    ),
+    "no control in the hierarchy study": (
+        HIERARCHY_MODE % "{controls: []}",
+        {**HIERARCHY_PAGES, "write_report": 1},
     ),
     "nothing calibrated": (
         "studies: {gsm8k: {calibrated: null}}",
@@ -149,8 +168,8 @@ CONFIG_CHANGES = {
     ),
     "the analysed layers": (
         PUBLISHED % "{layers: [1]}",
-        # The controls have SAEs on that layer only, so nothing changes for them.
-        {**without({**STUDY, **HELD_OUT}, *GRIDS), "calibrate": 3},
+        # One control has SAEs on that layer only, so nothing changes for it.
+        {**without({**STUDY, **HELD_OUT}, *GRIDS), "calibrate": 4},
     ),
     "the problem count": (
         "datasets: {generated: {n_train: 97}}",
@@ -239,7 +258,7 @@ FILE_CHANGES = {
     "a real edit in the information": (
         "src/saeflow/stats/information.py",
         lambda text: text + "\nEDITED = True\n",
-        {"hierarchy_calibrated": 2, **HIERARCHY_PAGES, "write_report": 1},
+        {**COUNTED, **HIERARCHY_PAGES, "write_report": 1},
     ),
     "a real edit in the interventions": (
         "src/saeflow/interventions/edits.py",
