@@ -17,6 +17,7 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.datasets import BalancedDataset, GeneratedDataset
 from saeflow.config.hierarchy import (
+    VARIABLES,
     HierarchyCalibrated,
     LevelSettings,
     ModuleSettings,
@@ -151,7 +152,7 @@ def test_levels_are_of_balanced_problems(found: CalibratedTables, balanced: Made
     assert rows.n_active.to_dict() == {key: counts[key] for key in rows.index}
     assert set(rows.index) == set(counts.index[counts >= SETTINGS.levels.min_active])
     assert rows.level[(*FIRST, 2)] == "value"
-    assert rows.level[(*FIRST, 0)] in ("operators", "sequence")
+    assert rows.level[(*FIRST, 0)] in ("operators", "first_operator")
 
 
 def test_the_summary_holds_all_three_parts(found: CalibratedTables, held_out: Made) -> None:
@@ -165,7 +166,7 @@ def test_the_summary_holds_all_three_parts(found: CalibratedTables, held_out: Ma
     assert values["n_features"] == np.count_nonzero(active(held_out))
     assert values["n_modules"] == len(found.modules)
     levels = found.levels.to_pandas().level
-    for name in ("operators", "sequence", "value", "operator_value"):
+    for name in VARIABLES:
         assert values[f"n_level.{name}"] == (levels == name).sum()
 
 

@@ -113,14 +113,14 @@ HIERARCHY = Artifact(
 LEVELS = Artifact(
     "levels",
     1,
-    "What each feature knows of a problem: operators, their order, a value, or both together.",
+    "What each feature knows of a problem: operators, the first one, their order, a value, or both.",
     (
         *RUN_KEYS,
         *FEATURE_KEYS,
         Column("n_active", INDEX, "Balanced problems on which it is not zero.", unit="problems"),
         *(
             Column(f"{kind}.{name}", REAL, about.format(name))
-            for name in ("operators", "sequence", "value", "operator_value")
+            for name in ("operators", "first_operator", "sequence", "value", "operator_value")
             for kind, about in (
                 ("mi", "Mutual information with {}, as counted; biased upwards."),
                 ("null", "The same with problems permuted, mean."),
@@ -128,9 +128,12 @@ LEVELS = Artifact(
             )
         ),
         Column(
-            "level", TEXT, "Variable of the largest adjusted information; none where chance does."
+            "level",
+            TEXT,
+            "Variable of the largest adjusted information; operator_value only beyond each of the "
+            "two; none where chance does.",
         ),
-        Column("score", REAL, "That information."),
+        Column("score", REAL, "Largest adjusted information."),
     ),
     FEATURE_ROW,
 )
@@ -284,7 +287,7 @@ EFFECTS = Artifact(
         Column("label", TEXT, "What the feature follows; empty where that is not asked."),
         Column("group", TEXT, "all; or with, without the label, and the difference of the two."),
         *VALUES,
-        Column("p_value", REAL, "Of the difference from the control named.", True),
+        Column("p_value", REAL, "Of the difference from the control named; swaps have none.", True),
         Column(
             "q_value",
             REAL,
@@ -335,11 +338,15 @@ MAXIMAL = Artifact(
 HIERARCHY_COMPARISON = Artifact(
     "hierarchy_comparison",
     1,
-    "The study's numbers of each trained model, each beside chance and the untrained model.",
+    "The study's numbers of each trained model, each beside chance, the untrained model and control "
+    "dictionaries.",
     (
         Column("model", TEXT, "Model, by its name in the configuration."),
         Column(
-            "other", TEXT, "The untrained model: of its numbers, and of a difference; else empty."
+            "other",
+            TEXT,
+            "The untrained model or the control dictionary that a number is of, or that a difference is "
+            "from; else empty.",
         ),
         *RUN_KEYS,
         *MAYBE_SITE,

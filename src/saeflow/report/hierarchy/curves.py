@@ -82,7 +82,8 @@ def followed_figure(run: HierarchyRun) -> Figure | None:
 def levels_figure(run: HierarchyRun) -> Figure | None:
     """Features by level, each count with its band."""
     names = [*LEVELS, NO_LEVEL]
-    titles = {name: name.replace("_", " × ") for name in LEVELS} | {NO_LEVEL: "no level"}
+    titles = {name: name.replace("_", " ") for name in LEVELS}
+    titles |= {"operator_value": "operator × value", NO_LEVEL: "no level"}
     own = {titles[name]: run.number(f"n_level.{name}") for name in names}
     null = {titles[name]: run.number(f"n_level.{name}", PERMUTED) for name in names}
     if not any(own.values()):

@@ -1,8 +1,9 @@
 """Level of every feature: the variable that it shares most information with, beyond chance.
 
-Of each level by itself chance explains at most the chosen share. One thing limits what a level says: a
+Of each level by itself chance explains at most the chosen share. Two things limit what a level says. A
 feature that fires for one class only of a fine variable is nearly as well told by the coarse one,
-which is adjusted less, so some of these get the coarser level.
+which is adjusted less, so some of these get the coarser level. And within its story a problem's
+sequence is its first operator: what differs between stories in how that is told is a sequence, too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from saeflow.stats.information import (
 from saeflow.studies.chance import band, places
 from saeflow.studies.gsm8k.bank_test import BankFeatures
 from saeflow.studies.hierarchy.bins import ALL, bin_groups
-from saeflow.studies.hierarchy.variables import NONE, ClassVariable
+from saeflow.studies.hierarchy.variables import JOINT, NONE, PARTS, ClassVariable
 
 QUANTILES = (50, 90, 99)
 """Percentiles of the score that the summary gives."""
@@ -57,7 +58,7 @@ class Levels:
     score : numpy.ndarray of float64, shape (features,)
         Largest adjusted information over variables.
     level : numpy.ndarray of int, shape (features,)
-        Place in `names`.
+        Place in `names`; as `Joint` says, not always that of the largest information.
     null_level : numpy.ndarray of int, shape (permutations, features)
         The same in permutations, each at thresholds of its own, chosen in the same way by what the
         other permutations explain.
@@ -87,7 +88,8 @@ def level_table(
     features : BankFeatures
         Activations.
     variables : sequence of ClassVariable
-        Classes of the same problems, row by row; of equal ones the first is the level.
+        Classes of the same problems, row by row, those of `PARTS` and `JOINT` among them; of equal
+        ones the first is the level.
     settings : LevelSettings
         Least number of active problems, permutations, and false share.
     run : mapping
@@ -124,31 +126,20 @@ def find_levels(
     would let the others be named by chance. Permutations have theirs by the same rule: at those of
     the measurement they would have few levels because these are chosen so, information or none.
 
+    What has operator and value together for its level must then know each beyond the other, or has
+    another (`Joint`); so it is in permutations.
+
     Parameters
     ----------
     features, variables, settings, device, groups
         As for `level_table`.
     """
     tested = (features.values != 0).sum(0) >= settings.min_active
+    values = features.values[:, tested]
     classes = np.stack([variable.classes for variable in variables])
-    count = classes.shape[1]
-
-    def orders(stage: str) -> list[Int[np.ndarray, " problems"]]:
-        generators = (
-            numpy_generator(settings.seed, "hierarchy", stage, number)
-            for number in range(settings.permutations)
-        )
-        if groups is None:
-            return [generator.permutation(count) for generator in generators]
-        return [within(groups, generator) for generator in generators]
-
-    information = shared_information(
-        features.values[:, tested],
-        classes,
-        orders("levels"),
-        device,
-        centre=None if groups is None else orders("centre"),
-    )
+    orders = _orders(groups, len(values), settings, "levels")
+    centre = None if groups is None else _orders(groups, len(values), settings, "centre")
+    information = shared_information(values, classes, orders, device, centre=centre)
     score, best = information.adjusted.max(0), information.adjusted.argmax(0)
     nothing, null_score = len(variables), information.null_score
     threshold = np.empty(nothing)
@@ -159,15 +150,117 @@ def find_levels(
         threshold[number] = threshold_at_false_share(own, null, settings.false_share)
         null_threshold[:, number] = thresholds_among_others(null, settings.false_share)
     needed = np.take_along_axis(null_threshold, information.null_variable, axis=1)
-    return Levels(
-        [*(variable.name for variable in variables), NONE],
-        tested,
-        information,
-        threshold,
-        score,
-        np.where(score >= threshold[best], best, nothing),
-        np.where(null_score >= needed, information.null_variable, nothing),
+    level = np.where(score >= threshold[best], best, nothing)
+    null_level = np.where(null_score >= needed, information.null_variable, nothing)
+    names = [variable.name for variable in variables]
+    joint = Joint(values, names, classes, settings, device, groups, centre)
+    joint.check(level, threshold, np.arange(len(values)))
+    for found, limits, order in zip(null_level, null_threshold, orders, strict=True):
+        joint.check(found, limits, order)
+    return Levels([*names, NONE], tested, information, threshold, score, level, null_level)
+
+
+class Joint:
+    """Whether features of the joint level know each of its parts beyond the other.
+
+    Information with operator and value together is largest, too, where one of them is known and
+    the other only seems to be. So it is held against permutations within the same story and first
+    operator, which leave what is known of that and take the value away, and against others within
+    the same story and value. In either kind the information with the part that stays is the same,
+    so the information with both together rises and falls by what they share with the other part
+    given that one: it must be larger than in every permutation. A threshold for the whole bank
+    will not do here: it would take every feature that knows an operator for one that knows a value
+    alone, of which there are a hundred times fewer.
+
+    Features that fail have the level of the largest information among the other variables, where
+    that reaches its threshold.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float32, shape (problems, features)
+        Activations of the tested features.
+    names : list of str
+        The variables.
+    classes : numpy.ndarray of int, shape (variables, problems)
+        Class of each problem.
+    settings, device, groups
+        As for `level_table`.
+    centre : list of numpy.ndarray of int, shape (problems,), optional
+        As for `saeflow.stats.information.shared_information`.
+    """
+
+    def __init__(
+        self,
+        values: Float[np.ndarray, "problems features"],
+        names: Sequence[str],
+        classes: Int[np.ndarray, "variables problems"],
+        settings: LevelSettings,
+        device: torch.device,
+        groups: Int[np.ndarray, " problems"] | None,
+        centre: Sequence[Int[np.ndarray, " problems"]] | None,
+    ) -> None:
+        self._values, self._classes, self._device = values, classes, device
+        self._place, self._none, self._centre = names.index(JOINT), len(names), centre
+        story = np.zeros(len(values), np.int64) if groups is None else groups
+        self._kept = []
+        for part in PARTS:
+            both = np.stack([story, classes[names.index(part)]])
+            together = np.unique(both, axis=1, return_inverse=True)[1].ravel()
+            self._kept.append(_orders(together, len(values), settings, f"beyond {part}"))
+
+    def check(
+        self,
+        level: Int[np.ndarray, " features"],
+        threshold: Float[np.ndarray, " variables"],
+        order: Int[np.ndarray, " problems"],
+    ) -> None:
+        """Change the level of features that know no more than a part, in place.
+
+        Parameters
+        ----------
+        level : numpy.ndarray of int, shape (features,)
+            Place of their variable; its number of those without one.
+        threshold : numpy.ndarray of float64, shape (variables,)
+            Smallest score that gives each level.
+        order : numpy.ndarray of int, shape (problems,)
+            Permutation that all this was found in.
+        """
+        named = np.flatnonzero(level == self._place)
+        if not len(named):
+            return
+        # Features moved back are the same as problems moved.
+        moved = self._values[:, named][np.argsort(order)]
+        joint = self._classes[self._place][None]
+        enough = np.ones(len(named), bool)
+        for orders in self._kept:
+            found = shared_information(moved, joint, orders, self._device)
+            enough &= found.adjusted[0] > found.null_score.max(0)
+        failed = named[~enough]
+        if not len(failed):
+            return
+        others = np.flatnonzero(np.arange(len(self._classes)) != self._place)
+        rest = shared_information(
+            self._values[:, failed],
+            self._classes[others],
+            [order],
+            self._device,
+            centre=self._centre,
+        )
+        best = others[rest.null_variable[0]]
+        level[failed] = np.where(rest.null_score[0] >= threshold[best], best, self._none)
+
+
+def _orders(
+    groups: Int[np.ndarray, " problems"] | None, count: int, settings: LevelSettings, stage: str
+) -> list[Int[np.ndarray, " problems"]]:
+    """Permutations of as many problems, within their groups where there are any."""
+    generators = (
+        numpy_generator(settings.seed, "hierarchy", stage, number)
+        for number in range(settings.permutations)
     )
+    if groups is None:
+        return [generator.permutation(count) for generator in generators]
+    return [within(groups, generator) for generator in generators]
 
 
 def summary_rows(

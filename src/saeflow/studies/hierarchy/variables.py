@@ -1,4 +1,4 @@
-"""What a feature may know of a problem: operators, their order, a value, or both together."""
+"""What a feature may know of a problem: operators, their order, a value, or operator and value."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from saeflow.studies.gsm8k.targets import calculations, operands_in, operators_i
 
 NONE = "none"
 """Class of problems without the thing asked for, and level of features that follow no variable."""
+JOINT, PARTS = "operator_value", ("first_operator", "value")
+"""The variable that is two others together, and these."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,15 @@ def class_variables(
 
     ============== ============================================================================
     operators      ``* +``: which binary operators occur; signs of numbers are none.
+    first_operator ``*``: the first calculation's first, where a number is right of it.
     sequence       ``+ * *``: all of them in order, over all calculations.
-    value          ``12``: number right of the first calculation's first operator, without its
-                   sign and as the study's pattern cuts it, so 3 and 3.0 differ.
+    value          ``12``: the number right of that first operator, without its sign and as the
+                   study's pattern cuts it, so 3 and 3.0 differ.
     operator_value ``* 12``: that operator with that number.
     ============== ============================================================================
 
-    A problem without such a thing belongs to the class ``none``.
+    A problem without such a thing belongs to the class ``none``. The two of `PARTS` are there so
+    that what is known of one of them alone has a level of its own, and is not taken for both.
 
     Parameters
     ----------
@@ -71,6 +75,7 @@ def class_variables(
             first[row] = first_operation(tokens)
     named = {
         "operators": [" ".join(sorted(set(each))) for each in sequences],
+        "first_operator": [pair[0] if pair else "" for pair in first],
         "sequence": [" ".join(each) for each in sequences],
         "value": [pair[1] if pair else "" for pair in first],
         "operator_value": [" ".join(pair) if pair else "" for pair in first],
