@@ -55,10 +55,11 @@ Numbers = Sequence[float | None]
 FOLLOWERS: Mapping[str, Numbers] = {"operators": (41.0, 0.0, 9.0), "operands": (22.0, 0.0, 25.0)}
 LEVELS: Mapping[str, Numbers] = {
     "operators": (31.0, 0.0, 4.0),
+    "first_operator": (2.0, 0.0, 1.0),
     "sequence": (3.0, 0.0, 5.0),
     "value": (0.0, 0.0, 0.0),
     "operator_value": (7.0, 0.0, 1.0),
-    "none": (19.0, 50.0, 60.0),
+    "none": (17.0, 50.0, 60.0),
 }
 
 

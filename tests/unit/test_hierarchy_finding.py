@@ -50,7 +50,9 @@ def test_what_holds_and_what_does_not_stand_apart() -> None:
     assert f"{operators}; untrained 31, shares 0.0 points apart [" in found["Not supported"]
     assert "beyond permuted problems, but not a larger share than in the" in found["Not supported"]
     assert f"{operators})" in said(toy=GOOD)["Supported"]
-    assert "3 tell their sequence best (permuted 2.5, at most 5" in found["Not supported"]
+    assert (
+        "3 tell the sequence of operators best (permuted 2.5, at most 5" in found["Not supported"]
+    )
     # One more than in the untrained model is no larger share.
     together = "7 tell operator and value together best (permuted 0.5, at most 1"
     assert f"{together}; untrained 6, shares +1.7 points apart [" in found["Not supported"]

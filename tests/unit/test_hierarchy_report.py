@@ -165,9 +165,10 @@ def test_calibrated_figures_have_their_bands(page: Page) -> None:
     assert (mean["y"], own["y"]) == ([4.5 / 200] * 2, [41 / 200] * 2)
     assert own["x"] == ["20-49", "200+"]
     band, _, own = figure(page, "levels")
-    assert own["y"] == [31.0, 3.0, 0.0, 7.0, 19.0]
+    assert own["y"] == [31.0, 2.0, 3.0, 0.0, 7.0, 17.0]
+    assert own["x"][1:] == ["first operator", "sequence", "value", "operator × value", "no level"]
     assert [base + height for base, height in zip(band["base"], band["y"], strict=True)] == [
-        *(4.0, 5.0, 0.0, 1.0, 60.0)
+        *(4.0, 1.0, 5.0, 0.0, 1.0, 60.0)
     ]
     null, own = figure(page, "scores")
     assert (own["x"], own["y"]) == (["0", "0.1"], [40.0, 20.0])

@@ -34,7 +34,8 @@ FOLLOWED = {
 """What features are tested against, in words."""
 LEVELS = {
     "operators": "the set of operators",
-    "sequence": "their sequence",
+    "first_operator": "the first operator",
+    "sequence": "the sequence of operators",
     "value": "a value",
     "operator_value": "operator and value together",
 }
