@@ -28,6 +28,8 @@ from tests.report_tables import EVIL, FRESH, SPEC, TEMPLATES, write_tables
 
 TRAINED = Provenance("x", model_revision="sha256:1", packages=("pyarrow",))
 BANK = {"dataset": "small", "dictionary": "tiny_k4", "seed": 0}
+FROZEN = "tiny_frozen"
+"""Control dictionary of the one above."""
 OVERALL = {"layer": None, "step": None, "group": "all", "control": "none"}
 SITES = ((0, 1), (0, 2), (1, 1), (1, 2))
 RULES = HierarchyRules.model_validate(
@@ -85,6 +87,8 @@ class Told:
         Problems that are reported; None where that is not told.
     calibrated : bool
         Whether anything but the published rules ran.
+    frozen : Told or None
+        What is counted of a control dictionary with a frozen decoder; None without one.
     """
 
     specialised: float = 12.0
@@ -96,6 +100,7 @@ class Told:
     p_value: float = 0.012
     reported: int | None = 31
     calibrated: bool = True
+    frozen: Told | None = None
 
 
 GOOD = Told()
@@ -174,6 +179,8 @@ def calibrated_rows(told: Told) -> Iterator[Row]:
     yield number("n_tested", 60.0, **fixed)
     for level, numbers in told.levels.items():
         yield from banded(f"n_level.{level}", numbers, 60, **fixed)
+        shares = [value and value / 60 for value in numbers]
+        yield from banded(f"share_level.{level}", shares, 60, **fixed)
     for edge, count in (("-0.01", 0.0), ("0", 40.0), ("0.1", 20.0)):
         yield from banded(f"n_score.{edge}", (count, 0.0, 4.0), 60, **fixed)
     for metric, value in (("n_coactive_pairs", 99.0), ("mean_lift", 1.01), ("n_modules", 4.0)):
@@ -216,6 +223,9 @@ def summary(told: Told = GOOD) -> pa.Table:
     rows = list(published_rows(told))
     if told.calibrated:
         rows += [*calibrated_rows(told), *causal_rows(told)]
+    if told.frozen is not None:
+        beside = calibrated_rows(told.frozen)
+        rows += [{**row, "dictionary": FROZEN} for row in beside if "=" not in row["group"]]
     return pa.Table.from_pylist(rows, HIERARCHY.schema())
 
 
@@ -290,8 +300,7 @@ def effect_rows(*, sets_only: bool = False) -> Iterator[Row]:
             swap["dataset"] = "balanced"
             yield from _effect(swap, "none", toward=0.2344, changed=0.0625, n_active=14.0)
             yield from _effect(swap, "random_feature", toward=0.0345, changed=0.03)
-            (row,) = _effect(swap, "random_feature", 0.0456, toward_excess=0.2)
-            yield {**row, "q_value": 0.0517}
+            yield from _effect(swap, "random_feature", toward_excess=0.2)
 
 
 def _effect(
@@ -350,8 +359,9 @@ def model_tables(told: Told = GOOD, *, fresh: bool = False) -> ModelTables:
 def comparison_of(summaries: Mapping[str, pa.Table]) -> pa.Table:
     """Comparison of models, of which the untrained are named so."""
     trained = [name for name in summaries if not name.endswith("untrained")] or list(summaries)
+    controls = {BANK["dictionary"]: {"frozen_decoder": FROZEN}}
     subjects = [
-        Compared(name, [other for other in summaries if other == f"{name}_untrained"])
+        Compared(name, [other for other in summaries if other == f"{name}_untrained"], controls)
         for name in trained
     ]
     return compare_hierarchy(summaries, subjects)

@@ -121,7 +121,13 @@ def test_the_comparison_holds_shares_against_every_control() -> None:
     frame = compared(tables, Compared("a", ["u"], {"k4": {"frozen_decoder": "k4_frozen"}}))
     assert set(frame.dictionary) == {"k4"}
     assert set(frame[frame.control == "permuted"].other) == {""}
-    own = frame[frame.control == "none"].set_index("metric")
+    # Of the untrained model, by its own name, whether it is above its permutations; of controls
+    # among dictionaries, nothing.
+    untrained = frame[frame.model == "u"]
+    assert untrained[["metric", "value", "other"]].to_numpy().tolist() == [
+        [f"{SHARE}.beyond_permuted", 0.0, ""]
+    ]
+    own = frame[(frame.control == "none") & (frame.model == "a")].set_index("metric")
     assert own[own.other == ""].value.to_dict() == pytest.approx(
         {SHARE: 0.205, f"{SHARE}.beyond_permuted": 1, target: 0.15, f"{target}.beyond_permuted": 1}
     )

@@ -5,114 +5,97 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from saeflow.report.hierarchy.cells import filled, table, text_cell
-from saeflow.report.hierarchy.numbers import HierarchyRun, read_runs
+from saeflow.report.hierarchy.numbers import ModelTables, read_runs
 from saeflow.report.hierarchy.pages import read_models
 from saeflow.report.hierarchy.reported import reported_table
-from saeflow.report.hierarchy.verdicts import against, controls_of, set_verdicts, share_difference
+from saeflow.report.hierarchy.verdicts import controls_of, count_verdicts, set_verdicts
 from saeflow.studies.compare.hierarchy import Compared, compare_hierarchy
-from tests.hierarchy_tables import BANK, GOOD, Told, comparison_of, model_tables, number, summary
+from tests.hierarchy_tables import BANK, GOOD, Told, comparison_of, model_tables, summary
 
-LEVEL = "n_level.operators"
-
-
-def run_with(value: float, low: float, high: float, n: int) -> HierarchyRun:
-    """A run that has one count with its permutations."""
-    fixed = {"mode": "calibrated"}
-    ends = {"ci_low": low, "ci_high": high, "control": "permuted"}
-    rows = [number(LEVEL, value, n, **fixed), number(LEVEL, (low + high) / 2, 50, **fixed, **ends)]
-    keys = ("mode", "group", "metric", "control", "layer", "step")
-    numbers: dict[tuple[Any, ...], Any] = {tuple(row[key] for key in keys): row for row in rows}
-    return HierarchyRun("small", "tiny_k4", 0, numbers)
+COUNT, SHARE = "n_level.operators", "share_level.operators"
 
 
 def plain(cell: dict[str, Any]) -> str:
     return str(cell["value"]).replace("\xa0", " ")
 
 
-def counted(count: float, n: int) -> dict[str, float | int]:
-    return {"value": count, "n": n}
+def told_of(operators: tuple[float, float, float]) -> ModelTables:
+    return model_tables(replace(GOOD, levels={"operators": operators}))
+
+
+def counts_of(tables: dict[str, ModelTables], *trained: Compared) -> dict[Any, Any]:
+    summaries = {name: each.summary for name, each in tables.items()}
+    found = count_verdicts(compare_hierarchy(summaries, trained))
+    return {(key[0], key[2]): each for key, each in found.items()}
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "ends"),
+    ("own", "other", "permuted", "holds"),
     [
-        # Newcombe (1998), table II, method 10, contrasts (a), (c) and (h).
-        ((56, 70), (48, 80), (0.0524, 0.3339)),
-        ((6, 7), (2, 7), (0.0582, 0.8062)),
-        ((10, 10), (0, 10), (0.6075, 1.0000)),
+        ((41.0, 0.0, 4.0), (2.0, 0.0, 4.0), True, True),
+        ((41.0, 0.0, 41.0), (2.0, 0.0, 4.0), False, False),
+        # As much without training, at the nearest ends of both ranges.
+        ((41.0, 0.0, 4.0), (37.0, 0.0, 4.0), True, False),
+        ((42.0, 0.0, 4.0), (37.0, 0.0, 4.0), True, True),
     ],
 )
-def test_intervals_of_differences_are_the_published_ones(
-    first: tuple[int, int], second: tuple[int, int], ends: tuple[float, float]
+def test_verdicts_on_counts_are_those_of_the_comparison(
+    own: tuple[float, float, float],
+    other: tuple[float, float, float],
+    permuted: bool,
+    holds: bool,
 ) -> None:
-    found = share_difference(counted(*first), counted(*second))
-    assert found.value == pytest.approx(first[0] / first[1] - second[0] / second[1])
-    assert (found.low, found.high) == pytest.approx(ends, abs=1e-4)
-
-
-def test_equal_shares_are_told_apart_no_more_often_than_the_interval_says() -> None:
-    generator = np.random.default_rng(7)
-    pairs = generator.binomial(200, 0.15, size=(2000, 2))
-    above = np.mean(
-        [
-            share_difference(counted(float(a), 200), counted(float(b), 200)).low > 0
-            for a, b in pairs.tolist()
-        ]
+    tables = {"toy": told_of(own), "toy_untrained": told_of(other)}
+    found = counts_of(tables, Compared("toy", ["toy_untrained"]))
+    verdict = found["toy", "tiny_k4"][COUNT]
+    assert (verdict.permuted, verdict.holds) == (permuted, holds)
+    (held,) = verdict.held
+    assert (held.control, held.beyond) == ("untrained", holds)
+    assert held.counted["value"] == other[0]
+    difference = held.difference
+    assert (difference["metric"], difference["other"]) == (
+        f"{SHARE}.minus_untrained",
+        "toy_untrained",
     )
-    # One side of 95 %.
-    assert above < 0.025 + 4 * np.sqrt(0.025 / 2000)
+    assert verdict.unbeaten == (() if held.beyond else ("untrained",))
+    # Permutations alone stand beside the untrained model's own counts.
+    alone = found["toy_untrained", "tiny_k4"][COUNT]
+    assert (alone.permuted, alone.held) == (other[0] > other[2], [])
 
 
-def test_one_feature_beside_none_is_no_evidence() -> None:
-    one = against(run_with(1.0, 0.0, 0.0, 11_444), None, LEVEL)
-    assert one is not None
-    assert not one.holds
-    some = against(run_with(9.0, 0.0, 3.0, 11_444), None, LEVEL)
-    assert some is not None
-    assert some.holds
-    assert some.control is None
-
-
-def test_the_largest_permutation_must_be_exceeded() -> None:
-    found = against(run_with(400.0, 100.0, 400.0, 1000), None, LEVEL)
-    assert found is not None
-    assert not found.permuted
-
-
-@pytest.mark.parametrize(
-    ("trained", "untrained", "beyond"),
-    [
-        # The interval of these shares is above 0, but permutations of either move further.
-        ((9939, 171, 930, 11_444), (9369, 145, 986, 10_985), False),
-        ((9939, 171, 200, 11_444), (9369, 190, 230, 10_985), True),
-        # Permutations move nothing, but a feature more is none.
-        ((7, 0, 0, 60), (6, 0, 0, 60), False),
-        ((41, 0, 4, 200), (2, 0, 4, 200), True),
-        # A smaller share, of more features.
-        ((50, 0, 0, 1000), (40, 0, 0, 100), False),
-    ],
-)
-def test_the_untrained_model_is_beaten_beyond_both_scatters(
-    trained: tuple[int, int, int, int], untrained: tuple[int, int, int, int], beyond: bool
-) -> None:
-    runs = [
-        run_with(float(value), float(low), float(high), n)
-        for value, low, high, n in (trained, untrained)
-    ]
-    found = against(runs[0], runs[1], LEVEL)
-    assert found is not None
-    assert found.permuted
-    assert found.control is beyond
-    assert found.holds is beyond
+def test_every_control_has_to_be_beaten() -> None:
+    tables = {
+        "toy": told_of((41.0, 0.0, 4.0)),
+        "toy_untrained": told_of((2.0, 0.0, 4.0)),
+        "frozen": told_of((39.0, 0.0, 4.0)),
+    }
+    frozen = tables.pop("frozen").summary.to_pandas().assign(dictionary="tiny_k4_frozen")
+    schema = tables["toy"].summary.schema
+    both = [tables["toy"].summary, pa.Table.from_pandas(frozen, schema, preserve_index=False)]
+    tables["toy"] = replace(tables["toy"], summary=pa.concat_tables(both))
+    controls = {"tiny_k4": {"frozen_decoder": "tiny_k4_frozen"}}
+    found = counts_of(tables, Compared("toy", ["toy_untrained"], controls))
+    assert ("toy", "tiny_k4_frozen") not in found
+    verdict = found["toy", "tiny_k4"][COUNT]
+    assert [held.control for held in verdict.held] == ["untrained", "frozen_decoder"]
+    assert verdict.permuted
+    assert verdict.unbeaten == ("frozen_decoder",)
+    assert not verdict.holds
+    assert [held.counted["value"] for held in verdict.held] == [2.0, 39.0]
 
 
 def test_what_was_not_measured_has_no_verdict() -> None:
-    assert against(HierarchyRun("small", "tiny_k4", 0), None, LEVEL) is None
+    tables = {"toy": model_tables(Told(calibrated=False))}
+    assert not counts_of(tables, Compared("toy", []))
+    tables = {"toy": told_of((41.0, 0.0, 4.0))}
+    found = counts_of(tables, Compared("toy", []))["toy", "tiny_k4"]
+    assert set(found) == {COUNT, "n_specialists.operators", "n_specialists.operands"}
+    assert found[COUNT].holds
+    assert not found[COUNT].held
 
 
 def test_of_two_controls_that_which_was_compared_is_told() -> None:

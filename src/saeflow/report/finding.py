@@ -129,10 +129,12 @@ def _sentences(said: str, comparisons: Sequence[Against], undefined: str) -> Fin
 
 def _undefined(beside: Beside, measure: Measure) -> str:
     """Name the controls that have no such rate: they are neither beaten nor not."""
-    missing = [_phrase(name) for name in beside.everywhere() if not beside.row(measure, name)]
+    missing = [
+        control_phrase(name) for name in beside.everywhere() if not beside.row(measure, name)
+    ]
     for layer, names in beside.local().items():
         missing += [
-            f"{_phrase(name)} in layer {layer}"
+            f"{control_phrase(name)} in layer {layer}"
             for name in names
             if beside.compared(measure, name, layer) is None
         ]
@@ -144,14 +146,17 @@ def _listed(comparisons: Iterable[Against]) -> str:
     parts = []
     for layer, group in groupby(comparisons, key=lambda each: each.layer):
         same = list(group)
-        each_rate = _joined([f"{_phrase(each.control)} ({_rate(each.value)})" for each in same])
+        each_rate = _joined(
+            [f"{control_phrase(each.control)} ({_rate(each.value)})" for each in same]
+        )
         if layer is not None:
             each_rate = f"in layer {layer}, where it is {_rate(same[0].observed)}, {each_rate}"
         parts.append(each_rate)
     return "; ".join(parts)
 
 
-def _phrase(control: str) -> str:
+def control_phrase(control: str) -> str:
+    """Name a control in a sentence."""
     return _PHRASES.get(control, control)
 
 

@@ -153,12 +153,11 @@ def swaps_table(run: HierarchyRun) -> Table | None:
                     nats_cell(run.effect(where, "toward")),
                     nats_cell(run.effect(where, "toward", RANDOM_FEATURE)),
                     nats_cell(excess),
-                    _tested(excess, "q_value"),
                     share_cell(run.effect(where, "changed")),
                     share_cell(run.effect(where, "changed", RANDOM_FEATURE)),
                 ]
             )
-    titles = ["Problems", "Toward the partner’s answer", "Random features", "Beyond them", "q"]
+    titles = ["Problems", "Toward the partner’s answer", "Random features", "Beyond them"]
     titles += ["Changed answers", "Random features"]
     heads = [("Feature", False), ("Partner has", False), *((title, True) for title in titles)]
     return table(heads, cells, sortable=True) if cells else None

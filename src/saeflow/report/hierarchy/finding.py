@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding
+from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, control_phrase
 from saeflow.report.hierarchy.causal import METRIC
 from saeflow.report.hierarchy.cells import nats, p_text
 from saeflow.report.hierarchy.numbers import (
@@ -17,8 +18,9 @@ from saeflow.report.hierarchy.numbers import (
     HierarchyRun,
     Row,
 )
-from saeflow.report.hierarchy.verdicts import Against, SetVerdict, against
+from saeflow.report.hierarchy.verdicts import CountVerdict, SetVerdict
 from saeflow.report.tables import number_text, points
+from saeflow.studies.compare.hierarchy import UNTRAINED
 
 REPORTED_ONLY = "Published rules"
 WITHOUT_TRAINING = "Found without training"
@@ -41,8 +43,8 @@ LEVELS = {
 }
 """What gives a feature its level, in words."""
 NO_LEVEL = "none"
-NO_LARGER = "not a larger share than in the untrained model by more than chance moves either"
 NOTHING_TESTED = "Only the published rules ran, which test nothing."
+LARGER = "by more than permutations move either, a larger share than in"
 TYPE = "n_type."
 EVERYWHERE = (NONE, None, None)
 """Control, layer and step of what is counted over all sites."""
@@ -63,6 +65,10 @@ class Subject(NamedTuple):
         Whether the weights are untrained.
     control : HierarchyRun or None
         The run of the untrained control, to be told beside; ``control_name``: its model.
+    counts : mapping of str to CountVerdict
+        On counts of features, by their metric.
+    dictionaries : mapping of str to HierarchyRun
+        Runs of control dictionaries, by what they control for.
     """
 
     name: str
@@ -71,6 +77,14 @@ class Subject(NamedTuple):
     fresh: bool = False
     control: HierarchyRun | None = None
     control_name: str = ""
+    counts: Mapping[str, CountVerdict] = MappingProxyType({})
+    dictionaries: Mapping[str, HierarchyRun] = MappingProxyType({})
+
+    @property
+    def controls(self) -> dict[str, HierarchyRun]:
+        """All runs that stand beside it, by what they control for; the untrained model first."""
+        untrained = {} if self.control is None else {UNTRAINED: self.control}
+        return {**untrained, **self.dictionaries}
 
 
 def hierarchy_finding(subjects: Sequence[Subject]) -> dict[str, Any] | None:
@@ -204,10 +218,10 @@ def _levels(subject: Subject) -> Iterator[Finding]:
 
 def _counts(subject: Subject, start: str, counted: Mapping[str, str]) -> Iterator[Finding]:
     """Counts of features, those together that hold, or fail, for the same reason."""
-    holds, as_much, by_chance = (list[str]() for _ in range(3))
+    told: dict[tuple[bool, bool, str], list[str]] = {}
     for metric, words in counted.items():
         found, null = subject.run.number(metric), subject.run.number(metric, PERMUTED)
-        verdict = against(subject.run, subject.control, metric)
+        verdict = subject.counts.get(metric)
         if found is None or null is None or verdict is None:
             continue
         # A level that nothing has, and nothing by chance, was not found wanting.
@@ -215,22 +229,28 @@ def _counts(subject: Subject, start: str, counted: Mapping[str, str]) -> Iterato
             continue
         verb, _, rest = words.partition(" ")
         said = f"{verb}s {rest}" if found["value"] == 1 else words
-        text = f"{_count(found)} {said} ({_beside(subject, null, metric, verdict)})"
-        reason = holds if verdict.holds else as_much if verdict.permuted else by_chance
-        reason.append(text)
-    beyond = "beyond permuted problems"
-    if subject.control is not None:
-        beyond += (
-            ", and a larger share than in the untrained model by more than chance moves either"
-        )
+        text = f"{_count(found)} {said} ({_beside(null, verdict)})"
+        told.setdefault((not verdict.holds, not verdict.permuted, _why(verdict)), []).append(text)
     supported = WITHOUT_TRAINING if subject.fresh else SUPPORTED
-    for word, texts, why in (
-        (supported, holds, beyond),
-        (NOT_SUPPORTED, as_much, f"beyond permuted problems, but {NO_LARGER}"),
-        (NOT_SUPPORTED, by_chance, "not clearly beyond permuted problems"),
-    ):
-        if texts:
-            yield Finding(word, f"{start} {_joined(texts)}, {why}.")
+    # What holds comes first, and last what chance gives.
+    for (fails, _, why), texts in sorted(told.items(), key=lambda each: each[0][:2]):
+        yield Finding(NOT_SUPPORTED if fails else supported, f"{start} {_joined(texts)}, {why}.")
+
+
+def _why(verdict: CountVerdict) -> str:
+    """What a count is beyond, and what not."""
+    if not verdict.permuted:
+        return "not beyond every permutation"
+    if verdict.unbeaten:
+        return f"beyond every permutation, but not, {LARGER} {_controls(verdict.unbeaten)}"
+    if verdict.held:
+        beaten = [each.control for each in verdict.held]
+        return f"beyond every permutation, and, {LARGER} {_controls(beaten)}"
+    return "beyond every permutation"
+
+
+def _controls(names: Sequence[str]) -> str:
+    return _joined([control_phrase(name) for name in names])
 
 
 def _ablation(subject: Subject) -> Iterator[Finding]:
@@ -286,16 +306,18 @@ def _control_effect(control: HierarchyRun | None, verdict: SetVerdict) -> str:
     return f"{text}."
 
 
-def _beside(subject: Subject, null: Row, metric: str, verdict: Against) -> str:
-    """What permutations give, and the untrained control."""
+def _beside(null: Row, verdict: CountVerdict) -> str:
+    """What permutations give, and each control."""
     text = f"permuted {_count(null)}"
     if null["ci_high"] is not None:
         text += f", at most {number_text(null['ci_high'], 'count')}"
-    other = None if subject.control is None else subject.control.number(metric)
-    if other is None or verdict.difference is None:
-        return text
-    value, low, high = (points(end) for end in verdict.difference)
-    return f"{text}; untrained {_count(other)}, shares {value} points apart [{low}, {high}]"
+    for held in verdict.held:
+        ends = ("value", "ci_low", "ci_high")
+        value, low, high = (points(held.difference[key]) for key in ends)
+        name = held.control.replace("_", " ")
+        text += f"; {name} {_count(held.counted)}, shares beyond chance {value} points apart"
+        text += f" [{low}, {high}]"
+    return text
 
 
 def _equals(p_value: float) -> str:

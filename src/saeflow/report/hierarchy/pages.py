@@ -22,7 +22,13 @@ from saeflow.report.hierarchy.numbers import (
     run_titles,
 )
 from saeflow.report.hierarchy.reported import reported_table
-from saeflow.report.hierarchy.verdicts import BankKey, controls_of, set_verdicts
+from saeflow.report.hierarchy.verdicts import (
+    BankKey,
+    controls_of,
+    count_verdicts,
+    dictionaries_of,
+    set_verdicts,
+)
 from saeflow.report.site import Link, Site
 from saeflow.report.study import made_with, weights_of
 from saeflow.studies.compare.published_hierarchy import (
@@ -70,9 +76,12 @@ def read_models(found: Mapping[str, ModelTables], comparison: pa.Table) -> list[
         Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`.
     """
     weights = {name: weights_of(tables.summary) for name, tables in found.items()}
-    runs = {name: read_runs(tables) for name, tables in found.items()}
-    banks = {_key(name, run): run for name in runs for run in runs[name]}
+    measured = {name: read_runs(tables) for name, tables in found.items()}
+    banks = {_key(name, run): run for name in measured for run in measured[name]}
     verdicts, controls = set_verdicts(comparison), controls_of(comparison)
+    dictionaries = dictionaries_of(comparison)
+    runs = {name: _studied(name, each, comparison) for name, each in measured.items()}
+    counts = count_verdicts(comparison)
 
     def subject(name: str, run: HierarchyRun, title: str) -> Subject:
         key = _key(name, run)
@@ -83,6 +92,11 @@ def read_models(found: Mapping[str, ModelTables], comparison: pa.Table) -> list[
             weights[name]["fresh"],
             banks.get((controls.get(key, ""), *key[1:])),
             controls.get(key, ""),
+            counts.get(key, {}),
+            {
+                control: banks[name, run.dataset, dictionary, run.seed]
+                for control, dictionary in dictionaries.get(key, {}).items()
+            },
         )
 
     return [
@@ -96,6 +110,19 @@ def read_models(found: Mapping[str, ModelTables], comparison: pa.Table) -> list[
         )
         for name in found
     ]
+
+
+def _studied(model: str, runs: Sequence[HierarchyRun], comparison: pa.Table) -> list[HierarchyRun]:
+    """Runs that are told by themselves: all but those that only stand beside another."""
+    rows = comparison.select(["model", "dataset", "dictionary", "seed", "other"]).to_pylist()
+    own = {tuple(row.values())[:-1] for row in rows if not row["other"]}
+    beside = {
+        (name, dataset, dictionary, seed)
+        for (name, dataset, _, seed), controls in dictionaries_of(comparison).items()
+        for dictionary in controls.values()
+    }
+    keys = [_key(model, run) for run in runs]
+    return [run for run, key in zip(runs, keys, strict=True) if key not in beside or key in own]
 
 
 def finding_of(models: Sequence[HierarchyModel]) -> dict[str, Any] | None:
@@ -188,13 +215,17 @@ def _section(
         "ranges": tables.ranges_table(run, ranges, control),
         "sanity": tables.sanity_sentence(run),
         "untrained": subject.control_name if control is not None else "",
+        "dictionaries": [
+            {"title": tables.control_title(name), "dictionary": each.dictionary}
+            for name, each in subject.dictionaries.items()
+        ],
         "untrained_problems": None if control is None else causal.problems_of(control)["reported"],
         "impact": tables.impact_table(run, control),
         "constant": tables.impact_sentence(run),
-        "followed": tables.followed_table(run, control),
-        "levels": tables.levels_table(run, control),
+        "followed": tables.followed_table(run, subject.controls),
+        "levels": tables.levels_table(run, subject.controls),
         "sweep": tables.sweep_table(run),
-        "together": tables.together_table(run, control),
+        "together": tables.together_table(run, subject.controls),
         "modules": tables.modules_table(run, level),
         "problems": causal.problems_of(run),
         "swapped": causal.swapped(run),
@@ -210,6 +241,8 @@ def _section(
 
 def _overview_table(models: Sequence[HierarchyModel]) -> dict[str, Any]:
     """A row per run: the published rule, exact tests and ablation, each beside its chance level."""
+    subjects = [subject for model in models for subject in model.subjects]
+    controls = dict.fromkeys(name for subject in subjects for name in subject.dictionaries)
     cells = []
     for model in models:
         for subject in model.subjects:
@@ -221,6 +254,8 @@ def _overview_table(models: Sequence[HierarchyModel]) -> dict[str, Any]:
             for target in ("operators", "operands"):
                 metric = f"share_specialists.{target}"
                 rates += [run.number(metric, control) for control in (NONE, PERMUTED)]
+                others = [subject.dictionaries.get(name) for name in controls]
+                rates += [None if each is None else each.number(metric) for each in others]
             found = causal.set_cells(run)
             nothing = text_cell("–") | {"numeric": True}
             adjusted = nothing
@@ -230,14 +265,15 @@ def _overview_table(models: Sequence[HierarchyModel]) -> dict[str, Any]:
             name = text_cell(subject.name) | {"href": model.href}
             place = found.get("site", text_cell("–"))
             cells.append([name, *(share_cell(row) for row in rates), place, effect, adjusted])
+    beside = [("Permuted", True), *((tables.control_title(name), True) for name in controls)]
     heads = [
         ("Model", False),
         ("Specialised by the published rule", True),
         ("Random problems", True),
         ("Follow an operator", True),
-        ("Permuted", True),
+        *beside,
         ("Follow an operand", True),
-        ("Permuted", True),
+        *beside,
         ("Chosen site", False),
         ("Set beyond random features, nats", True),
         ("p, Holm", True),

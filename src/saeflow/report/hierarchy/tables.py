@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saeflow.report.controls import TITLES
 from saeflow.report.hierarchy.cells import (
     Cell,
     count,
@@ -33,16 +34,18 @@ from saeflow.report.hierarchy.numbers import (
     Row,
 )
 from saeflow.report.tables import MISSING
+from saeflow.studies.compare.hierarchy import UNTRAINED
 
 CLOSED_FORM = "closed_form"
 RATIO = "impact_over_magnitude."
-UNTRAINED = ("Untrained", "Share, untrained")
 SHOWN_FEATURES = 8
 """Members of a module that its row names."""
 LISTED = 25
 """Modules of a bank that the page lists, the largest first."""
 
 Table = dict[str, Any]
+Controls = Mapping[str, HierarchyRun]
+"""Runs that stand beside one, by what they control for."""
 
 
 def types_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
@@ -206,8 +209,8 @@ def impact_sentence(run: HierarchyRun) -> dict[str, Any] | None:
     }
 
 
-def followed_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
-    """Features that follow something, by target, beside permutations and the untrained control."""
+def followed_table(run: HierarchyRun, controls: Controls) -> Table | None:
+    """Features that follow something, by target, beside permutations and controls."""
     cells = []
     for target, words in FOLLOWED.items():
         tested = run.number(f"n_tested.{target}")
@@ -221,16 +224,17 @@ def followed_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Ta
                     *(count_cell(row) for row in numbers),
                     number_cell(run.number(excess), difference),
                     share_cell(run.number(f"share_specialists.{target}")),
-                    *_untrained(control, own, f"share_specialists.{target}"),
+                    *_beside(controls, own, f"share_specialists.{target}"),
                 ]
             )
-    titles = ("Tested", "Follow", "Permuted", "Excess", "Of all that fire", *UNTRAINED)
+    titles = ["Tested", "Follow", "Permuted", "Excess", "Of all that fire"]
+    titles += _titles(controls, share=True)
     heads = [("", False), *((title, True) for title in titles)]
     return filled(table(heads, cells)) if cells else None
 
 
-def levels_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
-    """Features by level, beside permutations and the control, with the least score that gives one."""
+def levels_table(run: HierarchyRun, controls: Controls) -> Table | None:
+    """Features by level, beside permutations and controls, with the least score that gives one."""
     cells = []
     for name in (*LEVELS, NO_LEVEL):
         own, null = (run.number(f"n_level.{name}", control) for control in (NONE, PERMUTED))
@@ -239,9 +243,9 @@ def levels_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Tabl
             limit = run.number(f"score_threshold.{name}")
             share = share_cell(run.number(f"share_level.{name}"))
             counts = [count_cell(own), count_cell(null)]
-            other = _untrained(control, f"n_level.{name}", f"share_level.{name}")
-            cells.append([text_cell(title), *counts, share, *other, number_cell(limit, ratio)])
-    titles = ("Features", "Permuted", "Share", *UNTRAINED, "Least score")
+            others = _beside(controls, f"n_level.{name}", f"share_level.{name}")
+            cells.append([text_cell(title), *counts, share, *others, number_cell(limit, ratio)])
+    titles = ["Features", "Permuted", "Share", *_titles(controls, share=True), "Least score"]
     heads = [("Level", False), *((title, True) for title in titles)]
     return filled(table(heads, cells)) if cells else None
 
@@ -270,8 +274,8 @@ def sweep_table(run: HierarchyRun) -> Table | None:
     return table(heads, cells) if cells else None
 
 
-def together_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Table | None:
-    """How many features fire together, beside permutations of each one's firing and the control."""
+def together_table(run: HierarchyRun, controls: Controls) -> Table | None:
+    """How many features fire together, beside permutations of each one's firing and controls."""
     measures = {
         "n_coactive_pairs": ("Pairs that fire together", count, difference),
         "mean_lift": ("Mean lift over all pairs", ratio, signed_ratio),
@@ -283,17 +287,17 @@ def together_table(run: HierarchyRun, control: HierarchyRun | None = None) -> Ta
         own, null = (run.number(metric, control) for control in (NONE, PERMUTED))
         if own is not None:
             excess = number_cell(run.number(f"{metric}_excess"), over)
-            other = None if control is None else control.number(metric)
+            others = [number_cell(each.number(metric), text) for each in controls.values()]
             numbers = [number_cell(own, text), number_cell(null, text), excess]
-            cells.append([text_cell(title), *numbers, number_cell(other, text)])
+            cells.append([text_cell(title), *numbers, *others])
     operator = "n_operator_modules"
     if run.number(operator) is not None:
         rows = [run.number(operator), run.number(operator, PERMUTED)]
         excess = number_cell(run.number(f"{operator}_excess"), difference)
-        other = count_cell(None if control is None else control.number(operator))
+        others = [count_cell(each.number(operator)) for each in controls.values()]
         name = text_cell("Modules that follow an operator")
-        cells.append([name, *(count_cell(row) for row in rows), excess, other])
-    titles = ("Observed", "Permuted", "Excess", "Untrained")
+        cells.append([name, *(count_cell(row) for row in rows), excess, *others])
+    titles = ("Observed", "Permuted", "Excess", *_titles(controls))
     heads = [("", False), *((title, True) for title in titles)]
     return filled(table(heads, cells)) if cells else None
 
@@ -327,10 +331,26 @@ def modules_table(run: HierarchyRun, level: float) -> Table | None:
     return filled(table(heads, cells, sortable=True, of=len(found))) if cells else None
 
 
-def _untrained(control: HierarchyRun | None, *metrics: str) -> list[Cell]:
-    """A count of the control, and its share."""
-    number, share = (None if control is None else control.number(each) for each in metrics)
-    return [count_cell(number), share_cell(share)]
+def control_title(control: str) -> str:
+    """Head of a control's column."""
+    return "Untrained" if control == UNTRAINED else TITLES.get(control, control)
+
+
+def _titles(controls: Controls, *, share: bool = False) -> list[str]:
+    """Heads of the columns of controls: a count, and perhaps its share."""
+    titles = [control_title(control) for control in controls]
+    return [
+        head for title in titles for head in ((title, f"{title}, share") if share else (title,))
+    ]
+
+
+def _beside(controls: Controls, count: str, share: str) -> list[Cell]:
+    """A count of each control, and its share."""
+    return [
+        cell
+        for control in controls.values()
+        for cell in (count_cell(control.number(count)), share_cell(control.number(share)))
+    ]
 
 
 def _passing(row: Row | None) -> Cell:

@@ -1,16 +1,16 @@
-"""What may be said against chance and against an untrained model."""
+"""What may be said against chance and against controls: verdicts of the comparison, looked up."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
-from scipy.stats import binomtest
 
 from saeflow.report.controls import without_nan
-from saeflow.report.hierarchy.numbers import PERMUTED, HierarchyRun, Row
+from saeflow.report.hierarchy.numbers import ALL, CALIBRATED, NONE, PERMUTED, Row
 from saeflow.studies.compare.hierarchy import ADJUSTED, BEYOND, DIFFERENCE, HOLDS, UNTRAINED
+from saeflow.studies.compare.shares import BEYOND_PERMUTED, beyond, minus
 
 BankKey = tuple[str, str, str, int]
 """Model, data set, dictionary and seed."""
@@ -40,35 +40,50 @@ class SetVerdict(NamedTuple):
     beyond: bool | None = None
 
 
-class Difference(NamedTuple):
-    """A difference of two shares, with the ends of its 95 % interval."""
+class Held(NamedTuple):
+    """A share of features held against a control.
 
-    value: float
-    low: float
-    high: float
+    Attributes
+    ----------
+    control : str
+        What it controls for.
+    difference : mapping
+        Row of the difference of what both shares are beyond permutations.
+    beyond : bool
+        Whether the share is beyond that of the control.
+    counted : mapping
+        Row of the control's count.
+    """
+
+    control: str
+    difference: Row
+    beyond: bool
+    counted: Row
 
 
-class Against(NamedTuple):
-    """A count of features against permuted problems, and its share against the untrained control.
+class CountVerdict(NamedTuple):
+    """A count of features against permuted problems, and its share against every control.
 
     Attributes
     ----------
     permuted : bool
-        Whether it is beyond what permutations give.
-    control : bool or None
-        Whether its share is beyond that of the control; None where there is no control.
-    difference : Difference or None
-        Of the two shares, likewise.
+        Whether it is beyond every permutation.
+    held : sequence of Held
+        Controls, the untrained model first.
     """
 
     permuted: bool
-    control: bool | None = None
-    difference: Difference | None = None
+    held: Sequence[Held] = ()
+
+    @property
+    def unbeaten(self) -> tuple[str, ...]:
+        """Controls that show as much."""
+        return tuple(each.control for each in self.held if not each.beyond)
 
     @property
     def holds(self) -> bool:
         """Whether it is beyond all that there is to be beyond of."""
-        return self.permuted and self.control is not False
+        return self.permuted and not self.unbeaten
 
 
 def set_verdicts(comparison: pa.Table) -> dict[BankKey, SetVerdict]:
@@ -106,70 +121,52 @@ def controls_of(comparison: pa.Table) -> dict[BankKey, str]:
     }
 
 
-def against(run: HierarchyRun, control: HierarchyRun | None, metric: str) -> Against | None:
-    """Hold a count of features against permuted problems and the untrained control.
-
-    Features of one bank answer to the same problems and are not independent, so two things are
-    required of each difference. It is larger than what permutations, which keep that dependence, give
-    by their scatter: beyond the largest of them, and, of two excesses, at the nearest ends of both
-    ranges. And the interval of the difference of shares is above 0, so that a count of one or two
-    beside none is no evidence.
-
-    Parameters
-    ----------
-    run : HierarchyRun
-        Of the model.
-    control : HierarchyRun or None
-        Of its untrained control.
-    metric : str
-        A count, with permutations, of its n features.
-
-    Returns
-    -------
-    Against or None
-        None where there is no count, or nothing to hold it against.
-    """
-    found, null = run.number(metric), run.number(metric, PERMUTED)
-    if found is None or null is None:
-        return None
-    chance = share_difference(found, {**null, "n": found["n"]})
-    permuted = found["value"] > _end(null, "ci_high") and chance.low > 0
-    other = None if control is None else control.number(metric)
-    if control is None or other is None:
-        return Against(permuted)
-    difference = share_difference(found, other)
-    least = (found["value"] - _end(null, "ci_high")) / max(found["n"], 1)
-    most = other["value"] / max(other["n"], 1)
-    other_null = control.number(metric, PERMUTED)
-    if other_null is not None:
-        most -= _end(other_null, "ci_low") / max(other["n"], 1)
-    return Against(permuted, difference.low > 0 and least > most, difference)
+def dictionaries_of(comparison: pa.Table) -> dict[BankKey, dict[str, str]]:
+    """Control dictionaries of each trained bank, by what they control for."""
+    found: dict[BankKey, dict[str, str]] = {}
+    for row in comparison.to_pylist():
+        if row["other"] and row["control"] not in (NONE, UNTRAINED):
+            found.setdefault((row["model"], *_bank(row)), {})[row["control"]] = row["other"]
+    return found
 
 
-def share_difference(first: Row, second: Row) -> Difference:
-    """Share of the first minus that of the second, with Newcombe's interval from Wilson's two.
+def count_verdicts(comparison: pa.Table) -> dict[BankKey, dict[str, CountVerdict]]:
+    """Verdicts on counts of features by model and bank, then by the metric of the count.
 
     Parameters
     ----------
-    first, second : mapping
-        ``value``: how many, a mean being rounded up; ``n``: of how many.
+    comparison : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.HIERARCHY_COMPARISON`.
     """
-    (one, low, high), (two, other_low, other_high) = _wilson(first), _wilson(second)
-    value = one - two
-    below, above = math.hypot(one - low, other_high - two), math.hypot(high - one, two - other_low)
-    return Difference(value, value - below, value + above)
+    rows: dict[BankKey, dict[tuple[str, str], Row]] = {}
+    for row in map(without_nan, comparison.to_pylist()):
+        if row["group"] == ALL and row["mode"] == CALIBRATED:
+            key = (row["model"], *_bank(row))
+            rows.setdefault(key, {})[row["metric"], row["control"]] = row
+    return {key: dict(_verdicts(found)) for key, found in rows.items()}
 
 
-def _wilson(row: Row) -> tuple[float, float, float]:
-    if not row["n"]:
-        return 0.0, 0.0, 1.0
-    test = binomtest(min(math.ceil(row["value"]), row["n"]), row["n"])
-    ends = test.proportion_ci(method="wilson")
-    return float(test.statistic), float(ends.low), float(ends.high)
-
-
-def _end(row: Row, key: str) -> float:
-    return float(row["value"] if row[key] is None else row[key])
+def _verdicts(rows: Mapping[tuple[str, str], Row]) -> Iterator[tuple[str, CountVerdict]]:
+    """Verdicts on the counts of one bank."""
+    named = {metric: row for (metric, control), row in rows.items() if control == NONE}
+    for metric, permuted in named.items():
+        share, _, ending = metric.rpartition(".")
+        if ending != BEYOND_PERMUTED:
+            continue
+        count = share.replace("share_", "n_", 1)
+        start = f"{share}.{beyond('')}"
+        controls = [name.removeprefix(start) for name in named if name.startswith(start)]
+        held = [
+            Held(
+                control,
+                named[f"{share}.{minus(control)}"],
+                bool(named[f"{share}.{beyond(control)}"]["value"]),
+                rows[count, control],
+            )
+            for control in sorted(controls, key=lambda name: (name != UNTRAINED, name))
+            if control != PERMUTED
+        ]
+        yield count, CountVerdict(bool(permuted["value"]), held)
 
 
 def _bank(row: Row) -> tuple[str, str, int]:

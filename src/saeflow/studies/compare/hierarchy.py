@@ -82,15 +82,14 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
         if the problems of the two were drawn independently. ``largest_set_effect.beyond_untrained``
         is 1 where that whole interval is below 0, else 0, also where there is none.
         Of shares of features that follow or tell something, rows of
-        `saeflow.studies.compare.shares`: whether they are above every permutation, and their difference
-        from each control's.
+        `saeflow.studies.compare.shares`: their difference from each control's and, of every model, an
+        untrained one by its own name, whether they are above every permutation.
     """
     rows: list[Row] = []
     for each in trained:
         own = [row for row in _shown(summaries[each.model]) if each.studies(row["dictionary"])]
         own = [{**row, "model": each.model, "other": ""} for row in own]
         rows += own
-        rows += permutation_rows(own)
         for kind, name, beside in _controls(each, summaries, {_bank(row) for row in own}):
             named = {"model": each.model, "other": name, "control": kind}
             rows += [{**row, **named} for row in beside if row["control"] == "none"]
@@ -98,6 +97,11 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
     families = [[row for row in rows if row["control"] == kind] for kind in ("none", UNTRAINED)]
     rows += [row for family in families for row in _verdicts(family)]
     rows += [row for pair in _pairs(*families) for row in _beside_untrained(*pair)]
+    studied = {each.model: each.studies for each in trained}
+    for name, summary in summaries.items():
+        for row in permutation_rows(_shown(summary)):
+            if name not in studied or studied[name](row["dictionary"]):
+                rows.append({**row, "model": name, "other": ""})
     table = pa.Table.from_pylist(rows, HIERARCHY_COMPARISON.schema())
     return table.sort_by([(name, "ascending") for name in HIERARCHY_COMPARISON.keys])
 
