@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_1samp, ttest_ind
 
-from saeflow.stats.differences import Interval, bounded_difference, independent_difference
+from saeflow.stats.differences import (
+    Interval,
+    bounded_difference,
+    independent_difference,
+    mean_of_units,
+)
 from saeflow.studies.compare.hierarchy import Compared
-from saeflow.studies.compare.shares import BOUND, control_rows, permutation_rows
+from saeflow.studies.compare.shares import BOUND, SPREAD, control_rows, permutation_rows
 from tests.unit.test_compare_hierarchy import compared, row, table
 
 SHARE = "share_level.operators"
@@ -90,6 +95,66 @@ def test_the_control_is_beaten_at_the_nearest_ends_of_both_ranges(
     assert (verdict["metric"], verdict["value"]) == (BEYOND, beyond)
     assert {difference["other"], verdict["other"]} == {"u"}
     assert {difference["control"], verdict["control"]} == {"none"}
+
+
+def of_sites(
+    differences: list[int], base: int, n: int = 100
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A trained and an untrained model whose counts differ by so many, site by site."""
+    both: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for number, difference in enumerate(differences):
+        place = {"layer": number // 2, "step": number % 2}
+        for rows, more in zip(both, (difference, 0), strict=True):
+            rows += shares(base + more, 1, 1, n, **place)
+    total, whole = len(differences) * base, len(differences) * n
+    for rows, more in zip(both, (sum(differences), 0), strict=True):
+        rows += shares(total + more, 0, 2, whole)
+        rows += shares(base + more, 0, 2, n, layer=0) + shares(base + more, 0, 2, n, step=1)
+    return both
+
+
+@pytest.mark.parametrize(
+    ("differences", "beyond"),
+    [
+        # The same sum: what a few sites have is not what SAEs of this model have.
+        ([5, 4, 6, 5], 1),
+        ([20, 0, 0, 0], 0),
+        ([40, -20, 5, -5], 0),
+        # One feature beside none.
+        ([1, 0, 0, 0], 0),
+    ],
+)
+def test_the_control_is_beaten_at_most_sites(differences: list[int], beyond: int) -> None:
+    own, beside = of_sites(differences, 20)
+    found = {each["metric"]: each for each in control_rows(own, beside, "untrained", "u")}
+    assert set(found) == {MINUS, f"{MINUS}.by_site", BEYOND}
+    assert found[BEYOND]["value"] == beyond
+    by_site = found[f"{MINUS}.by_site"]
+    assert (by_site["interval"], by_site["n"], by_site["layer"]) == (SPREAD, 4, None)
+    interval = ttest_1samp(np.array(differences) / 100, 0).confidence_interval(0.95)
+    assert by_site["value"] == pytest.approx(np.mean(differences) / 100)
+    assert (by_site["ci_low"], by_site["ci_high"]) == pytest.approx(tuple(interval))
+    # A site that the control lacks is compared with nothing.
+    fewer = [row for row in beside if (row["layer"], row["step"]) != (1, 1)]
+    (part,) = (
+        each["n"]
+        for each in control_rows(own, fewer, "untrained", "u")
+        if each["metric"].endswith("by_site")
+    )
+    assert part == 3
+
+
+def test_one_unit_has_no_spread() -> None:
+    assert mean_of_units([]) is None
+    assert mean_of_units([0.5]) is None
+    assert mean_of_units([0.5, 0.5]) == (0.5, 0.5, 0.5)
+
+
+def test_means_over_units_are_covered_as_often_as_the_interval_says() -> None:
+    drawn = np.random.default_rng(1).normal(0.3, 2.0, (1000, 6))
+    found = [mean_of_units(each.tolist()) for each in drawn]
+    hits = np.mean([each is not None and each.low <= 0.3 <= each.high for each in found])
+    assert abs(hits - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 1000)
 
 
 def test_only_what_was_permuted_on_both_sides_is_held_against_a_control() -> None:

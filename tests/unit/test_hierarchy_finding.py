@@ -39,8 +39,8 @@ def test_what_holds_and_what_does_not_stand_apart() -> None:
     assert found["lead"].startswith("Some of what was tested holds")
     follow = (
         "41 follow an operator (permuted 4.5, at most 9; untrained 2, shares beyond chance +19.5 "
-        "points apart [+15.0, +24.0]), beyond every permutation, and, by more than permutations move "
-        "either, a larger share than in the untrained model."
+        "points apart [+15.0, +24.0]), beyond every permutation, and, by more than permutations and "
+        "sites move either, a larger share than in the untrained model."
     )
     assert follow in found["Supported"]
     assert "22 follow an operand (permuted 12.5, at most 25), not beyond" in found["Not supported"]
@@ -49,8 +49,8 @@ def test_what_holds_and_what_does_not_stand_apart() -> None:
     beside = "untrained 31, shares beyond chance 0.0 points apart [−6.7, +6.7]"
     assert f"{operators}; {beside}" in found["Not supported"]
     assert (
-        "beyond every permutation, but not, by more than permutations move either, a larger share "
-        "than in the untrained model." in found["Not supported"]
+        "beyond every permutation, but not, by more than permutations and sites move either, a "
+        "larger share than in the untrained model." in found["Not supported"]
     )
     assert f"{operators})" in said(toy=GOOD)["Supported"]
     assert (
@@ -65,6 +65,20 @@ def test_what_holds_and_what_does_not_stand_apart() -> None:
     # That no feature follows an operand is told.
     nothing = said(toy=replace(GOOD, followers={"operands": (0.0, 0.0, 0.0)}))
     assert "0 follow an operand (permuted 0, at most 0), not beyond" in nothing["Not supported"]
+
+
+def test_a_difference_over_sites_is_told_with_its_interval() -> None:
+    (toy, _) = models(toy=GOOD, toy_untrained=UNTRAINED)
+    (subject,) = toy.subjects
+    metric = "n_specialists.operators"
+    (held,) = subject.counts[metric].held
+    by_site = {**held.difference, "value": 0.184, "ci_low": -0.012, "ci_high": 0.38}
+    told = subject.counts[metric]._replace(held=[held._replace(by_site=by_site, beyond=False)])
+    found = hierarchy_finding([subject._replace(counts={metric: told})])
+    assert found is not None
+    (text,) = (part["sentences"][0] for part in found["parts"] if part["word"] == "Not supported")
+    words = "untrained 2, shares beyond chance +19.5 points apart, by site +18.4 [−1.2, +38.0])"
+    assert f"{words}, beyond every permutation, but not, by more than" in text
 
 
 def test_the_published_rule_below_chance_is_not_said_to_exceed_it() -> None:

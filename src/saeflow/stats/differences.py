@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
 
 
 class Interval(NamedTuple):
@@ -12,6 +16,15 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def mean_of_units(values: Sequence[float]) -> Interval | None:
+    """Mean over units, with Student's 95 % interval from how far they differ; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    mean = float(np.mean(values))
+    reach = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Interval(mean, mean - reach, mean + reach)
 
 
 def independent_difference(one: Interval, two: Interval) -> Interval:

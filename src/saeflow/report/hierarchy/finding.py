@@ -44,7 +44,7 @@ LEVELS = {
 """What gives a feature its level, in words."""
 NO_LEVEL = "none"
 NOTHING_TESTED = "Only the published rules ran, which test nothing."
-LARGER = "by more than permutations move either, a larger share than in"
+LARGER = "by more than permutations and sites move either, a larger share than in"
 TYPE = "n_type."
 EVERYWHERE = (NONE, None, None)
 """Control, layer and step of what is counted over all sites."""
@@ -312,11 +312,11 @@ def _beside(null: Row, verdict: CountVerdict) -> str:
     if null["ci_high"] is not None:
         text += f", at most {number_text(null['ci_high'], 'count')}"
     for held in verdict.held:
-        ends = ("value", "ci_low", "ci_high")
-        value, low, high = (points(held.difference[key]) for key in ends)
-        name = held.control.replace("_", " ")
-        text += f"; {name} {_count(held.counted)}, shares beyond chance {value} points apart"
-        text += f" [{low}, {high}]"
+        text += f"; {held.control.replace('_', ' ')} {_count(held.counted)}, shares beyond chance "
+        text += f"{points(held.difference['value'])} points apart"
+        row, of = (held.difference, "") if held.by_site is None else (held.by_site, ", by site")
+        value, low, high = (points(row[key]) for key in ("value", "ci_low", "ci_high"))
+        text += f"{of} {value} [{low}, {high}]" if of else f" [{low}, {high}]"
     return text
 
 

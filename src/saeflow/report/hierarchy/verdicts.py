@@ -48,7 +48,8 @@ class Held(NamedTuple):
     control : str
         What it controls for.
     difference : mapping
-        Row of the difference of what both shares are beyond permutations.
+        Row of the difference of what both shares are beyond permutations; ``by_site``: its mean over
+        sites, with an interval by how far they differ. None where there is one site.
     beyond : bool
         Whether the share is beyond that of the control.
     counted : mapping
@@ -59,6 +60,7 @@ class Held(NamedTuple):
     difference: Row
     beyond: bool
     counted: Row
+    by_site: Row | None = None
 
 
 class CountVerdict(NamedTuple):
@@ -162,6 +164,7 @@ def _verdicts(rows: Mapping[tuple[str, str], Row]) -> Iterator[tuple[str, CountV
                 named[f"{share}.{minus(control)}"],
                 bool(named[f"{share}.{beyond(control)}"]["value"]),
                 rows[count, control],
+                named.get(f"{share}.{minus(control)}.by_site"),
             )
             for control in sorted(controls, key=lambda name: (name != UNTRAINED, name))
             if control != PERMUTED

@@ -87,19 +87,23 @@ def compare_hierarchy(summaries: Mapping[str, pa.Table], trained: Sequence[Compa
     """
     rows: list[Row] = []
     for each in trained:
-        own = [row for row in _shown(summaries[each.model]) if each.studies(row["dictionary"])]
-        own = [{**row, "model": each.model, "other": ""} for row in own]
+        measured = [
+            row for row in _measured(summaries[each.model]) if each.studies(row["dictionary"])
+        ]
+        measured = [{**row, "model": each.model, "other": ""} for row in measured]
+        own = [row for row in measured if _told(row)]
         rows += own
         for kind, name, beside in _controls(each, summaries, {_bank(row) for row in own}):
             named = {"model": each.model, "other": name, "control": kind}
-            rows += [{**row, **named} for row in beside if row["control"] == "none"]
-            rows += control_rows(own, beside, kind, name)
+            told = [row for row in beside if row["control"] == "none" and _told(row)]
+            rows += [{**row, **named} for row in told]
+            rows += control_rows(measured, beside, kind, name)
     families = [[row for row in rows if row["control"] == kind] for kind in ("none", UNTRAINED)]
     rows += [row for family in families for row in _verdicts(family)]
     rows += [row for pair in _pairs(*families) for row in _beside_untrained(*pair)]
     studied = {each.model: each.studies for each in trained}
     for name, summary in summaries.items():
-        for row in permutation_rows(_shown(summary)):
+        for row in permutation_rows(_measured(summary)):
             if name not in studied or studied[name](row["dictionary"]):
                 rows.append({**row, "model": name, "other": ""})
     table = pa.Table.from_pylist(rows, HIERARCHY_COMPARISON.schema())
@@ -116,11 +120,11 @@ def _controls(
     kind, name : str
         What it controls for, and its own name: of a model or a dictionary.
     rows : list of dict
-        Columns of `saeflow.artifacts.hierarchy.HIERARCHY`, permutations with them.
+        Columns of `saeflow.artifacts.hierarchy.HIERARCHY`, permutations and single sites with them.
     """
     left = set(banks)
     for name in compared.untrained:
-        rows = [row for row in _shown(summaries[name]) if _bank(row) in left]
+        rows = [row for row in _measured(summaries[name]) if _bank(row) in left]
         left -= {_bank(row) for row in rows}
         yield UNTRAINED, name, rows
     for dictionary, controls in compared.controls.items():
@@ -128,7 +132,7 @@ def _controls(
             # A control that is studied by itself is ranked, too, and intervened on.
             counted = [
                 {**row, "dictionary": dictionary}
-                for row in _shown(summaries[compared.model])
+                for row in _measured(summaries[compared.model])
                 if (row["dictionary"], row["mode"], row["group"]) == (name, "calibrated", "all")
             ]
             yield kind, name, [row for row in counted if _bank(row) in banks]
@@ -182,13 +186,15 @@ def _subject(row: Row) -> tuple[str, str, str, int]:
     return row["model"], *_bank(row)
 
 
-def _shown(summary: pa.Table) -> Iterator[Row]:
+def _measured(summary: pa.Table) -> Iterator[Row]:
     for row in summary.to_pylist():
-        everywhere = row["layer"] is None and row["step"] is None
-        if row["group"] in LEFT_OUT or row["group"].startswith("k="):
-            continue
-        if everywhere or row["group"] == "set":
+        if row["group"] not in LEFT_OUT and not row["group"].startswith("k="):
             yield row
+
+
+def _told(row: Row) -> bool:
+    """Whether a row is of all layers and steps, or of the set of the chosen site."""
+    return (row["layer"] is None and row["step"] is None) or row["group"] == "set"
 
 
 def _bank(row: Row) -> Bank:
