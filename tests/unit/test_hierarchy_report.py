@@ -12,8 +12,10 @@ import pytest
 from saeflow.report.hierarchy.numbers import HierarchyRun, ModelTables, read_runs
 from saeflow.report.hierarchy.pages import read_models
 from saeflow.report.hierarchy.tables import impact_sentence
+from saeflow.studies.compare.hierarchy import Compared, compare_hierarchy
 from tests.hierarchy_tables import (
     CALIBRATED,
+    FROZEN,
     GOOD,
     SHORTLIST,
     SITES,
@@ -91,7 +93,7 @@ def test_tables_show_the_numbers(page: Page) -> None:
         "all ranks 200 12 13.5 6 6.8",
         "mixed 38 2 38",
         "Follow an operator 150 41 4.5 [0, 9] +36.5 [+32, +41] 20.5 % 2 1.0 %",
-        "the set of operators 31 2 [0, 4] 31",
+        "the set of operators 31 2 [0, 4] 51.7 % 31 51.7 %",
         "Modules that follow an operator 1 1.5 [0, 3] −0.5 [−2, +1] 1",
         "Untrained: toy_untrained, of the same shape with nothing learned. Of untrained models sets "
         "alone are ablated, on 31 reported problems, and no SAEs of other k are trained.",
@@ -107,7 +109,9 @@ def test_tables_show_the_numbers(page: Page) -> None:
         "and by −0.432 [−0.600, −0.200] on the reported ones (one-sided p 0.012",
         "Set to zero −0.400 [−0.420, −0.370] – 12.5 % [10.5, 15.5] 0.200",
         "Reconstruction in place of the activation −0.004",
-        "L1_P2_set another operator 14 +0.234 [+0.214, +0.264] +0.035",
+        "L1_P2_set another operator 14 +0.234 [+0.214, +0.264] +0.035 [+0.015, +0.065] "
+        "+0.200 [+0.180, +0.230] 6.2 % [4.2, 9.2] 3.0 %",
+        "and no test is made, which would count the problems as independent",
         "Rank correlation over 3 features: 0.44; attributed on the reported problems, too: 0.88. 67 %",
         "Search −9.88 1,234",
         "2+3=5 | 5*4=20",
@@ -307,6 +311,67 @@ def test_without_the_study_no_page_speaks_of_it(tmp_path: Path) -> None:
     assert not list(folder.glob("hierarchy*"))
     for path in folder.glob("*.html"):
         assert "ierarchy" not in path.read_text(encoding="utf-8")
+
+
+BESIDE = replace(
+    GOOD,
+    frozen=Told(
+        followers={"operators": (40.0, 0.0, 8.0), "operands": (2.0, 0.0, 3.0)},
+        levels={"operators": (5.0, 0.0, 4.0)},
+    ),
+)
+
+
+def test_control_dictionaries_stand_beside_the_untrained_model(tmp_path: Path) -> None:
+    folder = make_hierarchy(tmp_path, {"toy": BESIDE, "toy_untrained": UNTRAINED}, {})
+    page = Page(folder / "hierarchy-toy.html")
+    text = page.text.replace("\xa0", " ")
+    for part in (
+        f"Frozen decoder: {FROZEN}, SAEs of the same layers and steps",
+        "Of all that fire Untrained Untrained, share Frozen decoder Frozen decoder, share",
+        "Follow an operator 150 41 4.5 [0, 9] +36.5 [+32, +41] 20.5 % 2 1.0 % 40 20.0 %",
+        "the set of operators 31 2 [0, 4] 51.7 % 31 51.7 % 5 8.3 %",
+        "Observed Permuted Excess Untrained Frozen decoder",
+        "Modules that follow an operator 1 1.5 [0, 3] −0.5 [−2, +1] 1 1",
+    ):
+        assert part in text, part
+    # It is no run of its own, and its modules are not listed among those of the SAEs.
+    assert len(headings(folder / "hierarchy-toy.html")) == len(set(headings(folder / PAGES[1])))
+    row = (
+        "toy 6.0 % 6.8 % 20.5 % 2.2 % [0.0, 4.5] 20.0 % 11.0 % 6.2 % [0.0, 12.5] 1.0 % L1_P2 −0.432"
+    )
+    overview = Page(folder / "hierarchy.html").text.replace("\xa0", " ")
+    assert row in overview
+    assert "Frozen decoder: the same of SAEs of these layers" in overview
+    assert "toy_untrained 6.0 % 6.8 % 1.0 % 2.2 % [0.0, 4.5] – 11.0 %" not in overview
+    assert "Frozen decoder" not in Page(folder / PAGES[2]).text
+
+
+def test_what_a_control_dictionary_shows_as_much_is_not_called_supported(tmp_path: Path) -> None:
+    folder = make_hierarchy(tmp_path, {"toy": BESIDE, "toy_untrained": UNTRAINED}, {})
+    text = Page(folder / "hierarchy-toy.html").text.replace("\xa0", " ")
+    finding = text[: text.index("Models of this study")]
+    supported, _, failed = finding.partition("Not supported")
+    assert "41 follow an operator" not in supported
+    assert "41 follow an operator" in failed
+    assert "frozen decoder 40, shares beyond chance" in failed
+    # Without the control it is.
+    alone = make_hierarchy(tmp_path / "alone", {"toy": GOOD, "toy_untrained": UNTRAINED}, {})
+    text = Page(alone / "hierarchy-toy.html").text
+    assert "41 follow an operator" in text.split("Not supported")[0]
+
+
+def test_a_control_dictionary_that_is_studied_by_itself_has_a_section(tmp_path: Path) -> None:
+    tables = model_tables(BESIDE)
+    both = {"tiny_k4": {"frozen_decoder": FROZEN}, FROZEN: {}}
+    comparison = compare_hierarchy({"toy": tables.summary}, [Compared("toy", [], both)])
+    (model,) = read_models({"toy": tables}, comparison)
+    assert [subject.run.dictionary for subject in model.subjects] == ["tiny_k4", FROZEN]
+    first, second = model.subjects
+    assert {name: run.dictionary for name, run in first.controls.items()} == {
+        "frozen_decoder": FROZEN
+    }
+    assert second.controls == {}
 
 
 def test_same_tables_same_bytes(folder: Path, tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ def write_hierarchy_pages(
         **shared,
         "finding": finding_of(models),
         "numbers": _overview_table(models),
+        "controls": [tables.control_title(name) for name in _dictionary_controls(models)],
         "reported": reported_table(_trained(models)),
         "study": {
             "sae": PUBLISHED_SAE,
@@ -241,8 +242,7 @@ def _section(
 
 def _overview_table(models: Sequence[HierarchyModel]) -> dict[str, Any]:
     """A row per run: the published rule, exact tests and ablation, each beside its chance level."""
-    subjects = [subject for model in models for subject in model.subjects]
-    controls = dict.fromkeys(name for subject in subjects for name in subject.dictionaries)
+    controls = _dictionary_controls(models)
     cells = []
     for model in models:
         for subject in model.subjects:
@@ -279,6 +279,12 @@ def _overview_table(models: Sequence[HierarchyModel]) -> dict[str, Any]:
         ("p, Holm", True),
     ]
     return filled(table(heads, cells))
+
+
+def _dictionary_controls(models: Sequence[HierarchyModel]) -> list[str]:
+    """What the control dictionaries of all runs control for."""
+    subjects = [subject for model in models for subject in model.subjects]
+    return list(dict.fromkeys(name for subject in subjects for name in subject.dictionaries))
 
 
 def _key(model: str, run: HierarchyRun) -> BankKey:
