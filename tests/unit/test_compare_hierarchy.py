@@ -138,6 +138,35 @@ def test_of_several_untrained_models_the_first_with_the_bank_is_told() -> None:
     assert set(frame[frame.control == "none"].other) == {""}
 
 
+def test_control_dictionaries_stand_beside_the_bank_that_they_are_of() -> None:
+    frozen = {"dictionary": "frozen"}
+    own = [row(SPECIALISTS, 30.0), row(SPECIALISTS, 31.0, seed=1), row(SPECIALISTS, 9.0, **frozen)]
+    left_out = [
+        row(SPECIALISTS, 5.0, control="permuted", **frozen),
+        row(SPECIALISTS, 8.0, seed=2, **frozen),
+        row(SPECIALISTS, 8.0, dataset="other", **frozen),
+        row(SPECIALISTS, 7.0, layer=2, step=1, **frozen),
+        # Of a control that is studied by itself.
+        row("n_specialised", 7.0, mode="published", **frozen),
+        *set_rows(0.5, **frozen),
+    ]
+    tables = {"a": table(*own, *left_out), "u": table(row(SPECIALISTS, 6.0))}
+    controls = {"k4": {"frozen_decoder": "frozen"}, "k8": {"frozen_decoder": "other"}}
+    frame = compared(tables, Compared("a", ["u"], controls))
+    named = ["metric", "dictionary", "seed", "control", "other"]
+    assert set(frame[named].itertuples(index=False, name=None)) == {
+        (SPECIALISTS, "k4", 0, "none", ""),
+        (SPECIALISTS, "k4", 1, "none", ""),
+        (SPECIALISTS, "k4", 0, "untrained", "u"),
+        (SPECIALISTS, "k4", 0, "frozen_decoder", "frozen"),
+    }
+    assert values(frame[frame.seed == 0], SPECIALISTS, "frozen_decoder") == {"a": 9.0}
+    # Studied by itself, it has rows of its own, too.
+    both = compared(tables, Compared("a", ["u"], {**controls, "frozen": {}}))
+    assert set(both[both.dictionary == "frozen"].control) == {"none", "permuted"}
+    assert values(both[both.dictionary == "k4"], SPECIALISTS, "frozen_decoder") == {"a": 9.0}
+
+
 def test_single_sites_bins_and_sizes_of_the_sweep_are_left_out() -> None:
     bins = [row(SPECIALISTS, 1.0, group=name) for name in BIN_LABELS]
     kept = [row(SPECIALISTS, 30.0), row("n_live", 9.0, group="400-512"), *set_rows(0.5)]
