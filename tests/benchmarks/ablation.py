@@ -9,8 +9,9 @@ texts in one batch; both get the same edit and clean results, and every feature 
 `ratio` is of an SAE whose features fire in every text (100 of 512, as the study's), `ratio_sparse` of
 one whose features do not (16 of 4,096), so that ours leaves texts out. `ratio_thoughts` is of 16
 questions with six latent thoughts and a model of half the width, edited at s3 in the same layer,
-answers scored and written: the peer thinks anew. Sides take turns and are judged by their least time
-for as many features, for other jobs slow a run and never speed it up; `_cpu` compares processor time.
+answers scored and written: the peer thinks anew. It is reported only, as `ratio_sparse` is: no bar is
+set for either. Sides take turns and are judged by their least time for as many features, for other
+jobs slow a run and never speed it up; `_cpu` compares processor time.
 Memory is that of whole processes that ablate so many features with a smaller model, the same 16 over
 and over; the smaller number must fill the forward passes of texts and of thoughts, which 64 does, or what
 is measured is how they fill. Exit code 1 if `ratio` is below 3, features come out unequal or memory
