@@ -68,6 +68,7 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "gsm8k/gpt2/capacity.parquet",
         "hierarchy/llama/parts/generated/llama_k100/seed0/published.parquet",
         "hierarchy/llama/parts/generated/llama_k100/sweep.parquet",
+        "hierarchy/llama/parts/generated/llama_pca/seed0/calibrated.parquet",
         "hierarchy/llama/ranks.parquet",
         "hierarchy/gpt2/summary.parquet",
         "hierarchy/gpt2/levels.parquet",
