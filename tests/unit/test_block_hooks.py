@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -31,14 +31,12 @@ def model(request: pytest.FixtureRequest) -> CodiModel:
     return small_model(request.param)
 
 
-def seen(model: PreTrainedModel, hook: str) -> list[Tensor]:
-    """What each layer carries at a hook, on one text."""
+def seen(model: PreTrainedModel, hook: str, ids: Sequence[int] = (5, 9, 33, 7)) -> list[Tensor]:
+    """What each layer carries at a hook, on one text; ``embed`` is in front of all of them."""
     found: list[Tensor] = []
-    with (
-        torch.no_grad(),
-        listening(model, {hook: range(LAYERS)}, lambda *each: found.append(each[2])),
-    ):
-        model(torch.tensor([[5, 9, 33, 7]]))
+    layers = [0] if hook == "embed" else range(LAYERS)
+    with torch.no_grad(), listening(model, {hook: layers}, lambda *each: found.append(each[2])):
+        model(torch.tensor([list(ids)]))
     return found
 
 
@@ -49,7 +47,7 @@ def test_captures_of_thoughts_keep_no_more_than_before() -> None:
 
 def test_a_block_writes_what_its_hooks_carry(model: CodiModel) -> None:
     language_model = model.language_model
-    into = [seen(language_model, "embed")[0], *seen(language_model, "resid_post")[:-1]]
+    into = seen(language_model, "embed") + seen(language_model, "resid_post")[:-1]
     out = seen(language_model, "resid_post")
     written = zip(seen(language_model, "attn_out"), seen(language_model, "mlp_out"), strict=True)
     for before, (attention, mlp), after in zip(into, written, out, strict=True):
@@ -77,23 +75,18 @@ def test_heads_may_be_wider_than_the_model() -> None:
 
 @pytest.mark.parametrize("hook", INSIDE)
 def test_tokens_carry_what_a_plain_pass_carries(model: CodiModel, hook: str) -> None:
-    found = {hook: torch.zeros(0)}
+    texts = set()
     for batch in read_tokens(model, QUESTIONS, hooks=[hook, "resid_post"], layers=[2, 0]):
-        found = batch.activations
+        assert set(batch.activations) == {hook, "resid_post"}
         for text in set(batch.text.tolist()):
-            ids = torch.tensor([model.tokenizer(QUESTIONS[text])["input_ids"]])
-            kept: dict[int, Tensor] = {}
-            with (
-                torch.no_grad(),
-                listening(
-                    model.language_model, {hook: (2, 0)}, lambda _, n, x: kept.update({n: x})
-                ),
-            ):
-                model.language_model(ids)
+            texts.add(text)
+            carried = seen(
+                model.language_model, hook, model.tokenizer(QUESTIONS[text])["input_ids"]
+            )
             own = batch.activations[hook][:, batch.text == text]
-            expected = torch.cat([kept[2], kept[0]])
+            expected = torch.cat([carried[2], carried[0]])
             torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-5)
-    assert set(found) == {hook, "resid_post"}
+    assert texts == set(range(len(QUESTIONS)))
 
 
 @pytest.mark.parametrize("hook", INSIDE)
