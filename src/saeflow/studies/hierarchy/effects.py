@@ -14,10 +14,9 @@ from scipy.stats import false_discovery_control, ttest_ind, wilcoxon
 from saeflow.artifacts.hierarchy import EFFECTS
 from saeflow.saes.bank import Site
 from saeflow.seeds import numpy_generator
+from saeflow.stats.resampling import BOOTSTRAP, percentile_ends, resample_counts
 from saeflow.studies.hierarchy.trials import ALL, NONE, REPORTED, SET
 
-BOOTSTRAP = "cluster bootstrap 95 %"
-RESAMPLES = 2000
 METRICS = {
     "accuracy": "correct",
     "log_probability": "log_probability",
@@ -141,7 +140,7 @@ def _values(trials: pd.DataFrame, problems: Int[np.ndarray, " problems"]) -> Val
 def _resamples(count: int, seed: int) -> Int[np.ndarray, "resamples problems"]:
     """How often each problem is drawn, in every resample of as many problems."""
     generator = numpy_generator(seed, "hierarchy", "effects", count)
-    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return resample_counts(count, generator)
 
 
 def _condition_rows(
@@ -196,9 +195,9 @@ def _contrast(
         weight = of.astype(np.float64)
         drawn[group] = resamples @ (weight * values) / np.maximum(resamples @ weight, 1)
         means[group] = float(values[of].mean())
-        ends = _ends(drawn[group])
+        ends = percentile_ends(drawn[group])
         yield _row({**key, "group": group}, metric, means[group], ends, int(of.sum()))
-    ends = _ends(drawn["with"] - drawn["without"])
+    ends = percentile_ends(drawn["with"] - drawn["without"])
     value = means["with"] - means["without"]
     yield _row({**key, "group": "difference"}, metric, value, ends, len(has))
 
@@ -209,13 +208,8 @@ def _mean(
     values: Float[np.ndarray, " problems"],
     resamples: Int[np.ndarray, "resamples problems"],
 ) -> dict[str, Any]:
-    ends = _ends(resamples @ values / len(values))
+    ends = percentile_ends(resamples @ values / len(values))
     return _row(key, metric, float(values.mean()), ends, len(values))
-
-
-def _ends(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _row(
