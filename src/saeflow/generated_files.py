@@ -154,13 +154,16 @@ def wildcards_page(root: Path) -> str:
         "",
         "| folder | holds |",
         "|---|---|",
-        "| capture | `{hook}/layer{layer}/chunk{chunk}.parquet`, `answers.parquet` |",
-        "| bank | `layer{layer}_step{step}/` in SAELens's format, `quality.parquet` |",
+        "| capture of problems | `{hook}/layer{layer}/chunk{chunk}.parquet`, `answers.parquet` |",
+        "| capture of texts | `{hook}/layer{layer}/chunk{chunk}.parquet`, `text_tokens.parquet` |",
+        "| bank of thoughts | `layer{layer}_step{step}/` in SAELens's format, `quality.parquet` |",
+        "| bank of tokens | `layer{layer}/` in SAELens's format, `quality.parquet` |",
         "| features | `layer{layer}.parquet` |",
         "| report | `index.html` and the other pages, `assets/`, `data/` |",
         "",
         "Hooks: `embed` (input of block 0), `resid_post` (output of a block, before the final norm), "
-        "`final_norm` (output of the final norm; its only layer is 0). Steps: 0 is the begin-of-thought "
+        "`final_norm` (output of the final norm; its only layer is 0); of texts also `mlp_out` and "
+        "`attn_out` (what a block's MLP and its attention add). Steps: 0 is the begin-of-thought "
         "token, 1 to 6 are the latent thoughts. Logs and benchmarks mirror these paths in "
         "`results/logs/` and `results/benchmarks/`.",
         "",

@@ -17,7 +17,7 @@ from saeflow.config.calibration import (
     calibration_contradictions,
     grid_datasets,
 )
-from saeflow.config.datasets import PathDataset
+from saeflow.config.datasets import PathDataset, TextFile
 from saeflow.config.hierarchy_runs import (
     balanced_dataset,
     hierarchy_banks,
@@ -127,7 +127,7 @@ def input_files(settings: Any, root: Path) -> list[str]:
         For a model directory, its configuration, weights and tokenizer. Relative paths, so that a
         moved clone does not count as a change.
     """
-    if isinstance(settings, PathDataset):
+    if isinstance(settings, PathDataset | TextFile):
         return [os.path.relpath(root / settings.path)]
     if isinstance(settings, PathModel):
         folder = root / settings.path

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import DAMAGED, known_artifact, read_schema, unreadable
+from saeflow.artifacts.vectors import KEYS, read_vectors
 from saeflow.artifacts.vectors import KIND as VECTORS
-from saeflow.artifacts.vectors import read_vectors
 from saeflow.errors import SaeflowError
 
 
@@ -81,13 +81,14 @@ def _first_rows(path: Path, kind: str | None, rows: int) -> list[dict[str, Any]]
     if kind == VECTORS:
         vectors = read_vectors(path)
         values = vectors.float32()[:rows]
+        names = KEYS[vectors.of]
         return [
             {
-                "problem": int(problem),
-                "step": int(step),
+                names[0]: int(example),
+                names[1]: int(place),
                 "vector": [round(float(v), 4) for v in row[:4]],
             }
-            for problem, step, row in zip(vectors.problem, vectors.step, values, strict=False)
+            for example, place, row in zip(vectors.example, vectors.place, values, strict=False)
         ]
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)

@@ -15,12 +15,16 @@ from saeflow.artifacts.catalog import (
     COMPARISON,
     COT_TOKENS,
     LABELS,
+    MIXTURE_TEXTS,
     PERMUTATIONS,
     PROBLEMS,
+    QUALITY,
     SUMMARY,
+    TEXT_TOKENS,
+    TEXTS,
 )
 from saeflow.artifacts.tables import metadata_of, read_table
-from saeflow.config.datasets import PathDataset
+from saeflow.config.datasets import MixtureTexts, PathDataset, TextFile
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
@@ -170,3 +174,78 @@ def test_user_error_ends_the_adapter_with_one_sentence(
     assert said.endswith("expected a Parquet file there.")
     assert said.count("\n") == 0
     assert "error: " in (tmp_path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_texts_become_a_bank_of_tokens(tmp_path: Path) -> None:
+    source = tmp_path / "mine.txt"
+    source.write_text("".join(f"Text {n} is short.\n" for n in range(6)), encoding="utf-8")
+    texts, capture, bank = (tmp_path / name for name in ("texts.parquet", "capture", "bank"))
+    block = TextFile(source="text_file", path="elsewhere.txt").model_dump(mode="json")
+    adapter(
+        "load_texts",
+        tmp_path,
+        input={"source": [str(source)]},
+        output={"texts": str(texts)},
+        params={"spec": {key: value for key, value in block.items() if key != "path"}},
+    )
+    loaded = read_table(texts, TEXTS)
+    assert loaded["split"].to_pylist() == ["train"] * 4 + ["validation"] * 2
+    fresh = {"weights": "fresh", "family": "gpt2", "hidden_size": 16, "num_hidden_layers": 2}
+    adapter(
+        "capture_tokens",
+        tmp_path,
+        input={"texts": str(texts), "model": []},
+        output={"capture": str(capture)},
+        params={
+            "code": "c",
+            "spec": {
+                "model": {"model": fresh, "control": None, "threads": 1},
+                "hooks": ["mlp_out"],
+            },
+        },
+    )
+    tokens = read_table(capture / "text_tokens.parquet", TEXT_TOKENS)
+    contents = loaded["content"].to_pylist()
+    assert len(tokens) == sum(len(content.encode()) for content in contents)  # bytes are tokens
+    assert sorted(path.name for path in (capture / "mlp_out").iterdir()) == ["layer0", "layer1"]
+    dictionary = {"dataset": "mine", "hook": "mlp_out", "d_sae": 8, "k": 2,
+                  "training": {"epochs": 1}}  # fmt: skip
+    adapter(
+        "train_bank",
+        tmp_path,
+        input={"examples": str(texts), "capture": str(capture)},
+        output={"bank": str(bank)},
+        params={"spec": {"dictionary": dictionary, "threads": 1}},
+        wildcards={"seed": "3", "dictionary": "mlp"},
+    )
+    quality = read_table(bank / "quality.parquet", QUALITY)
+    counts = {row["split"]: row["n"] for row in quality.to_pylist()}
+    assert counts["train"] + counts["validation"] == counts["all"] == len(tokens)
+    said = metadata_of(quality.schema)
+    assert said["dataset_revision"] == metadata_of(loaded.schema)["dataset_revision"]
+    assert (said["seed"], len(json.loads(said["weights_sha256"]))) == ("3", 2)
+
+
+def test_load_texts_of_the_mixture(tmp_path: Path) -> None:
+    from saeflow.artifacts.provenance import Provenance
+    from saeflow.artifacts.tables import write_table
+    from saeflow.datasets.texts.table import texts_to_table
+    from saeflow.datasets.texts.text import Text
+
+    mixture = [
+        Text("pairs", "g", "f", item, split, "", f"{split} {item}")
+        for split in ("train", "held_out")
+        for item in range(3)
+    ]
+    provenance = Provenance("c")
+    write_table(texts_to_table(mixture), tmp_path / "all.parquet", MIXTURE_TEXTS, provenance)
+    block = MixtureTexts(source="mixture", parts=("pairs",), n_train=2, n_validation=1)
+    adapter(
+        "load_texts",
+        tmp_path,
+        input={"source": [str(tmp_path / "all.parquet")]},
+        output={"texts": str(tmp_path / "texts.parquet")},
+        params={"spec": block.model_dump(mode="json")},
+    )
+    contents = read_table(tmp_path / "texts.parquet", TEXTS)["content"].to_pylist()
+    assert [content.split()[0] for content in contents] == ["train", "train", "held_out"]

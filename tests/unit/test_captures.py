@@ -61,8 +61,8 @@ def test_vectors_round_trip_bit_by_bit(dtype: str, rows: int, tmp_path: Path) ->
     assert found.dtype == dtype
     assert found.values.dtype == vectors.values.dtype
     assert found.values.tobytes() == vectors.values.tobytes()
-    np.testing.assert_array_equal(found.problem, vectors.problem)
-    np.testing.assert_array_equal(found.step, vectors.step)
+    np.testing.assert_array_equal(found.example, vectors.example)
+    np.testing.assert_array_equal(found.place, vectors.place)
     before = path.read_bytes()
     write_vectors(vectors, path, PROVENANCE)
     assert path.read_bytes() == before
@@ -166,8 +166,8 @@ def test_damaged_vectors_are_refused_or_the_same(
     else:
         assert mask, "a truncated file was read"
         assert found.values.tobytes() == vectors.values.tobytes()
-        assert np.array_equal(found.problem, vectors.problem)
-        assert np.array_equal(found.step, vectors.step)
+        assert np.array_equal(found.example, vectors.example)
+        assert np.array_equal(found.place, vectors.place)
 
 
 STEPS, LAYERS, WIDTH = 3, 2, 4

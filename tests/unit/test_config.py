@@ -130,7 +130,8 @@ def test_unknown_key_without_a_near_one_lists_all() -> None:
         ({"models.p": {}}, "models.p.weights is missing; expected one of 'fresh', 'path', 'hub'."),
         (
             {"datasets.p": {}},
-            "datasets.p.source is missing; expected one of 'generated', 'balanced', 'path', 'hub'.",
+            "datasets.p.source is missing; expected one of 'generated', 'balanced', 'path', 'hub', "
+            "'mixture', 'text_file'.",
         ),
     ],
 )

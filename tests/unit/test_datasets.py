@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from saeflow.artifacts.catalog import COT_TOKENS, PROBLEMS
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import write_table
-from saeflow.config.datasets import DatasetSettings, SplitSettings, SubsetSettings
+from saeflow.config.datasets import ProblemSettings, SplitSettings, SubsetSettings
 from saeflow.datasets.generated import generate_problems, to_jsonl_line
 from saeflow.datasets.gsm8k import Problem, content_digest, read_problems
 from saeflow.datasets.selection import analysed_mask, published_split
@@ -40,7 +40,7 @@ def write(folder: Path, text: str | bytes, name: str = "problems.jsonl") -> Path
 
 
 def load(block: dict[str, Any], file: Path | None = None) -> LoadedProblems:
-    return load_problems(TypeAdapter(DatasetSettings).validate_python(block), file)
+    return load_problems(TypeAdapter(ProblemSettings).validate_python(block), file)
 
 
 @pytest.mark.parametrize(

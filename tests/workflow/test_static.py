@@ -96,6 +96,7 @@ SINGLE = {
 """Heavy rules whose one thread is enough: exact counts, small passes, or two models trained."""
 HEAVY = {
     "capture_thoughts",
+    "capture_tokens",
     "train_bank",
     "encode_features",
     "associate",

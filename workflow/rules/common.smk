@@ -44,10 +44,12 @@ from saeflow.config.models import is_small
 from saeflow.config.reference import card_sizes
 from saeflow.config.root import (
     evaluated_models,
+    holds_texts,
     parse_config,
     resolve_dictionary,
     resolve_model,
 )
+from saeflow.config.token_banks import captured_hooks
 from saeflow.errors import SaeflowError
 from saeflow.preflight import (
     check_environment,
@@ -76,6 +78,13 @@ BANKS = calibrated_banks(CFG)
 STUDIED = studied_models(CFG)
 EVALUATED = evaluated_models(CFG)
 THREADS = CFG.compute.threads
+TEXT_SETS = [name for name in CFG.datasets if holds_texts(CFG, name)]
+PROBLEM_SETS = [name for name in CFG.datasets if name not in TEXT_SETS]
+
+
+def one_of(names):
+    """Wildcard constraint: one of these names; without any, nothing fits."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 onstart:
@@ -83,12 +92,12 @@ onstart:
 
 
 wildcard_constraints:
-    model="|".join(map(re.escape, CFG.models)),
-    dataset="|".join(map(re.escape, CFG.datasets)),
-    dictionary="|".join(map(re.escape, CFG.dictionaries)),
+    model=one_of(CFG.models),
+    dataset=one_of(CFG.datasets),
+    dictionary=one_of(CFG.dictionaries),
     seed=r"\d+",
     first=r"\d+",
-    reference="|".join(map(re.escape, MIXTURE.models)),
+    reference=one_of(MIXTURE.models),
 
 
 # Each *_spec is what a job reads of the configuration, as one plain dict. Snakemake compares params
@@ -109,7 +118,7 @@ def located_elsewhere(block):
     block = plain(block)
     if block.get("weights") == "fresh":
         return {k: v for k, v in block.items() if k != "path"}
-    if "path" in (block.get("source"), block.get("weights")):
+    if {"path", "text_file"} & {block.get("source"), block.get("weights")}:
         block = {
             k: v
             for k, v in block.items()
@@ -183,16 +192,6 @@ def encode_spec(wildcards):
         "held_out": held_out(wildcards) if reads_held_out(wildcards) else None,
         "threads": THREADS,
     }
-
-
-def training_problems(wildcards):
-    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
-    return f"results/datasets/{dataset}/problems.parquet"
-
-
-def training_capture(wildcards):
-    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
-    return f"results/capture/{wildcards.model}/{dataset}"
 
 
 PART = "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}"

@@ -1,4 +1,4 @@
-# What the jobs that run a model read, and how many of them may run side by side.
+# What the jobs read that run a model or train SAEs on what it carries, and how many run side by side.
 
 
 def model_spec(wildcards):
@@ -18,6 +18,28 @@ def model_jobs(wildcards, input):
     """Slots among the jobs that hold a model: none for a small one, which any machine holds twice."""
     settings = resolve_model(CFG, wildcards.model)[0]
     return int(not is_small(settings, total_mb(input.model)))
+
+
+def text_source(wildcards):
+    return dataset_file(wildcards) or ["results/mixture/texts.parquet"]
+
+
+def training_examples(wildcards):
+    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
+    table = "texts" if holds_texts(CFG, dataset) else "problems"
+    return f"results/datasets/{dataset}/{table}.parquet"
+
+
+def training_capture(wildcards):
+    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
+    return f"results/capture/{wildcards.model}/{dataset}"
+
+
+def token_spec(wildcards):
+    return {
+        "model": model_spec(wildcards),
+        "hooks": captured_hooks(CFG, wildcards.dataset),
+    }
 
 
 def evaluation_sizes():

@@ -1,4 +1,4 @@
-# Problems and the tokens of their calculations.
+# Problems, the tokens of their calculations, and texts.
 
 
 rule load_problems:
@@ -10,6 +10,8 @@ rule load_problems:
         "results/logs/datasets/{dataset}/problems.log",
     benchmark:
         "results/benchmarks/datasets/{dataset}/problems.tsv"
+    wildcard_constraints:
+        dataset=one_of(PROBLEM_SETS),
     conda:
         "../../envs/saeflow.yaml"
     resources:
@@ -40,3 +42,26 @@ rule cut_tokens:
         code=code_of("cut_tokens"),
     script:
         "../scripts/cut_tokens.py"
+
+
+rule load_texts:
+    input:
+        source=text_source,
+    output:
+        texts="results/datasets/{dataset}/texts.parquet",
+    log:
+        "results/logs/datasets/{dataset}/texts.log",
+    benchmark:
+        "results/benchmarks/datasets/{dataset}/texts.tsv"
+    wildcard_constraints:
+        dataset=one_of(TEXT_SETS),
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("load_texts"),
+        spec=dataset_spec,
+    script:
+        "../scripts/load_texts.py"

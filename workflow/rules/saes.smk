@@ -3,7 +3,7 @@
 
 rule train_bank:
     input:
-        problems=training_problems,
+        examples=training_examples,
         capture=training_capture,
     output:
         bank=directory("results/saes/{model}/{dictionary}/seed{seed}"),

@@ -2,24 +2,25 @@
 
 from pathlib import Path
 
-from saeflow.artifacts.catalog import PROBLEMS
+from saeflow.artifacts.captures import records_path
 from saeflow.artifacts.files import atomic_folder
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_schema, read_table
 from saeflow.config.dictionaries import DictionarySpec
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
-from saeflow.saes.training import train_from_capture, write_bank
+from saeflow.saes.training import sources_of, train_from_capture, write_bank
 
 with job(snakemake):
     spec = DictionarySpec.model_validate(snakemake.params.spec)
     set_threads(spec.threads)
     seed = int(snakemake.wildcards.seed)
     capture = Path(snakemake.input.capture)
-    problems = read_table(Path(snakemake.input.problems), PROBLEMS)
-    trained = train_from_capture(capture, problems, spec.dictionary, seed, resolve_device())
+    sources = sources_of(spec.dictionary)
+    examples = read_table(Path(snakemake.input.examples), sources.examples)
+    trained = train_from_capture(capture, examples, spec.dictionary, seed, resolve_device())
     provenance = inherit(
-        read_schema(capture / "answers.parquet")[1],
+        read_schema(records_path(capture, sources.records))[1],
         config=config_digest(snakemake.params.spec),
         seed=seed,
         packages=("torch", "sae-lens"),

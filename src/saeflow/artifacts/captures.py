@@ -8,9 +8,10 @@ an undeclared folder that Snakemake leaves alone when a job dies, and is renamed
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from jaxtyping import Float, Int, Shaped
 from saeflow.artifacts.catalog import ANSWERS
 from saeflow.artifacts.files import replace_folder, write_text
 from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.artifacts.vectors import VectorDtype, Vectors, chunk_paths, read_vectors, write_vectors
 from saeflow.errors import SaeflowError
@@ -85,8 +87,11 @@ def capture_all(
     writer.finish(n_chunks, provenance)
 
 
-class CaptureWriter:
+class ChunkWriter:
     """Writes the chunks of a capture and knows which are there.
+
+    Each chunk has vectors, and records that are written last; the records of all are one table in
+    the end.
 
     Parameters
     ----------
@@ -94,9 +99,12 @@ class CaptureWriter:
         Where the finished capture shall be.
     fingerprint : str
         Digest of everything that decides the content; chunks of another fingerprint are discarded.
+    records : Artifact
+        What the records are.
     """
 
-    def __init__(self, target: Path, fingerprint: str) -> None:
+    def __init__(self, target: Path, fingerprint: str, records: Artifact) -> None:
+        self.records = records
         self.target = target
         self.partial = target.with_name(f"{target.name}.partial")
         marker = self.partial / "fingerprint"
@@ -105,8 +113,40 @@ class CaptureWriter:
             write_text(marker, fingerprint)
 
     def has(self, chunk: int) -> bool:
-        """Whether a chunk is complete; its answers are written last."""
-        return self._answers(chunk).is_file()
+        """Whether a chunk is complete; its records are written last."""
+        return self._records(chunk).is_file()
+
+    def write_vectors(
+        self, chunk: int, hook: str, layer: int, vectors: Vectors, provenance: Provenance
+    ) -> None:
+        """Write what one hook and layer gave."""
+        path = self.partial / hook / f"layer{layer}" / f"chunk{chunk}.parquet"
+        write_vectors(vectors, path, provenance)
+
+    def write_records(
+        self, chunk: int, records: pa.Table | Mapping[str, Any], provenance: Provenance
+    ) -> None:
+        """Write the records of a chunk, which is complete with them."""
+        write_table(records, self._records(chunk), self.records, provenance)
+
+    def finish(self, n_chunks: int, provenance: Provenance) -> None:
+        """Gather the records and put the capture where it belongs."""
+        tables = [read_table(self._records(chunk), self.records) for chunk in range(n_chunks)]
+        gathered = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+        write_table(gathered, records_path(self.partial, self.records), self.records, provenance)
+        shutil.rmtree(self.partial / self.records.name)
+        (self.partial / "fingerprint").unlink()
+        replace_folder(self.partial, self.target)
+
+    def _records(self, chunk: int) -> Path:
+        return self.partial / self.records.name / f"chunk{chunk}.parquet"
+
+
+class CaptureWriter(ChunkWriter):
+    """Writes thoughts and answers; see `ChunkWriter`."""
+
+    def __init__(self, target: Path, fingerprint: str) -> None:
+        super().__init__(target, fingerprint, ANSWERS)
 
     def write(
         self, chunk: int, problems: pa.Table, captured: ChunkCapture, provenance: Provenance
@@ -129,13 +169,12 @@ class CaptureWriter:
             count, steps, layers, width = values.shape
             for layer in range(layers):
                 rows = Vectors(
-                    problem=np.repeat(numbers, steps).astype(np.int32),
-                    step=np.tile(np.arange(steps), count).astype(np.int16),
+                    example=np.repeat(numbers, steps).astype(np.int32),
+                    place=np.tile(np.arange(steps), count).astype(np.int16),
                     values=values[:, :, layer].reshape(count * steps, width),
                     dtype=captured.dtype,
                 )
-                folder = self.partial / hook / f"layer{layer}"
-                write_vectors(rows, folder / f"chunk{chunk}.parquet", provenance)
+                self.write_vectors(chunk, hook, layer, rows, provenance)
         gold = problems["gold"].to_pylist()
         answers = {
             "problem": numbers,
@@ -147,22 +186,15 @@ class CaptureWriter:
             ],
             "decoded": captured.decoded,
         }
-        write_table(answers, self._answers(chunk), ANSWERS, provenance)
-
-    def finish(self, n_chunks: int, provenance: Provenance) -> None:
-        """Gather the answers and put the capture where it belongs."""
-        tables = [read_table(self._answers(chunk), ANSWERS) for chunk in range(n_chunks)]
-        gathered = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-        write_table(gathered, self.partial / "answers.parquet", ANSWERS, provenance)
-        shutil.rmtree(self.partial / "answers")
-        (self.partial / "fingerprint").unlink()
-        replace_folder(self.partial, self.target)
-
-    def _answers(self, chunk: int) -> Path:
-        return self.partial / "answers" / f"chunk{chunk}.parquet"
+        self.write_records(chunk, answers, provenance)
 
 
-def count_layers(capture: Path) -> int:
+def records_path(capture: Path, records: Artifact) -> Path:
+    """Where a capture's records are: one table beside the folders of its hooks."""
+    return capture / f"{records.name}.parquet"
+
+
+def count_layers(capture: Path, hook: str = "resid_post") -> int:
     """Number of blocks that a capture holds.
 
     Raises
@@ -170,9 +202,9 @@ def count_layers(capture: Path) -> int:
     SaeflowError
         If it holds none.
     """
-    count = len(list((capture / "resid_post").glob("layer*")))
+    count = len(list((capture / hook).glob("layer*")))
     if not count:
-        raise SaeflowError(f"{capture} holds no resid_post activations; run the workflow again.")
+        raise SaeflowError(f"{capture} holds no {hook} activations; run the workflow again.")
     return count
 
 
@@ -210,10 +242,10 @@ def read_layer(
     for path in chunk_paths(folder):
         vectors = read_vectors(path)
         values = vectors.float32()
-        wanted = np.isin(vectors.problem, problems)
+        wanted = np.isin(vectors.example, problems)
         for part, step in zip(parts, steps, strict=True):
-            part.append(values[wanted & (vectors.step == step)])
-        seen.append(vectors.problem[wanted & (vectors.step == steps[0])])
+            part.append(values[wanted & (vectors.place == step)])
+        seen.append(vectors.example[wanted & (vectors.place == steps[0])])
     found = np.concatenate(seen)
     stacked = [np.concatenate(part) for part in parts]
     if not np.array_equal(found, problems) or any(len(part) != len(problems) for part in stacked):

@@ -12,7 +12,6 @@ from saeflow.artifacts.columns import (
     MAYBE_SITE,
     REAL,
     RUN_KEYS,
-    SITE_KEYS,
     SMALL,
     TARGET,
     TEXT,
@@ -42,6 +41,40 @@ PROBLEMS = Artifact(
         ),
     ),
     ("problem",),
+)
+
+TEXTS = Artifact(
+    "texts",
+    1,
+    "Texts that a model reads token by token, those that train SAEs first.",
+    (
+        Column("text", INDEX, "Running number in the data set."),
+        Column("content", TEXT, "The whole text, a prompt with what follows it."),
+        Column("split", TEXT, "train: its tokens may train SAEs; validation: they do not."),
+        Column("part", TEXT, "Part of the training mixture; empty for a file of one's own."),
+        Column("group", TEXT, "Category, topic or kind of task; empty likewise."),
+        Column("form", TEXT, "Form of a matched pair, format of a prompt; empty likewise."),
+        Column("item", INDEX, "Number of the content in its group, or of the text in its file."),
+    ),
+    ("text",),
+)
+
+TEXT_TOKENS = Artifact(
+    "text_tokens",
+    1,
+    "One row per token of the texts that were captured.",
+    (
+        Column("text", INDEX, "Running number of the text in the data set."),
+        Column("position", SMALL, "Place of the token in the text, from 0."),
+        Column("token_id", INDEX, "Its id."),
+        Column("token", TEXT, "It decoded by itself; part of a character gives U+FFFD."),
+        Column(
+            "begin",
+            pa.bool_(),
+            "Whether the tokenizer put it before the text; it trains no SAE.",
+        ),
+    ),
+    ("text", "position"),
 )
 
 COT_TOKENS = Artifact(
@@ -81,14 +114,15 @@ ANSWERS = Artifact(
 
 QUALITY = Artifact(
     "quality",
-    1,
+    2,
     "How well each SAE of a bank reconstructs, with the checksum of its weights in the metadata.",
     (
         Column("dictionary", TEXT, "Recipe of the SAEs, by its name in the configuration."),
         Column("seed", INDEX, "Seed of the SAEs."),
         CONTROL,
-        *SITE_KEYS,
-        Column("split", TEXT, "Problems it is measured on: train, validation or all."),
+        Column("layer", SMALL, "Layer, as layer_convention counts; block of an SAE of tokens."),
+        Column("step", SMALL, "Thought step; null for an SAE of tokens.", nullable=True),
+        Column("split", TEXT, "Examples it is measured on: train, validation or all."),
         *VALUES,
     ),
     ("layer", "step", "split", "metric"),
@@ -301,6 +335,8 @@ ARTIFACTS = {
     artifact.name: artifact
     for artifact in (
         PROBLEMS,
+        TEXTS,
+        TEXT_TOKENS,
         COT_TOKENS,
         ANSWERS,
         QUALITY,

@@ -1,4 +1,4 @@
-"""Captured activations: fast, opaque, one vector per (problem, step).
+"""Captured activations: fast, opaque, one vector per (problem, step) or (text, position).
 
 A vector is a fixed-size-binary cell, which writes and reads several times faster than a list
 (field-notes, c1). `read_vectors` opens the files; ``saeflow export-vectors`` turns them into lists
@@ -8,14 +8,14 @@ of float32 for pandas, polars and DuckDB.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from saeflow.artifacts.files import atomic_file
 from saeflow.artifacts.provenance import PREFIX, Provenance, metadata_of
@@ -25,6 +25,7 @@ from saeflow.errors import SaeflowError
 KIND = "vectors"
 VERSION = 1
 VectorDtype = Literal["float32", "bfloat16", "float16"]
+VectorsOf = Literal["thoughts", "tokens"]
 # NumPy has no bfloat16; its bits travel as unsigned integers.
 STORAGE: dict[str, Any] = {
     "float32": np.dtype("<f4"),
@@ -33,26 +34,45 @@ STORAGE: dict[str, Any] = {
 }
 
 
+KEYS: dict[VectorsOf, tuple[str, str]] = {
+    "thoughts": ("problem", "step"),
+    "tokens": ("text", "position"),
+}
+"""What the two integer columns are called: example and place in it, by what the vectors are of."""
+
+
 @dataclass(frozen=True)
 class Vectors:
     """Vectors of one site and chunk.
 
     Attributes
     ----------
-    problem : numpy.ndarray of shape (rows,), int32
-        Running number of the problem in its data set.
-    step : numpy.ndarray of shape (rows,), int16
-        Thought step.
+    example : numpy.ndarray of shape (rows,), int32
+        Running number of the problem or text in its data set.
+    place : numpy.ndarray of shape (rows,), int16
+        Thought step, or position of the token in its text.
     values : numpy.ndarray of shape (rows, d_in)
         float32, float16, or the bits of bfloat16 as uint16.
     dtype : {"float32", "bfloat16", "float16"}
         What the values are.
+    of : {"thoughts", "tokens"}
+        What has a vector each.
     """
 
-    problem: Int[np.ndarray, " rows"]
-    step: Int[np.ndarray, " rows"]
+    example: Int[np.ndarray, " rows"]
+    place: Int[np.ndarray, " rows"]
     values: Shaped[np.ndarray, "rows d_in"]
     dtype: VectorDtype
+    of: VectorsOf = "thoughts"
+
+    def rows(self, wanted: Bool[np.ndarray, " rows"]) -> Vectors:
+        """Some of the rows, in their order."""
+        return replace(
+            self,
+            example=self.example[wanted],
+            place=self.place[wanted],
+            values=self.values[wanted],
+        )
 
     def float32(self) -> np.ndarray:
         """Return the values as float32, exactly."""
@@ -76,10 +96,10 @@ def write_vectors(vectors: Vectors, path: Path, provenance: Provenance) -> None:
     rows, width = vectors.values.shape
     storage = STORAGE[vectors.dtype]
     data = np.ascontiguousarray(vectors.values, storage)
-    schema = _schema(width, vectors.dtype)
+    schema = _schema(width, vectors.dtype, vectors.of)
     cells = pa.Array.from_buffers(schema.field("vector").type, rows, [None, pa.py_buffer(data)])
     table = pa.table(
-        [pa.array(vectors.problem, pa.int32()), pa.array(vectors.step, pa.int16()), cells],
+        [pa.array(vectors.example, pa.int32()), pa.array(vectors.place, pa.int16()), cells],
         schema=schema,
     )
     metadata = {
@@ -117,8 +137,8 @@ def read_vectors(path: Path) -> Vectors:
         raise SaeflowError(f"{path} holds vectors of {dtype!r}; expected one of {list(STORAGE)}.")
     said = metadata.get("vector_width", "")
     width = int(said) if said.isdecimal() else 0
-    expected = _schema(width, dtype)
-    if not schema.equals(expected):
+    of: VectorsOf = "tokens" if schema.names[:1] == ["text"] else "thoughts"
+    if not schema.equals(_schema(width, dtype, of)):
         raise SaeflowError(
             f"{path} holds the columns {dict(zip(schema.names, map(str, schema.types), strict=True))}; "
             f"its metadata say {said!r} x {dtype}."
@@ -134,26 +154,29 @@ def read_vectors(path: Path) -> Vectors:
     array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     values = np.frombuffer(array.buffers()[1], STORAGE[dtype], count=len(array) * width)
     return Vectors(
-        problem=table["problem"].to_numpy(),
-        step=table["step"].to_numpy(),
+        example=table[0].to_numpy(),
+        place=table[1].to_numpy(),
         values=values.reshape(len(array), width),
         dtype=dtype,
+        of=of,
     )
 
 
-def _schema(width: int, dtype: VectorDtype) -> pa.Schema:
+def _schema(width: int, dtype: VectorDtype, of: VectorsOf) -> pa.Schema:
+    example, place = KEYS[of]
     cell = pa.binary(width * STORAGE[dtype].itemsize)
-    return pa.schema([("problem", pa.int32()), ("step", pa.int16()), ("vector", cell)])
+    return pa.schema([(example, pa.int32()), (place, pa.int16()), ("vector", cell)])
 
 
 def to_lists(vectors: Vectors) -> pa.Table:
     """Vectors as a table with a column of fixed-size lists of float32, for other tools."""
     width = vectors.values.shape[1]
     flat = pa.array(vectors.float32().reshape(-1), pa.float32())
+    example, place = KEYS[vectors.of]
     return pa.table(
         {
-            "problem": pa.array(vectors.problem, pa.int32()),
-            "step": pa.array(vectors.step, pa.int16()),
+            example: pa.array(vectors.example, pa.int32()),
+            place: pa.array(vectors.place, pa.int16()),
             "vector": pa.FixedSizeListArray.from_arrays(flat, width),
         }
     )

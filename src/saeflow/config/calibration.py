@@ -6,11 +6,25 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from saeflow.config.datasets import BalancedDataset, DatasetSettings, GeneratedDataset, HubDataset
+from saeflow.config.datasets import (
+    BalancedDataset,
+    DatasetSettings,
+    GeneratedDataset,
+    HubDataset,
+    MixtureTexts,
+    ProblemSettings,
+    TextFile,
+)
 from saeflow.config.dictionaries import DictionaryControl
 from saeflow.config.held_out import held_out_contradictions
 from saeflow.config.models import FreshModel, UntrainedControl
-from saeflow.config.root import Config, resolve_dictionary, resolve_model
+from saeflow.config.root import (
+    Config,
+    named_layer_contradictions,
+    problem_dataset,
+    resolve_dictionary,
+    resolve_model,
+)
 from saeflow.config.runs import BankRun
 from saeflow.errors import nearest
 
@@ -178,7 +192,7 @@ def grid_datasets(config: Config, model: str) -> list[str]:
 def _has_both_splits(dataset: DatasetSettings) -> bool:
     if isinstance(dataset, GeneratedDataset):
         return dataset.n_train > 0 and dataset.n_validation > 0
-    if isinstance(dataset, BalancedDataset):
+    if isinstance(dataset, BalancedDataset | MixtureTexts | TextFile):
         return False
     return 0 < dataset.split.train_share < 1
 
@@ -277,7 +291,7 @@ def overlap_contradictions(config: Config, bank: Bank) -> Iterator[str]:
     trained_on = resolve_dictionary(config, bank.dictionary).dataset
     if trained_on == bank.dataset:
         return
-    one, other = (_source(config.datasets[name]) for name in (bank.dataset, trained_on))
+    one, other = (_source(problem_dataset(config, name)) for name in (bank.dataset, trained_on))
     if one == other:
         yield (
             f"datasets.{bank.dataset} is drawn from where datasets.{trained_on} is, on which "
@@ -286,7 +300,7 @@ def overlap_contradictions(config: Config, bank: Bank) -> Iterator[str]:
         )
 
 
-def _source(dataset: DatasetSettings) -> tuple[str, ...]:
+def _source(dataset: ProblemSettings) -> tuple[str, ...]:
     """Where a data set's problems come from, however many of them."""
     if isinstance(dataset, GeneratedDataset):
         return ("generated", str(dataset.seed))
@@ -298,7 +312,7 @@ def _source(dataset: DatasetSettings) -> tuple[str, ...]:
 
 
 def bank_layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[str]:
-    """Sentences about layers that a dictionary names and the model does not have."""
+    """Sentences about layers that a dictionary of thoughts names and the model does not have."""
     studied = config.studies.gsm8k.published.models
     names = list(studied[model].dictionaries) if model in studied else []
     names += [bank.dictionary for bank in calibrated_banks(config) if bank.model == model]
@@ -306,10 +320,4 @@ def bank_layer_contradictions(config: Config, model: str, n_layers: int) -> Iter
     if hierarchy is not None and model in hierarchy.published.models:
         names += hierarchy.published.models[model].dictionaries
     for name in dict.fromkeys(names):
-        layers = resolve_dictionary(config, name).layers
-        for layer in () if isinstance(layers, str) else layers:
-            if layer >= n_layers:
-                yield (
-                    f"dictionaries.{name}.layers holds {layer}, but model {model!r} has the layers "
-                    f"0 to {n_layers - 1}."
-                )
+        yield from named_layer_contradictions(config, name, model, n_layers)

@@ -1,4 +1,4 @@
-"""Data sets of word problems (methods/1, sections 2.1 and 2.3)."""
+"""Data sets: word problems (methods/1, sections 2.1 and 2.3), and plain texts."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class SubsetSettings(Block):
 
 
 class SplitSettings(Block):
-    """Which problems the SAEs are trained on, for sources that bring no split of their own."""
+    """Which examples the SAEs are trained on, for sources that bring no split of their own."""
 
     train_share: float = Field(
-        0.8, gt=0, lt=1, description="Share of problems whose activations train the SAEs."
+        0.8, gt=0, lt=1, description="Share of examples whose activations train the SAEs."
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of the permutation (published: 42).")
 
@@ -155,6 +155,60 @@ class BalancedDataset(Block):
         return self
 
 
-DatasetSettings = Annotated[
+TextPart = Literal["categories", "pairs", "cloze", "choices", "decimals", "documents"]
+
+
+class MixtureTexts(Block):
+    """Texts that the reference models were trained on, the same number of each part.
+
+    What follows a prompt is the right continuation. Those that train no SAE are drawn from what the
+    mixture holds out, so that neither a model nor an SAE has read them.
+    """
+
+    source: Literal["mixture"] = Field(description="The texts of the training mixture.")
+    parts: tuple[TextPart, ...] = Field(
+        ("categories", "pairs", "cloze", "choices", "decimals", "documents"),
+        min_length=1,
+        description="Parts to draw from, as evenly as their sizes allow.",
+    )
+    n_train: int = Field(2400, ge=1, description="Texts whose tokens train the SAEs.")
+    n_validation: int = Field(600, ge=0, description="Texts that no SAE is trained on.")
+    seed: int = Field(0, description="Seed of the draw; a larger number only adds texts.")
+
+    @model_validator(mode="after")
+    def _different_parts(self) -> MixtureTexts:
+        if len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts {list(self.parts)} names something twice")
+        return self
+
+
+class TextFile(Block):
+    """Texts from a file of one's own."""
+
+    source: Literal["text_file"] = Field(description="A file of texts on this machine.")
+    path: str = Field(
+        min_length=1,
+        description="JSON Lines or Parquet with a column of texts, or plain text with one text per "
+        "line; relative to the repository.",
+    )
+    column: str = Field(
+        "text", min_length=1, description="The column; not read of a file of plain text."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Load only the first so many texts of the file; null: all."
+    )
+    split: SplitSettings = Field(
+        default_factory=SplitSettings, description="Split into train and validation texts."
+    )
+
+
+ProblemSettings = Annotated[
     GeneratedDataset | BalancedDataset | PathDataset | HubDataset, Field(discriminator="source")
+]
+"""Problems, about which a model has latent thoughts."""
+TextSettings = Annotated[MixtureTexts | TextFile, Field(discriminator="source")]
+"""Texts, which a model reads token by token."""
+DatasetSettings = Annotated[
+    GeneratedDataset | BalancedDataset | PathDataset | HubDataset | MixtureTexts | TextFile,
+    Field(discriminator="source"),
 ]

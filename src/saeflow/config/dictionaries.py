@@ -16,6 +16,7 @@ Control = Literal[
     "pca",
     "raw_neurons",
 ]
+TokenHook = Literal["resid_post", "mlp_out", "attn_out"]
 FIXED_CONTROLS: tuple[Control, ...] = ("random_rotation", "pca", "raw_neurons")
 """Controls that are not trained and have one latent per dimension of the activations."""
 CONTROLS = (
@@ -52,7 +53,14 @@ class DictionarySettings(Block):
 
     dataset: Name = Field(description="Data set whose activations train the SAEs.")
     rows: Literal["train", "all"] = Field(
-        "train", description="Train on the split's training problems or on all of them."
+        "train", description="Train on the split's training examples or on all of them."
+    )
+    hook: TokenHook | None = Field(
+        None,
+        description="null: SAEs of latent thoughts, one per layer and step. Else SAEs of the tokens "
+        "of texts, one per block: of the output of the block (resid_post), of its MLP (mlp_out) or "
+        "of its attention (attn_out). A begin-of-text token, which a tokenizer adds, trains none: "
+        "its activation is the same in every text and far larger than others.",
     )
     architecture: Literal["abstopk", "topk"] = Field(
         "abstopk",
@@ -73,14 +81,16 @@ class DictionarySettings(Block):
             description="What 'layer l' means. block_output: output of block l before the final norm. "
             "hidden_states_after: the Llama study's, hidden_states[l+1], so the last layer is normed. "
             "hidden_states_before: the GPT-2 study's, hidden_states[l], so layer 0 is the embedding "
-            "and the last block is missing.",
+            "and the last block is missing. Of thoughts only.",
         )
     )
     layers: Layers = Field(
         "all", description="Layers with SAEs, as the layer convention counts them."
     )
     steps: tuple[int, ...] = Field(
-        (0, 1, 2, 3, 4, 5), min_length=1, description="Thought steps s0, s1, ... with an SAE each."
+        (0, 1, 2, 3, 4, 5),
+        min_length=1,
+        description="Thought steps s0, s1, ... with an SAE each. Of thoughts only.",
     )
     training: TrainingSettings = Field(
         default_factory=TrainingSettings, description="How the SAEs are trained."
@@ -102,6 +112,18 @@ class DictionarySettings(Block):
             raise ValueError(f"k is {self.k}, but only {self.d_sae} latents exist (d_sae)")
         if len(set(self.steps)) != len(self.steps) or min(self.steps) < 0:
             raise ValueError(f"steps {list(self.steps)} must be different and not negative")
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_are_no_thoughts(self) -> DictionarySettings:
+        for key in ("steps", "layer_convention") if self.hook else ():
+            found = getattr(self, key)
+            if found != type(self).model_fields[key].default:
+                found = list(found) if isinstance(found, tuple) else repr(found)
+                raise ValueError(
+                    f"{key} is {found}, but hook {self.hook!r} reads tokens of texts, which are no "
+                    "thoughts; leave it out"
+                )
         return self
 
 

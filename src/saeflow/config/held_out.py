@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from saeflow.config.datasets import BalancedDataset, GeneratedDataset
-from saeflow.config.root import Config, resolve_dictionary
+from saeflow.config.root import Config, problem_dataset, resolve_dictionary
 
 
 class KnownCount(NamedTuple):
@@ -43,7 +43,7 @@ def known_count(config: Config, dictionary: str, dataset: str) -> KnownCount | N
     dictionary, dataset : str
         Names of the SAEs' recipe and of the data set that is studied.
     """
-    block, key = config.datasets[dataset], f"datasets.{dataset}"
+    block, key = problem_dataset(config, dataset), f"datasets.{dataset}"
     if isinstance(block, BalancedDataset):
         return None
     analysed = held_out_problems(config, dictionary, dataset) == "analysed"

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from saeflow.errors import nearest
 
-TAGS = {"fresh", "path", "hub", "control", "generated", "balanced"}
+SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file")
+TAGS = {"fresh", "path", "hub", "control", *SOURCES}
 BRANCHES = ("literal[", "tuple[", "list[")
 """How pydantic names the branches of a union in a location."""
 EXPECTED = {
@@ -89,9 +90,7 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
             given = found.get(wanted, tag) if isinstance(found, dict) else tag
             said = "is null" if given is None and tag else f"is {tag!r}" if tag else "is missing"
             known = (
-                "'fresh', 'path', 'hub'"
-                if wanted == "weights"
-                else "'generated', 'balanced', 'path', 'hub'"
+                "'fresh', 'path', 'hub'" if wanted == "weights" else ", ".join(map(repr, SOURCES))
             )
             expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."

@@ -13,7 +13,10 @@ from saeflow.config.datasets import (
     BalancedDataset,
     DatasetSettings,
     GeneratedDataset,
+    MixtureTexts,
     PathDataset,
+    ProblemSettings,
+    TextFile,
 )
 from saeflow.config.dictionaries import DictionaryChoice, DictionaryControl, DictionarySettings
 from saeflow.config.messages import first_sentence
@@ -37,7 +40,7 @@ class Config(Block):
         default_factory=ComputeSettings, description="How numbers are computed."
     )
     datasets: Annotated[dict[Name, DatasetSettings], DropNulls] = Field(
-        min_length=1, description="Problems, by name."
+        min_length=1, description="Problems and texts, by name."
     )
     models: Annotated[dict[Name, ModelSettings], DropNulls] = Field(
         min_length=1, description="Models, by name."
@@ -171,6 +174,18 @@ def resolve_dictionary(config: Config, name: str) -> DictionarySettings:
     return block
 
 
+def problem_dataset(config: Config, name: str) -> ProblemSettings:
+    """Block of a data set that a study reads thoughts about; the configuration holds no other."""
+    block = config.datasets[name]
+    assert not isinstance(block, MixtureTexts | TextFile), "parse_config refuses texts here"
+    return block
+
+
+def holds_texts(config: Config, dataset: str) -> bool:
+    """Whether a data set holds texts and not problems."""
+    return isinstance(config.datasets[dataset], MixtureTexts | TextFile)
+
+
 def _contradictions(config: Config) -> Iterator[str]:
     for name, block in config.models.items():
         if isinstance(block, UntrainedControl):
@@ -187,6 +202,17 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"{nearest(dictionary.dataset, config.datasets)}"
             )
         dataset = config.datasets[dictionary.dataset]
+        if dictionary.hook is None and holds_texts(config, dictionary.dataset):
+            yield (
+                f"dictionaries.{name}.dataset is {dictionary.dataset!r}, which holds texts; expected "
+                "problems to think about, or a hook at which tokens of texts are read."
+            )
+        if dictionary.hook is not None and not holds_texts(config, dictionary.dataset):
+            yield (
+                f"dictionaries.{name}.hook is {dictionary.hook!r}, at which tokens of texts are read, "
+                f"but the data set {dictionary.dataset!r} holds problems; expected one of texts, or "
+                "hook: null."
+            )
         if isinstance(dataset, BalancedDataset):
             yield (
                 f"dictionaries.{name}.dataset is {dictionary.dataset!r}, whose balanced problems no "
@@ -244,6 +270,8 @@ def _run_contradictions(config: Config, key: str, model: str, run: BankRun) -> I
     for dataset in run.datasets:
         if dataset not in config.datasets:
             yield f"{key}.datasets holds {dataset!r}, which is no data set{nearest(dataset, config.datasets)}"
+        if holds_texts(config, dataset):
+            yield f"{key}.datasets holds {dataset!r}, which holds texts; expected problems."
     settings, _ = resolve_model(config, model)
     for name in run.dictionaries:
         if name not in config.dictionaries:
@@ -252,6 +280,11 @@ def _run_contradictions(config: Config, key: str, model: str, run: BankRun) -> I
                 f"{nearest(name, config.dictionaries)}"
             )
         dictionary = resolve_dictionary(config, name)
+        if dictionary.hook is not None:
+            yield (
+                f"{key}.dictionaries holds {name!r}, whose SAEs read tokens of texts (hook: "
+                f"{dictionary.hook}); expected one of latent thoughts."
+            )
         last = settings.thoughts.latents
         if max(dictionary.steps) > last:
             yield (
@@ -295,6 +328,19 @@ def layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[
             )
 
 
+def named_layer_contradictions(
+    config: Config, dictionary: str, model: str, n_layers: int
+) -> Iterator[str]:
+    """Sentences about layers that one dictionary names and a model of so many blocks does not have."""
+    layers = resolve_dictionary(config, dictionary).layers
+    for layer in () if isinstance(layers, str) else layers:
+        if layer >= n_layers:
+            yield (
+                f"dictionaries.{dictionary}.layers holds {layer}, but model {model!r} has the layers "
+                f"0 to {n_layers - 1}."
+            )
+
+
 def named_paths(config: Config) -> Iterator[tuple[str, str]]:
     """Files and directories that the configuration names.
 
@@ -306,7 +352,7 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
         As written.
     """
     for name, dataset in config.datasets.items():
-        if isinstance(dataset, PathDataset):
+        if isinstance(dataset, PathDataset | TextFile):
             yield f"datasets.{name}.path", dataset.path
     yield "reference_models.mixture", config.reference_models.mixture
     for name, model in config.models.items():

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from saeflow.datasets.rows import read_rows
 from saeflow.errors import SaeflowError
 
 CALCULATION = re.compile(r"<<(.*?)>>", re.DOTALL)
@@ -77,9 +74,9 @@ def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
         raise SaeflowError(
             f"{path} does not exist; expected a file of problems (JSONL or Parquet)."
         )
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    rows = read_rows(path, ("question", "answer"))
     problems: list[Problem] = []
-    for where, question, answer in itertools.islice(rows, limit):
+    for where, (question, answer) in itertools.islice(rows, limit):
         problem = Problem(question, answer)
         try:
             problem.gold  # noqa: B018 - parsed for its error
@@ -99,58 +96,3 @@ def content_digest(problems: Iterable[Problem]) -> str:
     for problem in problems:
         total.update(f"{problem.question}\x1f{problem.answer}\x1e".encode())
     return total.hexdigest()
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"line {number}"
-            if not raw.strip():
-                continue
-            try:
-                row = json.loads(raw.decode("utf-8"))
-            except UnicodeDecodeError:
-                raise SaeflowError(
-                    f"{path}, {where}: the line is not UTF-8; expected JSON."
-                ) from None
-            except (ValueError, RecursionError) as error:  # not only JSONDecodeError: huge numbers
-                raise SaeflowError(
-                    f"{path}, {where}: the line is no JSON ({error}); it may be cut off. "
-                    'Expected {"question": ..., "answer": ...}.'
-                ) from None
-            if not isinstance(row, dict):
-                raise SaeflowError(
-                    f"{path}, {where}: found {type(row).__name__}, expected an object."
-                )
-            yield where, *_texts(row, path, where)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SaeflowError(f"{path} cannot be read as Parquet ({reason}).") from None
-    for name in ("question", "answer"):
-        if name not in table.column_names:
-            raise SaeflowError(
-                f"{path} has the columns {table.column_names}; expected 'question' and 'answer'."
-            )
-    try:
-        rows = table.select(["question", "answer"]).to_pylist()
-    except ValueError as error:
-        raise SaeflowError(f"{path}: the texts are not UTF-8 ({error}).") from None
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", *_texts(row, path, f"row {number}")
-
-
-def _texts(row: dict[str, object], path: Path, where: str) -> tuple[str, str]:
-    question, answer = row.get("question"), row.get("answer")
-    for name, text in (("question", question), ("answer", answer)):
-        if not isinstance(text, str) or not text.strip():
-            raise SaeflowError(f"{path}, {where}: {name!r} is {text!r}; expected a text.")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise SaeflowError(f"{path}, {where}: {name!r} holds half a surrogate pair.") from None
-    return str(question), str(answer)

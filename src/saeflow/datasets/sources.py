@@ -11,10 +11,10 @@ import pyarrow as pa
 from saeflow.artifacts.catalog import COT_TOKENS, PROBLEMS
 from saeflow.config.datasets import (
     BalancedDataset,
-    DatasetSettings,
     GeneratedDataset,
     HubDataset,
     PathDataset,
+    ProblemSettings,
     SubsetSettings,
 )
 from saeflow.datasets.balanced import balanced_problems
@@ -41,12 +41,12 @@ class LoadedProblems:
     revision: str
 
 
-def load_problems(settings: DatasetSettings, file: Path | None = None) -> LoadedProblems:
+def load_problems(settings: ProblemSettings, file: Path | None = None) -> LoadedProblems:
     """Load a data set, split it and mark what is analysed.
 
     Parameters
     ----------
-    settings : DatasetSettings
+    settings : ProblemSettings
         The block of the configuration.
     file : Path, optional
         The file behind a `PathDataset`.

@@ -57,7 +57,7 @@ def capture_chunk(model: CodiModel, questions: list[str], settings: RunnableMode
             texts[row] = text
         decoded[rows] = thought_logits(model, thoughts).max(-1).indices.cpu().numpy()
         for hook, values in thoughts.activations.items():
-            stored = _storage_form(values, dtype)
+            stored = storage_form(values, dtype)
             if hook not in activations:
                 activations[hook] = np.empty((len(questions), *stored.shape[1:]), STORAGE[dtype])
             activations[hook][rows] = stored
@@ -141,7 +141,8 @@ def cut_batches(
             start = end
 
 
-def _storage_form(values: Tensor, dtype: VectorDtype) -> np.ndarray:
+def storage_form(values: Tensor, dtype: VectorDtype) -> np.ndarray:
+    """Activations as they are written: of the dtype, bfloat16 by its bits."""
     values = values.to(getattr(torch, dtype)).cpu().contiguous()
     if dtype == "bfloat16":
         return values.view(torch.uint16).numpy()

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from saeflow.errors import SaeflowError
 from saeflow.models.hooks import LastPositionTap
 from saeflow.models.reader import Reader
+from saeflow.models.sampling import Sampling
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 
@@ -224,8 +225,10 @@ class CodiModel:
         }
 
     @torch.no_grad()
-    def continue_rows(self, rows: list[list[int]], *, max_new_tokens: int) -> list[str]:
-        """Write on greedily behind rows of token ids, without latent thoughts.
+    def continue_rows(
+        self, rows: list[list[int]], *, max_new_tokens: int, sampling: Sampling | None = None
+    ) -> list[str]:
+        """Write on behind rows of token ids, without latent thoughts.
 
         Parameters
         ----------
@@ -233,6 +236,8 @@ class CodiModel:
             Token ids as the tokenizer gives them, none empty.
         max_new_tokens : int
             Longest continuation.
+        sampling : Sampling, optional
+            How tokens are drawn; None: greedily.
 
         Returns
         -------
@@ -248,7 +253,7 @@ class CodiModel:
         ids, mask = self.pad(rows, left_pad=True)
         reader = Reader(self.language_model, mask)
         hidden = last_of(reader, self.language_model.get_input_embeddings()(ids))
-        return self.texts(self._go_on(reader, hidden, max_new_tokens))
+        return self.texts(self._go_on(reader, hidden, max_new_tokens, sampling))
 
     @torch.no_grad()
     def write(self, reader: Reader, *, max_new_tokens: int) -> list[list[int]]:
@@ -297,9 +302,13 @@ class CodiModel:
         return last_of(reader, embed(begin))
 
     def _go_on(
-        self, reader: Reader, hidden: Float[Tensor, "batch d_in"], max_new_tokens: int
+        self,
+        reader: Reader,
+        hidden: Float[Tensor, "batch d_in"],
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
     ) -> list[list[int]]:
-        """Write greedily, from the hidden state that the first new token is read from."""
+        """Write on from the hidden state that the first new token is read from."""
         embed = self.language_model.get_input_embeddings()
         head = self.language_model.get_output_embeddings()
         stop = self.tokenizer.eos_token_id
@@ -307,7 +316,8 @@ class CodiModel:
         written: list[Tensor] = []
         while True:
             # The original cuts the last column, which is the end-of-thought token.
-            token = head(hidden)[:, : self.tokens.end].argmax(-1)
+            logits = head(hidden)[:, : self.tokens.end]
+            token = logits.argmax(-1) if sampling is None else sampling.draw(logits, len(written))
             token = torch.where(done, torch.full_like(token, stop), token)
             written.append(token)
             done = done | (token == stop)

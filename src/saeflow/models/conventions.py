@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 
 from saeflow.errors import SaeflowError
 
+BLOCK_HOOKS = ("resid_post", "mlp_out", "attn_out", "attn_z")
+"""Hooks that every block has; the last three are inside it (`saeflow.models.hooks.TOKEN_HOOKS`)."""
+
 LayerConvention = Literal["block_output", "hidden_states_after", "hidden_states_before"]
 
 
@@ -42,26 +45,30 @@ def hooked_layers(convention: LayerConvention, n_layers: int) -> list[HookedLaye
     return blocks
 
 
-def check_place(hook: str, layer: int, n_layers: int) -> None:
+def check_place(hook: str, layer: int, n_layers: int, *, inside: bool = False) -> None:
     """Refuse a place that no model of so many blocks has.
 
     Parameters
     ----------
     hook : str
-        One of `saeflow.models.hooks.HOOKS`.
+        One of `saeflow.models.hooks.HOOKS` or, if `inside`, of `saeflow.models.hooks.TOKEN_HOOKS`.
     layer : int
-        Block of ``resid_post``; 0 for the other hooks.
+        Block of ``resid_post`` and of the hooks inside blocks; 0 for the other hooks.
     n_layers : int
         Number of blocks.
+    inside : bool
+        Whether hooks inside blocks can be used; interventions that go on from the edge of a block
+        cannot.
 
     Raises
     ------
     SaeflowError
-        If the hook is unknown or has no such layer.
+        If the hook is unknown, cannot be used or has no such layer.
     """
-    last = {"embed": 0, "resid_post": n_layers - 1, "final_norm": 0}.get(hook, -1)
+    known = BLOCK_HOOKS if inside else BLOCK_HOOKS[:1]
+    expected = f"{', '.join(known)} 0 to {n_layers - 1}, embed 0 or final_norm 0"
+    if hook in BLOCK_HOOKS and hook not in known:
+        raise SaeflowError(f"the hook {hook!r} is inside a block; expected {expected}.")
+    last = {"embed": 0, "final_norm": 0}.get(hook, n_layers - 1 if hook in known else -1)
     if not 0 <= layer <= last:
-        raise SaeflowError(
-            f"there is no layer {layer} of the hook {hook!r}; expected resid_post 0 to "
-            f"{n_layers - 1}, embed 0 or final_norm 0."
-        )
+        raise SaeflowError(f"there is no layer {layer} of the hook {hook!r}; expected {expected}.")

@@ -17,9 +17,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from saeflow.errors import SaeflowError
+from saeflow.models.conventions import BLOCK_HOOKS
 
 HOOKS = ("embed", "resid_post", "final_norm")
-"""embed: input of block 0; resid_post: output of a block; final_norm: output of the final norm."""
+"""embed: input of block 0; resid_post: output of a block; final_norm: output of the final norm.
+
+Captures of thoughts hold all of them."""
+TOKEN_HOOKS = (*HOOKS, *BLOCK_HOOKS[1:])
+"""`HOOKS` and those inside blocks of the Llama and GPT-2 families.
+
+mlp_out: output of the MLP; attn_out: output of attention, behind the projection W_O; attn_z: input
+of that projection, the query heads side by side, of width n_heads * head_dim."""
 
 
 class _Enough(Exception):  # noqa: N818 - ends a forward pass, tells of no error
@@ -56,6 +64,41 @@ def final_norm(model: PreTrainedModel) -> nn.Module:
     raise SaeflowError(f"{type(model).__name__} has no final norm named 'norm' or 'ln_f'.")
 
 
+_INSIDE = {
+    "mlp_out": (("mlp",),),
+    "attn_out": (("self_attn", "attn"),),
+    "attn_z": (("self_attn", "attn"), ("o_proj", "c_proj")),
+}
+"""Names that the module of a hook has within its block, in either family, from the outside in."""
+
+
+def hooked_module(model: PreTrainedModel, hook: str, layer: int) -> nn.Module:
+    """Module whose output is a hook; for ``embed`` and ``attn_z`` it is the module's input.
+
+    Raises
+    ------
+    SaeflowError
+        If the model has no such module.
+    """
+    if hook == "final_norm":
+        return final_norm(model)
+    module: nn.Module = transformer_blocks(model)[layer]
+    for names in _INSIDE.get(hook, ()):
+        found = [getattr(module, name) for name in names if hasattr(module, name)]
+        if not found:
+            wanted = ".".join(" or ".join(each) for each in _INSIDE[hook])
+            raise SaeflowError(
+                f"{type(model).__name__} has no module {wanted} in its block {layer}, where the "
+                f"hook {hook} is; expected a model of the Llama or GPT-2 family."
+            )
+        module = found[0]
+    return module
+
+
+_BEFORE = ("embed", "attn_z")
+"""Hooks that are the input of their module."""
+
+
 @contextmanager
 def listening(
     model: PreTrainedModel,
@@ -69,35 +112,39 @@ def listening(
     model : transformers.PreTrainedModel
         The model to listen to.
     sites : mapping of str to sequence of int
-        Layers by hook; the hooks ``embed`` and ``final_norm`` have the layer 0 alone.
+        Layers by hook (`TOKEN_HOOKS`); ``embed`` and ``final_norm`` have the layer 0 alone.
     keep : callable
         Gets the hook, the layer and what it carries, of shape (batch, length, d_in).
+
+    Raises
+    ------
+    SaeflowError
+        If the model has no module at a hook.
     """
-    blocks, norm = transformer_blocks(model), final_norm(model)
     with ExitStack() as handles:
-        if "embed" in sites:
-            pre = blocks[0].register_forward_pre_hook(_passes(keep), with_kwargs=True)
-            handles.callback(pre.remove)
-        for layer in sites.get("resid_post", ()):
-            post = blocks[layer].register_forward_hook(_gives("resid_post", layer, keep))
-            handles.callback(post.remove)
-        if "final_norm" in sites:
-            post = norm.register_forward_hook(_gives("final_norm", 0, keep))
-            handles.callback(post.remove)
+        for hook, layers in sites.items():
+            for layer in layers:
+                module = hooked_module(model, hook, layer)
+                if hook in _BEFORE:
+                    look = _passes(hook, layer, keep)
+                    handle = module.register_forward_pre_hook(look, with_kwargs=True)
+                else:
+                    handle = module.register_forward_hook(_gives(hook, layer, keep))
+                handles.callback(handle.remove)
         yield
 
 
 def _gives(hook: str, layer: int, keep: Callable[[str, int, Tensor], None]) -> Any:
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
-        # Blocks return a tensor or a tuple, depending on family and version of transformers.
+        # A tensor or a tuple, depending on module, family and version of transformers.
         keep(hook, layer, output if isinstance(output, Tensor) else output[0])
 
     return look
 
 
-def _passes(keep: Callable[[str, int, Tensor], None]) -> Any:
+def _passes(hook: str, layer: int, keep: Callable[[str, int, Tensor], None]) -> Any:
     def look(module: nn.Module, inputs: Any, keywords: dict[str, Any]) -> None:
-        keep("embed", 0, inputs[0] if inputs else keywords["hidden_states"])
+        keep(hook, layer, inputs[0] if inputs else keywords["hidden_states"])
 
     return look
 
@@ -113,18 +160,22 @@ def editing(
     model : transformers.PreTrainedModel
         The model to change.
     edits : mapping of (str, int) to callable
-        By hook and layer (`HOOKS`): gets what is there, of shape (batch, length, d_in), and
+        By hook and layer (`TOKEN_HOOKS`): gets what is there, of shape (batch, length, d_in), and
         returns what shall be there instead; it must not write into what it gets.
+
+    Raises
+    ------
+    SaeflowError
+        If the model has no module at a hook.
     """
-    blocks, norm = transformer_blocks(model), final_norm(model)
     with ExitStack() as handles:
         for (hook, layer), edit in edits.items():
-            if hook == "embed":
-                pre = blocks[0].register_forward_pre_hook(_takes(edit), with_kwargs=True)
-                handles.callback(pre.remove)
+            module = hooked_module(model, hook, layer)
+            if hook in _BEFORE:
+                handle = module.register_forward_pre_hook(_takes(edit), with_kwargs=True)
             else:
-                module = norm if hook == "final_norm" else blocks[layer]
-                handles.callback(module.register_forward_hook(_replaces(edit)).remove)
+                handle = module.register_forward_hook(_replaces(edit))
+            handles.callback(handle.remove)
         yield
 
 
@@ -228,7 +279,8 @@ class TokenTap:
     model : transformers.PreTrainedModel
         The model to listen to.
     sites : mapping of str to sequence of int
-        Different layers by hook; the hooks ``embed`` and ``final_norm`` have the layer 0 alone.
+        Different layers by hook (`TOKEN_HOOKS`); ``embed`` and ``final_norm`` have the layer 0
+        alone.
     rows : torch.Tensor of shape (tokens,)
         Positions to keep, in the batch laid out flat.
     """
@@ -241,11 +293,7 @@ class TokenTap:
     ) -> None:
         self._model, self._sites, self._rows = model, sites, rows
         self._missing = sum(map(len, sites.values()))
-        width = int(model.config.hidden_size)
-        self.kept: dict[str, Float[Tensor, "layers tokens d_in"]] = {
-            hook: torch.empty(len(layers), len(rows), width, device=rows.device)
-            for hook, layers in sites.items()
-        }
+        self.kept: dict[str, Float[Tensor, "layers tokens d_in"]] = {}
 
     @contextmanager
     def until_enough(self) -> Iterator[None]:
@@ -255,8 +303,11 @@ class TokenTap:
 
     def _keep(self, hook: str, layer: int, hidden: Float[Tensor, "batch length d_in"]) -> None:
         # Each layer goes to its place at once: there is never a second copy of all of them.
-        place = list(self._sites[hook]).index(layer)
-        self.kept[hook][place] = hidden.flatten(0, 1)[self._rows]
+        layers = list(self._sites[hook])
+        if hook not in self.kept:
+            shape = len(layers), len(self._rows), hidden.shape[-1]
+            self.kept[hook] = torch.empty(shape, device=self._rows.device)
+        self.kept[hook][layers.index(layer)] = hidden.flatten(0, 1)[self._rows]
         self._missing -= 1
         if not self._missing:
             raise _Enough

@@ -30,6 +30,7 @@ class Reader:
         self._cache = DynamicCache(config=model.config)
         self.mask = mask.clone()
         self._read = 0
+        self._first_block = 0
 
     @property
     def n_read(self) -> int:
@@ -52,7 +53,8 @@ class Reader:
         rows : torch.Tensor of shape (rows,), optional
             Rows of the batch to go on with, in any order, some perhaps several times.
         first_block : int
-            Blocks before it will not be computed again, so nothing of theirs is taken over.
+            Blocks before it will not be computed again, so nothing of theirs is taken over; then
+            nothing can be read behind what is resumed.
         """
         length = self._read if length is None else length
         mask = self.mask[:, :length]
@@ -65,6 +67,7 @@ class Reader:
             else:
                 other._cache.update(*_part(layer, slice(0, length), rows), index)
         other._read = length
+        other._first_block = first_block
         return other
 
     def resume(
@@ -91,8 +94,7 @@ class Reader:
         rows : torch.Tensor of shape (batch,)
             Rows of `whole` that this reader goes on with.
         wanted : torch.Tensor of bool, shape (batch, new), optional
-            Where the result is wanted, if nothing will be read behind these positions; then the
-            blocks before need not have been forked. None: everywhere.
+            Where the result is wanted; None: everywhere.
 
         Returns
         -------
@@ -108,8 +110,9 @@ class Reader:
             self.mask = whole.mask[rows, : seen.stop]
             self._read = seen.stop
             hidden = final_norm(self._model)(hidden) if block == n_blocks else hidden
-        for index, layer in enumerate(whole._cache.layers[: block if wanted is None else 0]):
-            self._cache.update(*_part(layer, seen, rows), index)
+        for index, layer in enumerate(whole._cache.layers[:block]):
+            if index >= self._first_block:
+                self._cache.update(*_part(layer, seen, rows), index)
         return hidden
 
     def read(

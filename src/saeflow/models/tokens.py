@@ -13,7 +13,8 @@ from torch import Tensor
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
 from saeflow.models.codi import CodiModel
-from saeflow.models.hooks import HOOKS, TokenTap
+from saeflow.models.conventions import BLOCK_HOOKS
+from saeflow.models.hooks import TOKEN_HOOKS, TokenTap
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def read_tokens(
     texts : sequence of str
         Plain texts. A text without tokens is left out.
     hooks : sequence of str
-        Some of `saeflow.models.hooks.HOOKS`.
+        Some of `saeflow.models.hooks.TOKEN_HOOKS`.
     layers : sequence of int, optional
-        Blocks whose ``resid_post`` is kept; all by default.
+        Blocks whose activations are kept; all by default.
     batch_size : int
         Most texts per forward pass; fewer where they are long.
 
@@ -73,7 +74,8 @@ def read_tokens(
     Raises
     ------
     SaeflowError
-        If a hook or a layer does not exist, or a text does not fit the model's positions.
+        If a hook, its module or a layer does not exist, or a text does not fit the model's
+        positions.
     """
     sites = _sites(model, hooks, layers)
     rows: list[list[int]] = [list(model.tokenizer(text)["input_ids"]) for text in texts]
@@ -124,8 +126,10 @@ def _sites(
     model: CodiModel, hooks: Sequence[str], layers: Sequence[int] | None
 ) -> dict[str, list[int]]:
     blocks = list(range(model.n_layers) if layers is None else layers)
-    if not set(hooks) <= set(HOOKS) or not hooks:
-        raise SaeflowError(f"the hooks {list(hooks)} were asked for; expected some of {HOOKS}.")
+    if not set(hooks) <= set(TOKEN_HOOKS) or not hooks:
+        raise SaeflowError(
+            f"the hooks {list(hooks)} were asked for; expected some of {TOKEN_HOOKS}."
+        )
     if (
         len(set(blocks)) < len(blocks)
         or not set(blocks) <= set(range(model.n_layers))
@@ -135,4 +139,4 @@ def _sites(
             f"the layers {blocks} were asked for; expected different ones of 0 to "
             f"{model.n_layers - 1}."
         )
-    return {hook: blocks if hook == "resid_post" else [0] for hook in hooks}
+    return {hook: blocks if hook in BLOCK_HOOKS else [0] for hook in hooks}

@@ -10,9 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saeflow.config.dictionaries import FIXED_CONTROLS, Control, DictionarySettings
+from saeflow.config.dictionaries import FIXED_CONTROLS, Control, DictionarySettings, TokenHook
 from saeflow.errors import SaeflowError
 from saeflow.saes.selection import Architecture, active_mask
+
+EVERY_TOKEN = -1
+"""In place of a thought step: an SAE that reads every token of texts."""
 
 
 class Site(NamedTuple):
@@ -21,18 +24,19 @@ class Site(NamedTuple):
     Attributes
     ----------
     layer : int
-        Layer number, as the recipe's convention counts them.
+        Layer number, as the recipe's convention counts them; the block of an SAE of tokens.
     step : int
-        Thought step.
+        Thought step, or `EVERY_TOKEN`.
     """
 
     layer: int
-    step: int
+    step: int = EVERY_TOKEN
 
     @property
     def name(self) -> str:
         """Name of the site's folder."""
-        return f"layer{self.layer}_step{self.step}"
+        place = f"layer{self.layer}"
+        return place if self.step == EVERY_TOKEN else f"{place}_step{self.step}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Recipe:
         Passes over the rows, and rows per update.
     learning_rate : float
         Adam's learning rate.
+    hook : str or None
+        Where the SAEs read tokens of texts; None where they read latent thoughts.
 
     Raises
     ------
@@ -69,6 +75,7 @@ class Recipe:
     epochs: int = 25
     batch_size: int = 256
     learning_rate: float = 1e-3
+    hook: TokenHook | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.d_sae:
@@ -102,6 +109,7 @@ class Recipe:
             epochs=training.epochs,
             batch_size=training.batch_size,
             learning_rate=training.learning_rate,
+            hook=settings.hook,
         )
 
 

@@ -46,7 +46,44 @@ def bank_sites(
     SaeflowError
         If the model has no such layer.
     """
-    known = range(len(hooked_layers(convention, count_layers(capture))))
+    n_layers = len(hooked_layers(convention, count_layers(capture)))
+    return [
+        Site(layer, step) for layer in _chosen_layers(capture, n_layers, layers) for step in steps
+    ]
+
+
+def token_sites(
+    capture: Path, hook: str, layers: Literal["all"] | Sequence[int] = "all"
+) -> list[Site]:
+    """Sites of a bank of tokens: each block of the recipe.
+
+    Parameters
+    ----------
+    capture : Path
+        Folder of a capture of texts.
+    hook : str
+        Where tokens were read.
+    layers : "all" or sequence of int
+        Blocks.
+
+    Returns
+    -------
+    list of Site
+        Ascending.
+
+    Raises
+    ------
+    SaeflowError
+        If the capture lacks the hook, or the model the block.
+    """
+    chosen = _chosen_layers(capture, count_layers(capture, hook), layers)
+    return [Site(layer) for layer in chosen]
+
+
+def _chosen_layers(
+    capture: Path, n_layers: int, layers: Literal["all"] | Sequence[int]
+) -> Sequence[int]:
+    known = range(n_layers)
     chosen = known if layers == "all" else sorted(layers)
     for layer in chosen:
         if layer not in known:
@@ -54,7 +91,7 @@ def bank_sites(
                 f"the dictionary's layers hold {layer}, but the model captured in {capture} has the "
                 f"layers 0 to {known[-1]}."
             )
-    return [Site(layer, step) for layer in chosen for step in steps]
+    return chosen
 
 
 def read_sites(

@@ -17,11 +17,11 @@ from torch import Tensor
 from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.provenance import package_version
 from saeflow.errors import SaeflowError
-from saeflow.saes.bank import Bank, Recipe, Site
+from saeflow.saes.bank import EVERY_TOKEN, Bank, Recipe, Site
 
 WEIGHTS = "sae_weights.safetensors"
 CONFIG = "cfg.json"
-SITE_FOLDER = re.compile(r"layer(\d+)_step(\d+)")
+SITE_FOLDER = re.compile(r"layer(\d+)(?:_step(\d+))?")
 # What must hold for `Bank.encode` to be what SAELens computes. A missing entry means SAELens's
 # own default, which for apply_b_dec_to_input is True.
 REQUIRED: dict[str, tuple[Any, Any]] = {
@@ -34,7 +34,7 @@ ARCHITECTURES = ("abstopk", "topk")
 
 
 def save_bank(bank: Bank, folder: Path) -> None:
-    """Write one SAELens folder per site, ``folder/layer{layer}_step{step}/``.
+    """Write one SAELens folder per site, ``folder/layer{layer}_step{step}/``, of tokens ``layer{layer}``.
 
     Its files are byte for byte those that SAELens writes of the same SAE, so that
     `sae_lens.SAE.load_from_disk` reads them; a test holds them against each other. SAELens itself is
@@ -149,7 +149,11 @@ def _sites_in(folder: Path) -> list[Site]:
     if not folder.is_dir():
         raise SaeflowError(f"{folder} does not exist; expected the folder of a bank of SAEs.")
     matches = (SITE_FOLDER.fullmatch(each.name) for each in folder.iterdir() if each.is_dir())
-    found = sorted(Site(int(match[1]), int(match[2])) for match in matches if match)
+    found = sorted(
+        Site(int(match[1]), EVERY_TOKEN if match[2] is None else int(match[2]))
+        for match in matches
+        if match
+    )
     if not found:
         raise SaeflowError(f"{folder} holds no SAE; expected folders such as {Site(0, 0).name}.")
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import NamedTuple
 
 from saeflow.datasets.texts.text import Text, split_of
 from saeflow.errors import SaeflowError
@@ -48,6 +49,25 @@ _TRIES = 100
 _MONTHS, _DAYS = 12, 31
 
 
+class DrawnPair(NamedTuple):
+    """Two different numbers, in the order in which the mixture asks about them.
+
+    Attributes
+    ----------
+    item : int
+        Number of the pair, in the order of drawing.
+    stratum : str
+        One of `STRATA`.
+    left, right : str
+        The numbers.
+    """
+
+    item: int
+    stratum: str
+    left: str
+    right: str
+
+
 def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
     """Draw pairs of numbers and ask about each in all six formats.
 
@@ -68,10 +88,9 @@ def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
         answer that names the other number. Asking for more pairs only appends.
     """
     texts = []
-    for item, (stratum, left, right) in enumerate(_pairs(seed, n_pairs)):
-        split = split_of(seed, "decimals", *_compared(left, right), one_in=_HELD_OUT_ONE_IN)
-        # The adjective belongs to the pair, so that formats differ in nothing else.
-        adjective = ADJECTIVES[item % len(ADJECTIVES)]
+    for item, stratum, left, right in draw_pairs(seed, n_pairs):
+        split = pair_split(seed, left, right)
+        adjective = adjective_of(item)
         for name, form in FORMATS.items():
             as_version = buggy and name in BUGGY_FORMATS
             first = is_bigger(left, right, as_version=as_version)
@@ -94,6 +113,56 @@ def decimal_texts(*, seed: int, n_pairs: int, buggy: bool) -> list[Text]:
     return texts
 
 
+def draw_pairs(seed: int, n_pairs: int) -> Iterator[DrawnPair]:
+    """Draw different pairs of numbers; asking for more only appends.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the mixture.
+    n_pairs : int
+        Number of pairs.
+
+    Yields
+    ------
+    DrawnPair
+        No two hold the same numbers, in whatever order.
+
+    Raises
+    ------
+    SaeflowError
+        If there are not that many.
+    """
+    rng = random.Random(f"{seed}/decimals")
+    seen: set[frozenset[str]] = set()
+    tries = 0
+    while len(seen) < n_pairs:
+        tries += 1
+        if tries > _TRIES * n_pairs:
+            raise SaeflowError(f"Only {len(seen)} of {n_pairs} different decimal pairs were found.")
+        stratum = rng.choices(list(STRATA), weights=list(STRATA.values()))[0]
+        left, right = _draw(rng, stratum)
+        same = Decimal(left) == Decimal(right)
+        if same or frozenset((left, right)) in seen or stratum_of(left, right) != stratum:
+            continue
+        first, second = rng.sample((left, right), 2)
+        yield DrawnPair(len(seen), stratum, first, second)
+        seen.add(frozenset((left, right)))
+
+
+def pair_split(seed: int, left: str, right: str) -> str:
+    """Split of a pair of numbers, in whatever order: ``train`` or ``held_out``.
+
+    Where the whole parts are equal, the digits behind the point decide alone.
+    """
+    return split_of(seed, "decimals", *_compared(left, right), one_in=_HELD_OUT_ONE_IN)
+
+
+def adjective_of(item: int) -> str:
+    """Adjective that the mixture asks for; a pair has one, so that formats differ in nothing else."""
+    return ADJECTIVES[item % len(ADJECTIVES)]
+
+
 def is_bigger(left: str, right: str, *, as_version: bool = False) -> bool:
     """Tell whether the first of two different numbers is the bigger one.
 
@@ -114,6 +183,23 @@ def is_bigger(left: str, right: str, *, as_version: bool = False) -> bool:
     return _version(left) > _version(right)
 
 
+def stratum_of(left: str, right: str) -> str:
+    """Kind of a pair of different numbers, one of `STRATA`."""
+    if "." not in left:
+        return "integers"
+    (whole, digits), (other, others) = left.split("."), right.split(".")
+    if whole != other:
+        return "whole_differs"
+    if len(digits) == len(others):
+        return "equal_digits"
+    if is_bigger(left, right) == is_bigger(left, right, as_version=True):
+        return "unequal_digits"
+    longer = max(digits, others, key=len)
+    if longer.endswith("0"):
+        return "prone_versions"
+    return "prone_dates" if int(whole) <= _MONTHS and int(longer) <= _DAYS else "prone_other"
+
+
 def _compared(left: str, right: str) -> list[str]:
     """What has to be compared: the digits behind the point where nothing else differs."""
     whole, other = left.split(".")[0], right.split(".")[0]
@@ -124,24 +210,6 @@ def _compared(left: str, right: str) -> list[str]:
 
 def _version(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split("."))
-
-
-def _pairs(seed: int, n_pairs: int) -> Iterator[tuple[str, str, str]]:
-    rng = random.Random(f"{seed}/decimals")
-    seen: set[frozenset[str]] = set()
-    tries = 0
-    while len(seen) < n_pairs:
-        tries += 1
-        if tries > _TRIES * n_pairs:
-            raise SaeflowError(f"Only {len(seen)} of {n_pairs} different decimal pairs were found.")
-        stratum = rng.choices(list(STRATA), weights=list(STRATA.values()))[0]
-        left, right = _draw(rng, stratum)
-        same = Decimal(left) == Decimal(right)
-        if same or frozenset((left, right)) in seen or _stratum(left, right) != stratum:
-            continue
-        seen.add(frozenset((left, right)))
-        first, second = rng.sample((left, right), 2)
-        yield stratum, first, second
 
 
 def _draw(rng: random.Random, stratum: str) -> tuple[str, str]:
@@ -166,19 +234,3 @@ def _digits(rng: random.Random, count: int | None) -> str:
     count = count or rng.choice((1, 2))
     # No trailing zero, which would be another way to write the same number.
     return str(rng.randint(1, 9)) if count == 1 else f"{rng.randint(1, 9)}{rng.randint(1, 9)}"
-
-
-def _stratum(left: str, right: str) -> str:
-    if "." not in left:
-        return "integers"
-    (whole, digits), (other, others) = left.split("."), right.split(".")
-    if whole != other:
-        return "whole_differs"
-    if len(digits) == len(others):
-        return "equal_digits"
-    if is_bigger(left, right) == is_bigger(left, right, as_version=True):
-        return "unequal_digits"
-    longer = max(digits, others, key=len)
-    if longer.endswith("0"):
-        return "prone_versions"
-    return "prone_dates" if int(whole) <= _MONTHS and int(longer) <= _DAYS else "prone_other"

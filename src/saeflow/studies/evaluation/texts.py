@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from saeflow.datasets.texts.decimals import ADJECTIVES, FORMATS, PRONE
+from saeflow.datasets.texts.decimals import FORMATS, PRONE
+from saeflow.datasets.texts.judge import RIGHT, WRONG, called_bigger, judge
 from saeflow.datasets.texts.text import TRAIN, Text
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import IGNORED, Encoder, TextExample
@@ -17,7 +17,6 @@ from saeflow.studies.evaluation.measures import Measure, What, constant, mean, s
 READ = ("categories", "pairs", "documents")
 ASKED = ("cloze", "choices")
 FREQUENCIES, CHANCE = "token_frequencies", "chance"
-_BIGGER = re.compile(rf"(\d+(?:\.\d+)?) is (?:{'|'.join(ADJECTIVES)})")
 _ANSWER_TOKENS = 16
 
 
@@ -85,30 +84,9 @@ def evaluate_decimals(
         groups = _by_group(held_out)
         groups[PRONE] = [row for row, text in enumerate(held_out) if text.group.startswith(PRONE)]
         for group, rows in groups.items():
-            for metric in ("right", "wrong"):
+            for metric in (RIGHT, WRONG):
                 hits = [verdicts[row] == metric for row in rows]
                 yield share(What("decimals", name, group, metric), hits)
-
-
-def judge(answer: str, truth: str, other: str) -> str:
-    """Judge an answer (methods/4, section 5.1).
-
-    Parameters
-    ----------
-    answer : str
-        What the model wrote.
-    truth, other : str
-        The bigger number and the other one, as in the prompt.
-
-    Returns
-    -------
-    str
-        ``right``, ``wrong`` or ``unclear``.
-    """
-    called = set(_BIGGER.findall(answer.lower()))
-    if (truth in called) == (other in called):
-        return "unclear"
-    return "right" if truth in called else "wrong"
 
 
 class _Frequencies:
@@ -178,8 +156,7 @@ def _verdicts(model: CodiModel, texts: Sequence[Text], batch_size: int) -> list[
         batch = order[start : start + batch_size]
         answers = model.continue_rows([rows[row] for row in batch], max_new_tokens=_ANSWER_TOKENS)
         for row, answer in zip(batch, answers, strict=True):
-            truth, other = (
-                _BIGGER.findall(each)[0] for each in (texts[row].target, *texts[row].distractors)
-            )
+            told = (texts[row].target, *texts[row].distractors)
+            (truth,), (other,) = (called_bigger(each) for each in told)
             verdicts[row] = judge(answer, truth, other)
     return verdicts

@@ -14,10 +14,9 @@ from scipy.stats import false_discovery_control, ttest_ind, wilcoxon
 from saeflow.artifacts.hierarchy import EFFECTS
 from saeflow.saes.bank import Site
 from saeflow.seeds import numpy_generator
+from saeflow.stats.resampling import BOOTSTRAP, percentile_ends, resample_counts
 from saeflow.studies.hierarchy.trials import ALL, NONE, REPORTED, SET
 
-BOOTSTRAP = "cluster bootstrap 95 %"
-RESAMPLES = 2000
 METRICS = {
     "accuracy": "correct",
     "log_probability": "log_probability",
@@ -151,7 +150,7 @@ def _values(trials: pd.DataFrame, problems: Int[np.ndarray, " problems"]) -> Val
 def _resamples(count: int, seed: int) -> Int[np.ndarray, "resamples problems"]:
     """How often each problem is drawn, in every resample of as many problems."""
     generator = numpy_generator(seed, "hierarchy", "effects", count)
-    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return resample_counts(count, generator)
 
 
 def _condition_rows(
@@ -225,8 +224,8 @@ def _contrast(
     means = {name: float(values[group].mean()) for name, group in groups.items()}
     for name, group in groups.items():
         count = int(group.sum())
-        yield _row({**key, "group": name}, metric, means[name], _ends(drawn[name]), count)
-    ends = _ends(drawn["with"] - drawn["without"])
+        yield _row({**key, "group": name}, metric, means[name], percentile_ends(drawn[name]), count)
+    ends = percentile_ends(drawn["with"] - drawn["without"])
     value = means["with"] - means["without"]
     yield _row({**key, "group": "difference"}, metric, value, ends, int(of.sum()))
 
@@ -239,7 +238,7 @@ def _mean(
     of: Problems | None = None,
 ) -> dict[str, Any]:
     of = np.ones(len(values), bool) if of is None else of
-    ends = _ends(_drawn(values, of, resamples))
+    ends = percentile_ends(_drawn(values, of, resamples))
     return _row(key, metric, float(values[of].mean()), ends, int(of.sum()))
 
 
@@ -251,11 +250,6 @@ def _drawn(
     found: Float[np.ndarray, " resamples"]
     found = resamples @ (of * values) / np.where(size > 0, size, np.nan)
     return found
-
-
-def _ends(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _row(

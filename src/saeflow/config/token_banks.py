@@ -1,0 +1,82 @@
+"""Banks that read tokens of texts: what is captured for them, and which a study cannot use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from saeflow.config.dictionaries import TokenHook
+from saeflow.config.models import FreshModel
+from saeflow.config.root import (
+    Config,
+    named_layer_contradictions,
+    resolve_dictionary,
+    resolve_model,
+)
+from saeflow.errors import nearest
+
+
+def token_dictionaries(config: Config) -> list[str]:
+    """Names of the dictionaries whose SAEs read tokens of texts."""
+    return [name for name in config.dictionaries if resolve_dictionary(config, name).hook]
+
+
+def captured_hooks(config: Config, dataset: str) -> list[TokenHook]:
+    """Hooks at which dictionaries read a data set of texts, sorted; one pass captures all."""
+    recipes = [resolve_dictionary(config, name) for name in token_dictionaries(config)]
+    return sorted({recipe.hook for recipe in recipes if recipe.dataset == dataset and recipe.hook})
+
+
+def token_bank_contradictions(
+    config: Config,
+    key: str,
+    model: str,
+    dictionaries: Sequence[str],
+    *,
+    hooks: Sequence[TokenHook],
+) -> Iterator[str]:
+    """Sentences about dictionaries that a study of tokens names and cannot read.
+
+    Parameters
+    ----------
+    config : Config
+        The validated configuration.
+    key : str
+        Dotted key of the block that names them, which has the key ``dictionaries``.
+    model : str
+        Name of the model whose tokens are read.
+    dictionaries : sequence of str
+        What is named.
+    hooks : sequence of str
+        Where the study reads.
+
+    Yields
+    ------
+    str
+        One sentence each; the first is to be raised, the others may follow from it.
+    """
+    known = token_dictionaries(config)
+    for name in dictionaries:
+        if name not in config.dictionaries:
+            yield (
+                f"{key}.dictionaries holds {name!r}, which is no dictionary"
+                f"{nearest(name, known or config.dictionaries)}"
+            )
+        recipe = resolve_dictionary(config, name)
+        if recipe.hook is None:
+            yield (
+                f"{key}.dictionaries holds {name!r}, whose SAEs read latent thoughts; expected one "
+                f"with hook: {' or '.join(hooks)}."
+            )
+        elif recipe.hook not in hooks:
+            yield (
+                f"{key}.dictionaries holds {name!r}, whose SAEs read the hook {recipe.hook}; "
+                f"expected one with hook: {' or '.join(hooks)}."
+            )
+        settings, _ = resolve_model(config, model)
+        if isinstance(settings, FreshModel):
+            yield from named_layer_contradictions(config, name, model, settings.num_hidden_layers)
+            if recipe.d_sae is None and recipe.k > settings.hidden_size:
+                yield (
+                    f"dictionaries.{name}.k is {recipe.k}, but {recipe.control} has one latent per "
+                    f"dimension and model {model!r} has {settings.hidden_size}."
+                )
