@@ -126,34 +126,37 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     assert trials["map"] == 2 * LAYERS * (3 * (5 * 3 + 2) + 4 * single)
     assert trials["blend"] == len(WEIGHTS) + 2
     published = frame[frame["part"] == "published"]
-    assert trials["published"] == published["set"].nunique() == 11
-    assert set(published["kind"]) == {"block"}
+    # In the published form blocks; with aligned tokens whatever has more than three units.
+    named = published.groupby(["mode", "kind"])["set"].nunique().to_dict()
+    assert named == {
+        ("published", "block"): 11,
+        ("calibrated", "block"): 11,
+        ("calibrated", "head"): 11,
+    }
+    assert trials["published"] == 33
     assert set(frame[frame["mode"] == "published"]["part"]) == {"blend", "published"}
-    subsets = frame[frame["part"] == "subsets"]
-    named = subsets[subsets["set"] != ""]
+    assert set(frame[frame["part"] == "subsets"]["set"]) == {""}
     for kind, n_units in (("head", 4), ("kv_group", 2), ("block", 4)):
-        sets = set(named[named["kind"] == kind]["set"])
+        some = frame[(frame["part"] == "random") & (frame["kind"] == kind)]
+        sets, units = set(some["set"]), some.groupby("set")["units"].first()
         if kind == "kv_group":
-            expected = {"exchanged", "chosen_1", "random_1_0"}
-            games = subsets[(subsets["kind"] == kind) & (subsets["set"] == "")]
-            assert sets == (expected if found.family == "llama" else set())
-            assert set(games["units"]) == ({"", "0", "1", "0,1"} if sets else set())
+            games = frame[(frame["part"] == "subsets") & (frame["kind"] == kind)]
+            here = found.family == "llama"
+            assert sets == ({"exchanged", "chosen_1", "random_1_0"} if here else set())
+            assert set(games["units"]) == ({"", "0", "1", "0,1"} if here else set())
             continue
-        assert {"exchanged", "chosen_1", "chosen_2", "random_2_1", "all_4", "even_2"} <= sets
-        assert "chosen_4" not in sets
-        units = subsets[(subsets["kind"] == kind)].groupby("set")["units"].first()
+        random = {f"random_{size}_{number}" for size in (1, 2) for number in (0, 1)}
+        assert sets == {"exchanged", "chosen_1", "chosen_2"} | random
         assert units["exchanged"] == ",".join(map(str, range(n_units)))
-        assert units["random_2_0"] != units["random_2_1"] != units["chosen_2"]
-        donors = named[(named["kind"] == kind) & (named["set"] == "chosen_2")]["donor"]
-        assert set(donors) == {*DONORS, "same_pair_buggy", "mean_plain", "mean_buggy"}
+        assert len({units["random_2_0"], units["random_2_1"], units["chosen_2"]}) == 3
+        donors = some[some["set"] == "chosen_2"]["donor"]
+        assert set(donors) == {*DONORS, "identity", "mean_plain", "mean_buggy"}
 
 
 def test_own_activations_and_no_units_change_not_a_bit(found: Found) -> None:
     frame = found.frame
-    own = {"plain_to_buggy": "same_pair_buggy", "buggy_to_plain": "same_pair_plain"}
-    identity = frame[
-        (frame["mode"] == "calibrated") & (frame["donor"] == frame["direction"].map(own))
-    ]
+    identity = frame[frame["donor"] == "identity"]
+    assert set(identity["direction"]) == {"plain_to_buggy", "buggy_to_plain"}
     nothing = frame[frame["units"] == ""]
     assert len(identity) > 2 * 3 * LAYERS
     assert set(nothing["part"]) == {"subsets"}
@@ -331,6 +334,8 @@ def test_word_problems_are_aligned_from_the_end() -> None:
         for back in range(len(keys) - 1):
             entry = donor.prompt_entry[row, final - back]
             assert torch.equal(given[entry], carried[row, length - 1 - back])
+    own = [frozenset((each.first, each.second)) for each in half.asked["plain"].prompts]
+    assert half.numbers("identity") == half.numbers("same_pair_plain") == own
     assert half.numbers("word_problem") == half.numbers("mean_plain") == [frozenset()] * 4
 
 
@@ -352,6 +357,7 @@ def test_donors_are_named_for_their_prompts() -> None:
     assert in_direction("same_pair_plain", "buggy_to_plain") == "same_pair_buggy"
     assert in_direction("mean_buggy", "buggy_to_plain") == "mean_plain"
     assert in_direction("word_problem", "buggy_to_plain") == "word_problem"
+    assert in_direction("identity", "buggy_to_plain") == "identity"
 
 
 def test_numbers_of_donors_are_read_whole() -> None:

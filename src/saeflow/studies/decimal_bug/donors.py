@@ -37,7 +37,8 @@ PLAIN_TO_BUGGY, BUGGY_TO_PLAIN = "plain_to_buggy", "buggy_to_plain"
 RECIPIENT = {PLAIN_TO_BUGGY: BUGGY, BUGGY_TO_PLAIN: PLAIN}
 """Format of the prompts that get activations, by direction."""
 SAME_PAIR, OTHER_PAIR, MEAN = "same_pair", "other_pair", "mean"
-WORD_PROBLEM = "word_problem"
+WORD_PROBLEM, IDENTITY = "word_problem", "identity"
+"""Donors that are named for no format; ``identity`` is the patched prompt itself."""
 _LARGEST_NUMBER = 100
 _STEP_WEIGHTS = (1, 1, 0, 0)
 
@@ -258,7 +259,7 @@ class HalfRuns:
             ``buggy`` or ``plain``: the prompts that are patched.
         name : str
             ``same_pair_plain``, ``same_pair_buggy``, ``other_pair_plain``, ``other_pair_buggy``,
-            ``word_problem``, ``mean_plain`` or ``mean_buggy``.
+            ``mean_plain``, ``mean_buggy``, ``word_problem`` or ``identity``.
         means : HalfRuns
             Over whose prompts means are taken.
         """
@@ -266,7 +267,7 @@ class HalfRuns:
         if name == WORD_PROBLEM:
             pairs = [self._from_the_end(row, keys) for row, keys in enumerate(target.keys)]
             return Donor.aligned(target.run, self.problems, pairs)
-        kind, _, form = name.rpartition("_")
+        kind, form = _kind_and_form(name, recipient)
         if kind == MEAN:
             over = means.asked[form]
             return Donor.mean(target.run, over.run, target.keys, over.keys)
@@ -280,12 +281,12 @@ class HalfRuns:
 
     def published(self, recipient: str, name: str) -> Donor:
         """Return the published form of a donor: token i gets what token i has, whatever they are."""
-        kind, _, form = name.rpartition("_")
+        kind, form = _kind_and_form(name, recipient)
         return Donor.published(self.asked[recipient].run, self.asked[form].run, self._rows(kind))
 
     def numbers(self, name: str) -> list[frozenset[str]]:
         """Tell the numbers of each donor's pair; none of word problems and means."""
-        kind = name.rpartition("_")[0]
+        kind, _ = _kind_and_form(name, "")
         if kind not in _NUMBERS:
             return [frozenset()] * len(self.others)
         return [_numbers(self.asked[BUGGY].prompts[row]) for row in self._rows(kind)]
@@ -331,6 +332,13 @@ def exchanged(donor: Donor, units: Units, order: Sequence[int]) -> Donor:
 
 
 _NUMBERS: dict[str, Numbers] = {SAME_PAIR: "value", OTHER_PAIR: "place"}
+
+
+def _kind_and_form(donor: str, recipient: str) -> tuple[str, str]:
+    if donor == IDENTITY:
+        return SAME_PAIR, recipient
+    kind, _, form = donor.rpartition("_")
+    return kind, form
 
 
 def _word_problems(count: int, seed: int) -> list[str]:

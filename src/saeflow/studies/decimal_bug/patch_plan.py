@@ -18,6 +18,7 @@ from saeflow.stats.games import plan_game
 from saeflow.stats.subsets import random_sets, study_sets
 from saeflow.studies.decimal_bug.donors import (
     BUGGY,
+    IDENTITY,
     MEAN,
     OTHER_PAIR,
     PLAIN,
@@ -32,12 +33,10 @@ from saeflow.studies.decimal_bug.rows import CALIBRATED, PUBLISHED
 MODULES = ("attn_out", "mlp_out", "resid_post")
 PARTS = ("head", "kv_group", "block")
 BOTH = "both"
-CHOICE, MAP, BLEND, SUBSETS = "choice", "map", "blend", "subsets"
+CHOICE, MAP, BLEND, SUBSETS, RANDOM = "choice", "map", "blend", "subsets", "random"
 SAME_PLAIN = donor_name(SAME_PAIR, PLAIN)
 OTHER_PLAIN = donor_name(OTHER_PAIR, PLAIN)
 OTHER_BUGGY = donor_name(OTHER_PAIR, BUGGY)
-IDENTITY = donor_name(SAME_PAIR, BUGGY)
-"""Donor that is the prompt itself, where buggy prompts are patched."""
 MEAN_PLAIN, MEAN_BUGGY = donor_name(MEAN, PLAIN), donor_name(MEAN, BUGGY)
 EXCHANGED = "exchanged"
 """Set of all units, each of which gets what another unit carries in the donor."""
@@ -138,14 +137,21 @@ def blends(layer: int, weights: Sequence[float]) -> Iterator[Trial]:
             yield trial._replace(phase=phase)
 
 
-def subsets(
+def subsets(units: Mapping[str, Units], layer: int, settings: SubsetSettings) -> Iterator[Trial]:
+    """Subsets of units of the chosen layer from which their values are computed."""
+    for kind in kinds_of_parts(units):
+        trial = _to_buggy(SUBSETS, SAME_PLAIN, layer, kind)
+        for mask in game_masks(units[kind].n_units, settings):
+            yield trial._replace(units=_numbers(mask))
+
+
+def chosen_sets(
     units: Mapping[str, Units],
     layer: int,
     chosen: Mapping[str, Sequence[int]],
-    settings: SubsetSettings,
-    patching: PatchSettings,
+    settings: PatchSettings,
 ) -> Iterator[Trial]:
-    """Sets of units of the chosen layer: those of the games, the study's and random ones.
+    """Sets of units that were chosen, beside random ones and exchanged units.
 
     Parameters
     ----------
@@ -156,36 +162,40 @@ def subsets(
     chosen : mapping of str to sequence of int
         By kind, units as they were ranked on the other half; the first 1, 2, 4 … are reported with
         every donor, beside random sets of as many.
-    settings : SubsetSettings
-        Which subsets are evaluated.
-    patching : PatchSettings
+    settings : PatchSettings
         Donors, and how many random sets there are.
     """
     for kind in kinds_of_parts(units):
-        trial = _to_buggy(SUBSETS, SAME_PLAIN, layer, kind)
+        trial = _to_buggy(RANDOM, SAME_PLAIN, layer, kind)
         n_units = units[kind].n_units
-        for mask in game_masks(n_units, settings):
-            yield trial._replace(units=_numbers(mask))
-        if n_units > settings.exhaustive:
-            for each in study_sets(n_units):
-                yield trial._replace(units=each.units, set=each.name)
         if n_units > 1:
             yield trial._replace(units=tuple(range(n_units)), set=EXCHANGED)
-        seed = derive_seed(patching.seed, "decimal_bug", "random sets", kind)
+        seed = derive_seed(settings.seed, "decimal_bug", "random sets", kind)
         for size in _sizes(n_units):
             best = tuple(sorted(chosen[kind][:size]))
-            for donor in _every_donor(patching):
+            for donor in _every_donor(settings):
                 yield trial._replace(units=best, set=f"chosen_{size}", donor=donor)
-            drawn = random_sets(range(n_units), size, patching.random_sets, seed=seed, without=best)
+            drawn = random_sets(range(n_units), size, settings.random_sets, seed=seed, without=best)
             for number, random in enumerate(drawn):
                 yield trial._replace(units=random, set=f"random_{size}_{number}")
 
 
-def published_sets(units: Mapping[str, Units], layer: int) -> Iterator[Trial]:
-    """Sets of blocks that the study tried, in its own form."""
-    for each in study_sets(units["block"].n_units):
-        trial = _to_buggy(PUBLISHED, SAME_PLAIN, layer, "block", mode=PUBLISHED)
-        yield trial._replace(units=each.units, set=each.name)
+def published_sets(
+    units: Mapping[str, Units], layer: int, settings: SubsetSettings
+) -> Iterator[Trial]:
+    """Sets of units that the study tried.
+
+    Its blocks in its own form; and of any kind with aligned tokens, where units are so many that not
+    every subset is tried anyway.
+    """
+    for kind in kinds_of_parts(units):
+        n_units = units[kind].n_units
+        modes = {PUBLISHED: kind == "block", CALIBRATED: n_units > settings.exhaustive}
+        for mode, each in product(
+            (mode for mode, wanted in modes.items() if wanted), study_sets(n_units)
+        ):
+            trial = _to_buggy(PUBLISHED, SAME_PLAIN, layer, kind, mode=mode)
+            yield trial._replace(units=each.units, set=each.name)
 
 
 def game_masks(n_units: int, settings: SubsetSettings) -> Bool[np.ndarray, "subsets units"]:

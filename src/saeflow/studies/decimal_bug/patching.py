@@ -98,8 +98,9 @@ def patch(
         [
             *patch_plan.full_map(units, model.n_layers, patching),
             *patch_plan.blends(layer, weights),
-            *patch_plan.subsets(units, layer, ranked, subsets, patching),
-            *patch_plan.published_sets(units, layer),
+            *patch_plan.subsets(units, layer, subsets),
+            *patch_plan.chosen_sets(units, layer, ranked, patching),
+            *patch_plan.published_sets(units, layer, subsets),
         ]
     )
     return pa.concat_tables([choice, single, report])
