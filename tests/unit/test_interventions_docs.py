@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 import torch
 
 from saeflow.interventions import edits
+from saeflow.interventions.donors import Donor
+from saeflow.interventions.patches import PHASES
+from saeflow.interventions.units import KINDS
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.storage import save_bank
 from saeflow.seeds import torch_generator
@@ -60,6 +64,35 @@ def test_the_examples_run_and_only_features_that_fire_have_effects(done: dict[st
         assert 2 <= some.sum() <= fires.sum()
         assert bool(fires[some].all())
     assert done["run"].clean.correct.all()
+
+
+def test_the_patching_example_has_five_lines(page: str) -> None:
+    (block,) = [each for each in blocks(page) if "PatchRun.of" in each]
+    lines = [line for line in block.splitlines() if line]
+    set_up = [line for line in lines if line.startswith(("from ", "which = ", "formats = "))]
+    assert len(lines) - len(set_up) == 5
+
+
+def test_the_patching_example_shows_the_planted_bug(done: dict[str, Any]) -> None:
+    """What the page says: one head alone turns the answer."""
+    before = [done["model"].texts(each.answers) for each in (done["buggy"], done["plain"])]
+    assert before == [[" 9.11 is bigger than 9.8."], [" 9.8 is bigger than 9.11."]]
+    right = [n for n, answers in done["answers"].items() if answers == before[1]]
+    patches = [done["patches"][n] for n in right]
+    assert [(patch.layer, patch.units) for patch in patches] == [(2, [2])]
+    for phase, turned in (("prefill", False), ("decode", True)):
+        ((_, found),) = done["buggy"].outcomes([replace(patches[0], phase=phase)])
+        assert bool(found.changed) == turned
+
+
+def test_every_kind_and_phase_of_a_patch_is_in_the_table(page: str) -> None:
+    table = page.split("## Patching")[1].split("\n## ")[0]
+    donors = [
+        f"Donor.{name}" for name, each in vars(Donor).items() if isinstance(each, classmethod)
+    ]
+    assert len(donors) == 3
+    for name in (*KINDS, *PHASES, *donors):
+        assert f"`{name}`" in table, name
 
 
 def test_every_edit_is_in_the_table(page: str) -> None:

@@ -1,0 +1,266 @@
+"""Which layers and units carry the difference between formats (methods/4, sections 5.3 and 5.6).
+
+A layer and units are chosen on one half of the pairs and reported on the other (design, section 8).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from saeflow.artifacts.decimal_bug import PATCHES
+from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
+from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
+from saeflow.datasets.comparisons.prompts import Prompt
+from saeflow.datasets.texts.judge import RIGHT, judge
+from saeflow.errors import SaeflowError
+from saeflow.interventions.donors import Donor
+from saeflow.interventions.patches import Patch
+from saeflow.interventions.units import KINDS, Units, units_of
+from saeflow.models.codi import CodiModel
+from saeflow.progress import progress
+from saeflow.stats.subsets import exchanged_units
+from saeflow.studies.decimal_bug import patch_plan
+from saeflow.studies.decimal_bug.bug import find_bug
+from saeflow.studies.decimal_bug.donors import RECIPIENT, Asked, HalfRuns, exchanged
+from saeflow.studies.decimal_bug.patch_plan import BOTH, CHOICE, OTHER_BUGGY, SAME_PLAIN, Trial
+from saeflow.studies.decimal_bug.rows import PUBLISHED
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
+
+
+def patch(
+    model: CodiModel,
+    prompts: Sequence[Prompt],
+    answers: pa.Table,
+    patching: PatchSettings,
+    subsets: SubsetSettings,
+    *,
+    weights: Sequence[float],
+    max_new_tokens: int,
+) -> pa.Table:
+    """Patch prompts of the buggy format and of the plain one, and see what is answered.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model; it answers without latent thoughts.
+    prompts : sequence of Prompt
+        What was asked.
+    answers : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_ANSWERS`: they tell whether there is a bug.
+    patching, subsets : PatchSettings, SubsetSettings
+        Which patches are tried.
+    weights : sequence of float
+        At which whole modules are blended in the published form.
+    max_new_tokens : int
+        Longest answer.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; empty if there is no bug in the half
+        that chooses.
+
+    Raises
+    ------
+    SaeflowError
+        If prompts cannot be aligned, or the model lacks a module.
+    """
+    bug = find_bug(prompts, answers, CHOOSE)
+    logging.getLogger("saeflow").info(bug.sentence)
+    if not bug.found:
+        return PATCHES.schema().empty_table()
+    halves = {
+        half: HalfRuns.read(
+            model,
+            prompts,
+            half,
+            pairs=patching.pairs,
+            max_new_tokens=max_new_tokens,
+            seed=patching.seed,
+        )
+        for half in (CHOOSE, REPORT)
+    }
+    tried = _Tried(halves, patching)
+    units = tried.units
+    choice = tried.table(patch_plan.layer_choice(model.n_layers))
+    layer = choose_layer(choice)
+    single = tried.table(patch_plan.unit_choice(units, layer))
+    ranked = {kind: rank_units(single, kind) for kind in patch_plan.kinds_of_parts(units)}
+    report = tried.table(
+        [
+            *patch_plan.full_map(units, model.n_layers, patching),
+            *patch_plan.blends(layer, weights),
+            *patch_plan.subsets(units, layer, subsets),
+            *patch_plan.chosen_sets(units, layer, ranked, patching),
+            *patch_plan.published_sets(units, layer, subsets),
+        ]
+    )
+    return pa.concat_tables([choice, single, report])
+
+
+def choose_layer(patches: pa.Table, kind: str = "attn_out") -> int:
+    """Layer whose module makes most answers right, beyond what another buggy pair's module does.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; only the half that chooses is read.
+    kind : str
+        ``attn_out``, ``mlp_out`` or ``resid_post``.
+
+    Returns
+    -------
+    int
+        The lowest of the best layers, from 0.
+
+    Raises
+    ------
+    SaeflowError
+        If the table does not hold the modules.
+    """
+    frame = _choice(patches, kind)
+    frame = frame[frame["phase"] == BOTH]
+    shares = (frame["verdict"] == RIGHT).groupby([frame["donor"], frame["layer"]]).mean().unstack(0)
+    if not {SAME_PLAIN, OTHER_BUGGY} <= set(shares):
+        raise SaeflowError(
+            f"the table of patches does not hold the choice of a layer of the kind {kind}; expected "
+            f"the donors {SAME_PLAIN} and {OTHER_BUGGY}."
+        )
+    beyond = (shares[SAME_PLAIN] - shares[OTHER_BUGGY]).sort_index()
+    # Shares of as many pairs differ by whole pairs, whatever their last bits are.
+    best: int = beyond.index.tolist()[int(beyond.round(9).to_numpy().argmax())]
+    return best
+
+
+def rank_units(patches: pa.Table, kind: str) -> list[int]:
+    """Units by how much each alone moves the logit difference to the truth, the most first.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; only the half that chooses is read.
+    kind : str
+        ``head``, ``kv_group`` or ``block``.
+    """
+    frame = _choice(patches, kind)
+    gain = frame["logit_difference"] - frame["clean_logit_difference"]
+    means = gain.groupby(frame["units"].astype(int)).mean().sort_index()
+    ranked: list[int] = means.sort_values(ascending=False, kind="stable").index.tolist()
+    return ranked
+
+
+def names_only(answer: str, numbers: Set[str], others: Set[str]) -> bool:
+    """Whether an answer holds one of some numbers, read whole, and none of some others."""
+    named = set(_NUMBER.findall(answer))
+    return bool(named & numbers) and not named & others
+
+
+def _choice(patches: pa.Table, kind: str) -> pd.DataFrame:
+    wanted = pc.field("part") == CHOICE
+    for name, value in (("half", CHOOSE), ("kind", kind)):
+        wanted &= pc.field(name) == value
+    frame: pd.DataFrame = patches.filter(wanted).to_pandas()
+    return frame
+
+
+class _Tried:
+    """Tries patches and writes down what comes of them."""
+
+    def __init__(self, halves: Mapping[str, HalfRuns], settings: PatchSettings) -> None:
+        self._halves, self._settings = halves, settings
+        self._model = halves[CHOOSE].model
+        self._donors: dict[tuple[Any, ...], Donor] = {}
+        self._texts: dict[tuple[int, ...], str] = {}
+        language_model = self._model.language_model
+        self.units: dict[str, Units] = {kind: units_of(language_model, kind) for kind in KINDS}
+
+    def table(self, trials: Iterator[Trial] | Sequence[Trial]) -> pa.Table:
+        """Return rows of all trials; those of one half and direction share forward passes."""
+        groups: dict[tuple[str, str], list[Trial]] = {}
+        for trial in trials:
+            groups.setdefault((trial.half, trial.direction), []).append(trial)
+        schema = PATCHES.schema()
+        parts = [
+            pa.Table.from_pylist(rows, schema)
+            for (half, direction), some in groups.items()
+            for rows in self._rows(half, direction, some)
+        ]
+        return pa.concat_tables([schema.empty_table(), *parts])
+
+    def _rows(
+        self, half: str, direction: str, trials: Sequence[Trial]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Rows of one trial after the other."""
+        asked = self._halves[half].asked[RECIPIENT[direction]]
+        run = asked.run
+        # Nothing is put in place where no unit is named.
+        for trial in trials:
+            if trial.units == ():
+                yield self._judged(trial, asked, run.answers, run.logit_difference.tolist())
+        some = [trial for trial in trials if trial.units != ()]
+        patches = [Patch(self._donor(t), t.layer, t.kind, t.units, t.phase, t.weight) for t in some]
+        outcomes = progress(
+            run.outcomes(patches, rows=self._settings.rows),
+            description=f"patches {direction}, half {half}",
+            total=len(patches),
+            unit="patches",
+        )
+        for number, found in outcomes:
+            yield self._judged(some[number], asked, found.answers, found.logit_difference.tolist())
+
+    def _donor(self, trial: Trial) -> Donor:
+        special = trial.kind if trial.set == patch_plan.EXCHANGED else trial.mode
+        key = (trial.half, trial.direction, trial.donor, special)
+        if key not in self._donors:
+            half, recipient = self._halves[trial.half], RECIPIENT[trial.direction]
+            if special == PUBLISHED:
+                donor = half.published(recipient, trial.donor)
+            else:
+                donor = half.donor(recipient, trial.donor, self._halves[CHOOSE])
+            if special == trial.kind:
+                units = self.units[trial.kind]
+                order = exchanged_units(units.n_units, seed=self._settings.seed).tolist()
+                donor = exchanged(donor, units, order)
+            self._donors[key] = donor
+        return self._donors[key]
+
+    def _judged(
+        self,
+        trial: Trial,
+        asked: Asked,
+        answers: Sequence[Sequence[int]],
+        differences: Sequence[float],
+    ) -> list[dict[str, Any]]:
+        """Rows of a trial, one per prompt."""
+        fields = trial._asdict() | {"units": trial.units_text}
+        donated = self._halves[trial.half].numbers(trial.donor)
+        clean = asked.run.logit_difference.tolist()
+        rows = []
+        for row, prompt in enumerate(asked.prompts):
+            answer = self._text(tuple(answers[row]))
+            rows.append(
+                {
+                    **fields,
+                    "form": prompt.form,
+                    "order": prompt.order,
+                    "item": prompt.item,
+                    "verdict": judge(answer, prompt.truth, prompt.other),
+                    "logit_difference": differences[row],
+                    "clean_logit_difference": clean[row],
+                    "wrote_donor": names_only(answer, donated[row], {prompt.truth, prompt.other}),
+                }
+            )
+        return rows
+
+    def _text(self, answer: tuple[int, ...]) -> str:
+        if answer not in self._texts:
+            (self._texts[answer],) = self._model.texts([list(answer)])
+        return self._texts[answer]
