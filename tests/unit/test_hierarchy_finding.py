@@ -38,15 +38,15 @@ def test_what_holds_and_what_does_not_stand_apart() -> None:
     found = said(toy=GOOD, toy_untrained=UNTRAINED)
     assert found["lead"].startswith("Some of what was tested holds")
     follow = (
-        "41 follow an operator (permuted 4.5, at most 9; untrained 2, shares beyond chance +19.5 "
-        "points apart [+15.0, +24.0]), beyond every permutation, and, by more than permutations and "
+        "41 follow an operator (permuted 4.5, at most 9; untrained 2: +19.5 [+15.0, "
+        "+24.0]), beyond every permutation, and, by more than permutations and "
         "sites move either, a larger share than in the untrained model."
     )
     assert follow in found["Supported"]
     assert "22 follow an operand (permuted 12.5, at most 25), not beyond" in found["Not supported"]
     # As many in the untrained model: nothing that was learned.
     operators = "31 tell the set of operators best (permuted 2, at most 4"
-    beside = "untrained 31, shares beyond chance 0.0 points apart [−6.7, +6.7]"
+    beside = "untrained 31: 0.0 [−6.7, +6.7]"
     assert f"{operators}; {beside}" in found["Not supported"]
     assert (
         "beyond every permutation, but not, by more than permutations and sites move either, a "
@@ -58,7 +58,7 @@ def test_what_holds_and_what_does_not_stand_apart() -> None:
     )
     # One more than in the untrained model is, at the nearest ends, no larger share.
     together = "7 tell operator and value together best (permuted 0.5, at most 1"
-    beside = "untrained 6, shares beyond chance +1.7 points apart [0.0, +3.3]"
+    beside = "untrained 6: +1.7 [0.0, +3.3]"
     assert f"{together}; {beside}" in found["Not supported"]
     # Neither measured nor by chance: nothing that could have failed.
     assert "tell a value best" not in " ".join(found.values())
@@ -77,7 +77,7 @@ def test_a_difference_over_sites_is_told_with_its_interval() -> None:
     found = hierarchy_finding([subject._replace(counts={metric: told})])
     assert found is not None
     (text,) = (part["sentences"][0] for part in found["parts"] if part["word"] == "Not supported")
-    words = "untrained 2, shares beyond chance +19.5 points apart, by site +18.4 [−1.2, +38.0])"
+    words = "untrained 2: +18.4 [−1.2, +38.0])"
     assert f"{words}, beyond every permutation, but not, by more than" in text
 
 

@@ -354,7 +354,7 @@ def test_what_a_control_dictionary_shows_as_much_is_not_called_supported(tmp_pat
     supported, _, failed = finding.partition("Not supported")
     assert "41 follow an operator" not in supported
     assert "41 follow an operator" in failed
-    assert "frozen decoder 40, shares beyond chance" in failed
+    assert "frozen decoder 40: " in failed
     # Without the control it is.
     alone = make_hierarchy(tmp_path / "alone", {"toy": GOOD, "toy_untrained": UNTRAINED}, {})
     text = Page(alone / "hierarchy-toy.html").text

@@ -169,8 +169,10 @@ COUNTS = {
     "specialised by the published rule": ("n_specialised", "random_problems"),
     "follow an operator, by exact tests": ("n_specialists.operators", "permuted"),
     "follow an operand, by exact tests": ("n_specialists.operands", "permuted"),
+    "tell the first operator best": ("n_level.first_operator", "permuted"),
     "tell the sequence of operators best": ("n_level.sequence", "permuted"),
     "tell a value best": ("n_level.value", "permuted"),
+    "tell operator and value together best": ("n_level.operator_value", "permuted"),
     "groups of features that fire together and follow an operator": (
         "n_operator_modules",
         "permuted",
@@ -194,7 +196,8 @@ def test_hierarchy_of_the_readme(row: str) -> None:
     for model in ("llama", "gpt2"):
         chance = rows.loc[(model, control)]
         found += [rows.loc[(model, "none"), "value"], chance.value, chance.ci_low, chance.ci_high]
-        found.append(rows.loc[(model, "untrained"), "value"])
+        controls = [(model, name) for name in ("untrained", "frozen_decoder")]
+        found += [rows.loc[each, "value"] for each in controls if each in rows.index]
     told = [
         float(each.replace(",", "")) for each in re.findall(r"\d[\d,.]*", line_of(row)[len(row) :])
     ]

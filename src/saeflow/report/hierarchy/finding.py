@@ -307,16 +307,16 @@ def _control_effect(control: HierarchyRun | None, verdict: SetVerdict) -> str:
 
 
 def _beside(null: Row, verdict: CountVerdict) -> str:
-    """What permutations give, and each control."""
+    """What permutations give, and each control, with how many points shares beyond chance differ."""
     text = f"permuted {_count(null)}"
     if null["ci_high"] is not None:
         text += f", at most {number_text(null['ci_high'], 'count')}"
     for held in verdict.held:
-        text += f"; {held.control.replace('_', ' ')} {_count(held.counted)}, shares beyond chance "
-        text += f"{points(held.difference['value'])} points apart"
-        row, of = (held.difference, "") if held.by_site is None else (held.by_site, ", by site")
+        row = held.difference if held.by_site is None else held.by_site
         value, low, high = (points(row[key]) for key in ("value", "ci_low", "ci_high"))
-        text += f"{of} {value} [{low}, {high}]" if of else f" [{low}, {high}]"
+        text += (
+            f"; {held.control.replace('_', ' ')} {_count(held.counted)}: {value} [{low}, {high}]"
+        )
     return text
 
 
