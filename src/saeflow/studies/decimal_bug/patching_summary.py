@@ -1,0 +1,227 @@
+"""How often a patch makes answers right, by layer, units and donor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jaxtyping import Bool, Float
+
+from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
+from saeflow.datasets.comparisons.pairs import REPORT
+from saeflow.datasets.texts.judge import RIGHT
+from saeflow.seeds import numpy_generator
+from saeflow.stats.exact import holm
+from saeflow.stats.games import game_values, plan_game, success_by_size
+from saeflow.stats.labelings import even, label_difference, labeling_test
+from saeflow.stats.resampling import WILSON, sign_flip_p_value
+from saeflow.studies.decimal_bug import rows
+from saeflow.studies.decimal_bug.rows import mean_row, row, share_row
+
+PART = "patching"
+SAME, OTHER_BUGGY = "same_pair_plain", "other_pair_buggy"
+TO_BUGGY = "plain_to_buggy"
+PLACE = ["half", "direction", "layer", "kind", "units", "phase", "weight", "set"]
+"""What a patch and its controls, which take activations from elsewhere, share."""
+
+
+def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str, Any]]:
+    """Share of right answers and mean change of the logit difference, patch by patch.
+
+    Each row is of one prompt per pair, so pairs are independent. Donors other than the prompt of the
+    same pair are its controls.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`.
+    settings : PatchSettings
+        Seed of the resamples.
+
+    Yields
+    ------
+    dict
+        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
+    """
+    frame = patches.to_pandas()
+    for part in ("choice", "map", "random", "blend", "published"):
+        some = frame[frame["part"] == part]
+        for (mode, *place), group in some.groupby(["mode", *PLACE], sort=True):
+            where = dict(zip(PLACE, place, strict=True))
+            key = _key(str(mode), int(where["layer"]), _name(part, where))
+            for donor, chosen in group.groupby("donor", sort=True):
+                control = rows.NONE if str(donor).startswith("same_pair") else str(donor)
+                right = (chosen["verdict"] == RIGHT).to_numpy()
+                wrote = chosen["wrote_donor"].to_numpy()
+                yield share_row(key, "right", right.astype(float), control)
+                yield share_row(key, "wrote_donor", wrote.astype(float), control)
+                change = chosen["logit_difference"] - chosen["clean_logit_difference"]
+                generator = numpy_generator(settings.seed, "decimal_bug", PART, key["group"])
+                values = change.to_numpy(np.float64)
+                yield mean_row(key, "logit_change", values, None, generator, control)
+
+
+def chosen_rows(
+    patches: pa.Table, chosen: Mapping[str, int], settings: PatchSettings
+) -> Iterator[dict[str, Any]]:
+    """The layer that was chosen on one half, on the other: right answers beyond other buggy pairs.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`.
+    chosen : mapping of str to int
+        Layer by kind of module.
+    settings : PatchSettings
+        Seed of the sign flips.
+
+    Yields
+    ------
+    dict
+        ``right_beyond_other_pair_buggy`` for each kind, tested by flipping signs of pairs and
+        adjusted over kinds by Holm.
+    """
+    frame = patches.to_pandas()
+    frame = frame[(frame["part"] == "map") & (frame["half"] == REPORT)]
+    frame = frame[(frame["direction"] == TO_BUGGY) & (frame["phase"] == "both")]
+    found = []
+    for kind, layer in chosen.items():
+        some = frame[(frame["kind"] == kind) & (frame["layer"] == layer)]
+        right = {
+            donor: part.set_index("item")["verdict"].eq(RIGHT).astype(float)
+            for donor, part in some.groupby("donor")
+        }
+        if SAME not in right or OTHER_BUGGY not in right:
+            continue
+        beyond = (right[SAME] - right[OTHER_BUGGY]).to_numpy(np.float64)
+        generator = numpy_generator(settings.seed, "decimal_bug", "chosen", kind)
+        key = _key(rows.CALIBRATED, layer, f"chosen, {kind}")
+        p_value = sign_flip_p_value(beyond, None, 9999, generator)
+        shown = mean_row(key, "right_beyond_other_pair_buggy", beyond, None, generator)
+        found.append({**shown, "p_value": p_value})
+    adjusted = holm(np.array([each["p_value"] for each in found], np.float64)) if found else []
+    for each, q_value in zip(found, adjusted, strict=True):
+        yield {**each, "q_value": float(q_value)}
+
+
+def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[str, Any]]:
+    """What units add to one another, whether even ones add more, and success by number of units.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; part ``subsets`` is read.
+    settings : SubsetSettings
+        The plan that the patches come from, and the labelings.
+
+    Yields
+    ------
+    dict
+        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
+    """
+    frame = patches.to_pandas()
+    frame = frame[frame["part"] == "subsets"]
+    for (mode, layer, kind), some in frame.groupby(["mode", "layer", "kind"], sort=True):
+        hits = some.assign(hit=some["verdict"] == RIGHT).pivot(
+            index="units", columns="item", values="hit"
+        )
+        if mode == rows.PUBLISHED:
+            for (name, units), part in some.groupby(["set", "units"], sort=True):
+                shares = (part["verdict"] == RIGHT).to_numpy(np.float64)
+                yield share_row(_subset_key(mode, layer, kind, f"{name}: {units}"), "right", shares)
+        else:
+            yield from _game_rows(str(mode), int(layer), str(kind), hits, settings)
+
+
+def _game_rows(
+    mode: str, layer: int, kind: str, hits: pd.DataFrame, settings: SubsetSettings
+) -> Iterator[dict[str, Any]]:
+    n_units = 1 + max(int(unit) for name in hits.index for unit in name.split(",") if unit)
+    plan = plan_game(
+        n_units, exhaustive=settings.exhaustive, orders=settings.orders, seed=settings.seed
+    )
+    success = _success(plan.masks, hits)
+    values = game_values(plan, success.astype(np.float64))
+    for name, found in (("shapley", values.shapley), ("banzhaf", values.banzhaf)):
+        for unit, of_unit in enumerate(found.per_prompt):
+            key = _subset_key(mode, layer, kind, f"unit {unit}")
+            generator = numpy_generator(settings.seed, "decimal_bug", name, kind, unit)
+            yield mean_row(key, name, of_unit, None, generator)
+        if n_units > 1:
+            labels = even(n_units)
+            key = _subset_key(mode, layer, kind, "even minus odd units")
+            generator = numpy_generator(settings.seed, "decimal_bug", "parity", name, kind)
+            shown = mean_row(key, name, label_difference(found.per_prompt, labels), None, generator)
+            test = labeling_test(
+                found.per_prompt.mean(1),
+                labels,
+                labelings=settings.labelings,
+                seed=settings.seed,
+            )
+            yield {**shown, "p_value": test.p_value}
+    rates = success_by_size(plan.masks, success)
+    for place, size in enumerate(rates.size.tolist()):
+        key = _subset_key(mode, layer, kind, f"{size} of {n_units} units")
+        ends = float(rates.low[place]), float(rates.high[place])
+        value = float(rates.rate[place])
+        yield row(key, "right", value, n=rates.n, ends=ends, interval=WILSON)
+        yield row(key, "subsets", int(rates.subsets[place]), n=rates.n)
+
+
+def _success(
+    masks: Bool[np.ndarray, "subsets units"], hits: pd.DataFrame
+) -> Bool[np.ndarray, "subsets prompts"]:
+    names = [",".join(map(str, np.flatnonzero(mask))) for mask in masks]
+    found: Bool[np.ndarray, "subsets prompts"] = hits.loc[names].to_numpy(bool)
+    return found
+
+
+def shares_by_donor(
+    patches: pa.Table, layer: int, kind: str, phase: str = "both"
+) -> dict[str, Float[np.ndarray, " pairs"]]:
+    """Right answers on the reported half by donor, of a whole module at one layer.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`.
+    layer : int
+        Block.
+    kind : str
+        ``attn_out``, ``mlp_out`` or ``resid_post``.
+    phase : str
+        ``prefill``, ``decode`` or ``both``.
+    """
+    frame = patches.to_pandas()
+    chosen = (
+        (frame["part"] == "map")
+        & (frame["half"] == REPORT)
+        & (frame["direction"] == TO_BUGGY)
+        & (frame["layer"] == layer)
+        & (frame["kind"] == kind)
+        & (frame["phase"] == phase)
+    )
+    return {
+        str(donor): (part["verdict"] == RIGHT).to_numpy(np.float64)
+        for donor, part in frame[chosen].groupby("donor")
+    }
+
+
+def _name(part: str, where: Mapping[str, Any]) -> str:
+    units = "" if where["units"] == "all" else f" {where['units']}"
+    named = f" ({where['set']})" if where["set"] else ""
+    weight = "" if where["weight"] == 1 else f", weight {where['weight']:g}"
+    prefix = "" if part == "map" else f"{part}: "
+    return f"{prefix}{where['direction']}, {where['kind']}{units}{named}, {where['phase']}{weight}"
+
+
+def _key(mode: str, layer: int, group: str) -> dict[str, Any]:
+    return {"part": PART, **rows.NO_BANK, "mode": mode, "layer": layer, "group": group}
+
+
+def _subset_key(mode: Any, layer: Any, kind: Any, group: str) -> dict[str, Any]:
+    key = _key(str(mode), int(layer), f"{kind}, {group}")
+    return {**key, "part": "subsets"}
