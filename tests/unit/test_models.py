@@ -166,7 +166,7 @@ def test_storage_does_not_enter_decoded_tokens(
     def lose(values: Tensor, dtype: str) -> np.ndarray:
         return np.zeros(values.shape, np.uint16)
 
-    monkeypatch.setattr("saeflow.models.capture._storage_form", lose)
+    monkeypatch.setattr("saeflow.models.capture.storage_form", lose)
     found = capture_chunk(model, questions, settings)
     assert not found.activations["final_norm"].any()
     assert found.decoded == expected.decoded
