@@ -59,11 +59,11 @@ def behaviour_rows(prompts: pa.Table, answers: pa.Table, seed: int) -> Iterator[
 
 def _published(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The study's own pair: one prompt per format, so nothing that an interval could be of."""
-    greedy = frame[(frame["sample"] == 0) & (frame["order"] == GIVEN)].set_index("form")
+    chosen = frame[(frame["sample"] == 0) & (frame["order"] == GIVEN)]
+    greedy = {answer["form"]: answer for answer in chosen.to_dict("records")}
     for name, form in PUBLISHED.items():
-        if form in greedy.index:
-            answer = greedy.loc[form]
-            key = _key(rows.PUBLISHED, name)
+        if form in greedy:
+            answer, key = greedy[form], _key(rows.PUBLISHED, name)
             for verdict in (RIGHT, WRONG, UNCLEAR):
                 yield row(key, verdict, float(answer["verdict"] == verdict), n=1)
             yield row(key, "logit_difference", float(answer["logit_difference"]), n=1)

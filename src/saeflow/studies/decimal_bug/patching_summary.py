@@ -102,9 +102,10 @@ def chosen_rows(
         p_value = sign_flip_p_value(beyond, None, 9999, generator)
         shown = mean_row(key, "right_beyond_other_pair_buggy", beyond, None, generator)
         found.append({**shown, "p_value": p_value})
-    adjusted = holm(np.array([each["p_value"] for each in found], np.float64)) if found else []
-    for each, q_value in zip(found, adjusted, strict=True):
-        yield {**each, "q_value": float(q_value)}
+    if found:
+        adjusted = holm(np.array([each["p_value"] for each in found], np.float64))
+        for each, q_value in zip(found, adjusted.tolist(), strict=True):
+            yield {**each, "q_value": q_value}
 
 
 def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[str, Any]]:
