@@ -23,12 +23,14 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/common_models.smk"
 include: "workflow/rules/common_hierarchy.smk"
+include: "workflow/rules/common_decimals.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/capture.smk"
 include: "workflow/rules/saes.smk"
 include: "workflow/rules/calibration.smk"
 include: "workflow/rules/gsm8k.smk"
 include: "workflow/rules/hierarchy.smk"
+include: "workflow/rules/decimal_bug.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/report.smk"
@@ -39,6 +41,7 @@ rule all:
     input:
         rules.gsm8k.input,
         rules.hierarchy.input,
+        rules.decimal_bug.input,
         rules.compare.input,
         rules.evaluation.input,
         rules.report.input,

@@ -18,6 +18,7 @@ from saeflow.config.calibration import (
     grid_datasets,
 )
 from saeflow.config.datasets import PathDataset, TextFile
+from saeflow.config.decimal_runs import decimal_banks, decimal_contradictions, decimal_models
 from saeflow.config.hierarchy_runs import (
     balanced_dataset,
     hierarchy_banks,
@@ -54,7 +55,8 @@ def check_paths(config: Config, root: Path) -> None:
     SaeflowError
         If a path is missing, a model directory holds no weights, or a layer does not exist.
     """
-    for sentence in (*calibration_contradictions(config), *hierarchy_contradictions(config)):
+    checks = (calibration_contradictions, hierarchy_contradictions, decimal_contradictions)
+    for sentence in (each for check in checks for each in check(config)):
         raise SaeflowError(sentence)
     used = _used_keys(config)
     for key, path in named_paths(config):
@@ -165,7 +167,10 @@ def studied_models(config: Config) -> list[str]:
 
 def read_models(config: Config) -> list[str]:
     """Names of the models that any study analyses."""
-    return list(dict.fromkeys([*studied_models(config), *hierarchy_models(config)]))
+    others = (hierarchy_models(config), decimal_models(config))
+    return list(
+        dict.fromkeys([*studied_models(config), *(name for each in others for name in each)])
+    )
 
 
 def study_datasets(config: Config) -> list[str]:
@@ -199,7 +204,8 @@ def _used_keys(config: Config) -> set[str]:
     used.add("reference_models.mixture")
     for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
-    for model, dictionary, _ in study_dictionaries(config):
+    banks = [*study_dictionaries(config), *decimal_banks(config)]
+    for model, dictionary, _ in banks:
         used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
         block = config.models[model]
         used.add(f"models.{getattr(block, 'of', model)}.path")

@@ -13,7 +13,7 @@ import torch
 from saeflow.artifacts.decimal_bug import LAYER_FEATURES, OVERLAP
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import write_table
-from saeflow.config.decimal_bug import DecimalPublished, OverlapSettings, PairSettings
+from saeflow.config.decimal_bug import ListSettings, OverlapSettings, PairSettings
 from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.errors import SaeflowError
 from saeflow.models.alignment import align_prompts, key_text, prompt_keys
@@ -36,7 +36,7 @@ from saeflow.studies.decimal_bug.overlap_summary import check_rows, overlap_rows
 from tests.small_models import FAMILIES, LAYERS, small_model
 
 RUN = {"dictionary": "tokens", "seed": 0}
-SETTINGS = DecimalPublished(models={"m": {"dictionaries": ["tokens"]}}, top=8)
+SETTINGS = ListSettings(top=8)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -17,6 +17,7 @@ from saeflow.artifacts.columns import (
     TEXT,
     VALUES,
 )
+from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
 from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
 from saeflow.artifacts.schema import Artifact, Column
 
@@ -354,5 +355,6 @@ ARTIFACTS = {
         LOGIT_LENS,
         *CALIBRATION_ARTIFACTS,
         *HIERARCHY_ARTIFACTS,
+        *DECIMAL_ARTIFACTS,
     )
 }

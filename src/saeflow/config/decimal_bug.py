@@ -49,7 +49,23 @@ class BehaviourSettings(Block):
     seed: int = Field(0, description="Seed of the samples.")
 
 
-class DecimalPublished(Block):
+class ListSettings(Block):
+    """Published lists of the strongest features of the last token (methods/4, section 5.2)."""
+
+    top: int = Field(20, ge=1, description="Features of a layer's list, zeros included.")
+    low: float = Field(40.0, description="Percent of overlap below which a layer discriminates.")
+    high: float = Field(60.0, description="Percent of overlap above which a layer is shared.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ListSettings:
+        if not 0 <= self.low <= self.high <= 100:
+            raise ValueError(
+                f"low is {self.low} and high {self.high}; expected 0 <= low <= high <= 100"
+            )
+        return self
+
+
+class DecimalPublished(ListSettings):
     """The study's own procedure, bug for bug: one pair of prompts, the last token, top-20 lists."""
 
     models: Annotated[dict[Name, DecimalRun], DropNulls] = Field(
@@ -58,20 +74,9 @@ class DecimalPublished(Block):
     numbers: tuple[str, str] = Field(
         ("9.8", "9.11"), description="The pair that the study asks about, in its order."
     )
-    top: int = Field(20, ge=1, description="Features of a layer's list, zeros included.")
-    low: float = Field(40.0, description="Percent of overlap below which a layer discriminates.")
-    high: float = Field(60.0, description="Percent of overlap above which a layer is shared.")
     blends: tuple[Share, ...] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0), description="Weights at which whole modules are blended."
     )
-
-    @model_validator(mode="after")
-    def _in_order(self) -> DecimalPublished:
-        if not 0 <= self.low <= self.high <= 100:
-            raise ValueError(
-                f"low is {self.low} and high {self.high}; expected 0 <= low <= high <= 100"
-            )
-        return self
 
 
 class OverlapSettings(Block):

@@ -14,6 +14,8 @@ TAXONOMY_TABLES = ("specialists", "coactivation", "modules", "levels")
 """Of its calibrated mode."""
 CAUSAL_TABLES = ("trials", "screen", "effects", "maximal")
 """Of its interventions."""
+DECIMAL_TABLES = ("overlap", "layer_features", "attribution")
+"""Of the study of the decimal bug, of each bank."""
 
 
 def _paths(study: str, tables: tuple[str, ...]) -> list[str]:
@@ -27,5 +29,6 @@ GATHERED = {
     "gather_hierarchy": _paths(
         "hierarchy", (*RANK_TABLES, *SUMMARY_TABLES, *TAXONOMY_TABLES, *CAUSAL_TABLES)
     ),
+    "gather_decimals": _paths("decimal_bug", DECIMAL_TABLES),
 }
 """Paths that each rule makes for every model, by the rule's name; some only where a mode runs."""

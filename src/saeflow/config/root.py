@@ -124,9 +124,8 @@ def evaluated_models(config: Config) -> list[str]:
     if wanted != "all":
         return wanted
     studies = config.studies
-    read = _gsm8k_models(config) | set(
-        {} if studies.hierarchy is None else studies.hierarchy.published.models
-    )
+    others = [each for each in (studies.hierarchy, studies.decimal_bug) if each is not None]
+    read = _gsm8k_models(config).union(*(each.published.models for each in others))
     return [name for name in config.models if name in read]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from saeflow.config.base import Block, DropNulls, Name
+from saeflow.config.decimal_bug import DecimalBugStudy
 from saeflow.config.hierarchy import HierarchyStudy
 from saeflow.config.runs import BankRun, ExactSettings, Positive, different
 
@@ -214,6 +215,9 @@ class StudySettings(Block):
     gsm8k: Gsm8kStudy = Field(description="GSM8K feature interpretability.")
     hierarchy: HierarchyStudy | None = Field(
         None, description="Feature hierarchy and interventions; null: not."
+    )
+    decimal_bug: DecimalBugStudy | None = Field(
+        None, description="Why 9.11 is taken for bigger than 9.8 in some formats; null: not."
     )
 
 

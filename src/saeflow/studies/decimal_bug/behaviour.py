@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from saeflow.artifacts.decimal_bug import DECIMAL_ANSWERS, PROMPTS
+from saeflow.artifacts.decimal_bug import ALIGNMENT, DECIMAL_ANSWERS, PROMPTS
 from saeflow.config.decimal_bug import BehaviourSettings, PairSettings
-from saeflow.datasets.comparisons.formats import FORMS, usable_forms
-from saeflow.datasets.comparisons.pairs import comparison_pairs, published_pair
+from saeflow.datasets.comparisons.formats import FORMS, GIVEN, PLAIN_COUNTERPARTS, usable_forms
+from saeflow.datasets.comparisons.pairs import PUBLISHED_ITEM, comparison_pairs, published_pair
 from saeflow.datasets.comparisons.prompts import Prompt, comparison_prompts
 from saeflow.datasets.texts.judge import full_judgement
+from saeflow.models.alignment import alignment_rows
 from saeflow.models.candidates import candidate_tokens, logit_differences
 from saeflow.models.capture import cut_batches
 from saeflow.models.chat import chat_renderer
@@ -76,6 +77,34 @@ def prompts_table(prompts: Sequence[Prompt]) -> pa.Table:
 def read_prompts(table: pa.Table) -> list[Prompt]:
     """Return the prompts of a table, in its order."""
     return [Prompt(**row) for row in table.to_pylist()]
+
+
+def alignment_table(model: CodiModel, prompts: Sequence[Prompt]) -> pa.Table:
+    """Tell how the tokens of the study's pair correspond between formats.
+
+    Parameters
+    ----------
+    model : CodiModel
+        Its tokenizer cuts the prompts.
+    prompts : sequence of Prompt
+        They hold the study's own pair.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.ALIGNMENT`: each format beside the plain one that
+        asks in the same words.
+    """
+    own = {
+        each.form: each for each in prompts if (each.item, each.order) == (PUBLISHED_ITEM, GIVEN)
+    }
+    rows = [
+        row._asdict()
+        for form, other in PLAIN_COUNTERPARTS.items()
+        if form in own and other in own
+        for row in alignment_rows(model.tokenizer, own[form], own[other], numbers="value")
+    ]
+    return pa.Table.from_pylist(rows, ALIGNMENT.schema())
 
 
 def ask(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from saeflow.artifacts.decimal_bug import LAYER_FEATURES, OVERLAP
-from saeflow.config.decimal_bug import DecimalPublished
+from saeflow.config.decimal_bug import ListSettings
 from saeflow.datasets.comparisons.formats import GIVEN, PUBLISHED, paraphrases
 from saeflow.datasets.comparisons.pairs import PUBLISHED_ITEM
 from saeflow.datasets.comparisons.prompts import Prompt
@@ -89,7 +89,7 @@ def check_bank(
 
 
 def published_layers(
-    model: CodiModel, bank: Bank, prompts: Sequence[Prompt], settings: DecimalPublished
+    model: CodiModel, bank: Bank, prompts: Sequence[Prompt], settings: ListSettings
 ) -> list[LayerOverlap]:
     """Overlap of the last token's features between Q&A and Simple, one pair of prompts.
 
@@ -101,7 +101,7 @@ def published_layers(
         Of tokens.
     prompts : sequence of Prompt
         They hold the study's own pair.
-    settings : DecimalPublished
+    settings : ListSettings
         Length of the lists.
 
     Raises

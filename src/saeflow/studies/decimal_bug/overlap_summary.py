@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from saeflow.config.decimal_bug import DecimalPublished, OverlapSettings
+from saeflow.config.decimal_bug import ListSettings, OverlapSettings
 from saeflow.datasets.comparisons.formats import ORDER, WORDING
 from saeflow.seeds import numpy_generator
 from saeflow.stats.exact import holm
@@ -53,7 +53,7 @@ def check_rows(
 
 
 def published_rows(
-    layers: Sequence[LayerOverlap], settings: DecimalPublished, run: Mapping[str, Any]
+    layers: Sequence[LayerOverlap], settings: ListSettings, run: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The study's numbers of each layer, how much of them is filler, and their summary.
 
@@ -61,7 +61,7 @@ def published_rows(
     ----------
     layers : sequence of LayerOverlap
         As `saeflow.studies.decimal_bug.overlap.published_layers` gives them.
-    settings : DecimalPublished
+    settings : ListSettings
         Where classes begin.
     run : mapping
         Values of the key columns dictionary and seed.
