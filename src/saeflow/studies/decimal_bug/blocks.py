@@ -60,7 +60,7 @@ def own_head_shares(model: CodiModel, layer: int) -> Float[Tensor, " blocks"]:
     # A linear layer keeps what it writes first; GPT-2's keeps what it reads first.
     written = weight if hasattr(projection, "in_features") else weight.T
     n_units = units_of(model.language_model, "block").n_units
-    cut = written.unflatten(0, (n_units, -1)).unflatten(2, (n_units, -1))
+    cut = written.reshape(n_units, -1, n_units, written.shape[1] // n_units)
     mass = cut.square().sum((1, 3))
     shares: Tensor = mass.diagonal() / mass.sum(1)
     return shares
