@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from saeflow.artifacts.catalog import QUALITY
-from saeflow.artifacts.decimal_bug import (
-    ATTRIBUTION,
-    DECIMAL_ANSWERS,
-    DECIMAL_BUG,
-    LAYER_FEATURES,
-    OVERLAP,
-    PROMPTS,
-)
+from saeflow.artifacts.decimal_bug import BANK_ARTIFACTS, DECIMAL_ANSWERS, PROMPTS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.decimal_bug import DecimalCalibrated, ListSettings
@@ -27,7 +20,7 @@ with job(snakemake):
     spec, model = load_from_spec(given["model"], wanted.model)
     model.to(resolve_device())
     answers = read_table(Path(wanted.answers), DECIMAL_ANSWERS)
-    wildcards, bank = snakemake.wildcards, Path(wanted.bank)
+    bank, names = Path(wanted.bank), snakemake.wildcards
     found = compare_formats(
         model,
         open_bank(bank),
@@ -36,12 +29,10 @@ with job(snakemake):
         answers,
         ListSettings.model_validate(given["published"]),
         DecimalCalibrated.model_validate(given["calibrated"]),
-        {"dictionary": wildcards.dictionary, "seed": int(wildcards.seed)},
+        {"dictionary": names.dictionary, "seed": int(names.seed)},
         batch_size=spec.model.batch_size,
     )
-    provenance = inherit(
-        answers, config=config_digest(given), packages=("torch", "transformers", "scipy")
-    )
-    artifacts = (OVERLAP, LAYER_FEATURES, ATTRIBUTION, DECIMAL_BUG)
-    for table, artifact, path in zip(found, artifacts, snakemake.output, strict=True):
+    packages = ("torch", "transformers", "scipy")
+    provenance = inherit(answers, config=config_digest(given), packages=packages)
+    for table, artifact, path in zip(found, BANK_ARTIFACTS, snakemake.output, strict=True):
         write_table(table, Path(path), artifact, provenance)
