@@ -12,11 +12,11 @@ from scipy.stats import false_discovery_control, ttest_ind, wilcoxon
 from saeflow.artifacts.hierarchy import TRIALS
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Site
+from saeflow.stats.resampling import percentile_ends
 from saeflow.studies.hierarchy.effects import (
     BOOTSTRAP,
     FeatureLabel,
     _drawn,
-    _ends,
     _resamples,
     effect_table,
 )
@@ -221,7 +221,7 @@ def test_resamples_without_a_problem_of_a_group_do_not_count_as_no_effect() -> N
     assert 0.05 < empty.mean() < 0.3
     assert np.isnan(drawn[empty]).all()
     assert drawn[~empty] == pytest.approx(-1.0)
-    assert _ends(drawn) == (-1.0, -1.0)
+    assert percentile_ends(drawn) == (-1.0, -1.0)
 
 
 def test_problems_that_have_no_control_are_left_out_of_the_excess() -> None:
