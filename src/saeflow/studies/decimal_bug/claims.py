@@ -130,7 +130,7 @@ PUBLISHED = (
         "Early layers (7 and 8) tell the formats apart, with 10 and 20 % of overlap.",
         "10 %, 20 %",
         "model",
-        Wanted("overlap", "last", "jaccard_below_paraphrases"),
+        Wanted("overlap", "last", "jaccard_below_wording"),
     ),
     Published(
         "bottleneck",

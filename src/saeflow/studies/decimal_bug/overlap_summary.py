@@ -94,8 +94,9 @@ def overlap_rows(
 ) -> Iterator[dict[str, Any]]:
     """Mean likeness of the formats' features by layer, beside that of paraphrases.
 
-    ``…_below_paraphrases`` is how much less alike the formats are than paraphrases of the same pair,
-    pair by pair; its p-value flips signs of pairs, and is adjusted over layers by Holm.
+    ``…_below_wording`` is how much less alike the formats are than other wordings of the same question,
+    pair by pair; its p-value flips signs of pairs, and is adjusted over layers by Holm. Prompts that
+    differ in the order of the numbers alone are no measure for it: they share every other token.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def overlap_rows(
                     values = part[metric].to_numpy(np.float64)
                     yield mean_row(key, metric, values, part["item"].tolist(), generator, control)
                 below = _below(some, metric)
-                name = f"{metric}_below_paraphrases"
+                name = f"{metric}_below_wording"
                 found = mean_row(key, name, below, None, generator)
                 p_value = sign_flip_p_value(below, None, settings.permutations, generator)
                 families.setdefault((token, metric), []).append({**found, "p_value": p_value})
@@ -130,10 +131,10 @@ def overlap_rows(
 
 
 def _below(frame: pd.DataFrame, metric: str) -> np.ndarray:
-    """Paraphrases' likeness minus the formats', one number per pair that has both."""
+    """Likeness of wordings minus that of formats, one number per pair that has both."""
     averages = []
-    for chosen in (frame["comparison"] != FORMAT, frame["comparison"] == FORMAT):
-        part = frame[chosen]
+    for comparison in (WORDING, FORMAT):
+        part = frame[frame["comparison"] == comparison]
         items = part["item"].tolist()
         found = cluster_averages(part[metric].to_numpy(np.float64), items)
         averages.append(pd.Series(found, index=list(dict.fromkeys(items))))
