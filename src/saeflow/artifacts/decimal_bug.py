@@ -35,7 +35,7 @@ PROMPTS = Artifact(
     "Prompts that ask which of two numbers is the bigger one.",
     (
         *PROMPT_KEYS,
-        Column("stratum", TEXT, "Kind of the pair: prone_dates, equal_digits, integers, …"),
+        Column("stratum", TEXT, "Kind of the pair, such as prone_dates, equal_digits or integers."),
         Column("half", TEXT, "choose: layers and units are chosen on it; report: reported on it."),
         Column("adjective", TEXT, "bigger, larger or greater."),
         Column("first", TEXT, "Number that comes first in the prompt."),
@@ -64,7 +64,7 @@ ALIGNMENT = Artifact(
         Column("other_form", TEXT, "Format that it is held against."),
         Column("token", SMALL, "Place of the token in the prompt, from 0."),
         Column("text", TEXT, "The token's text."),
-        Column("key", TEXT, "What the token is: begin, first 0, second 2, last, the text itself …"),
+        Column("key", TEXT, "What the token is, such as begin, first 0, second 2, last, or its own text."),
         Column("other_token", SMALL, "Place of its counterpart; null: it has none.", nullable=True),
     ),
     ("form", "order", "item", "other_form", "token"),
