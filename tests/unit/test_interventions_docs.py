@@ -78,7 +78,7 @@ def test_the_patching_example_shows_the_planted_bug(done: dict[str, Any]) -> Non
     before = [done["model"].texts(each.answers) for each in (done["buggy"], done["plain"])]
     assert before == [[" 9.11 is bigger than 9.8."], [" 9.8 is bigger than 9.11."]]
     right = [n for n, answers in done["answers"].items() if answers == before[1]]
-    patches = [done["patches"][n] for n in right]
+    patches = [done["heads"][n] for n in right]
     assert [(patch.layer, patch.units) for patch in patches] == [(2, [2])]
     for phase, turned in (("prefill", False), ("decode", True)):
         ((_, found),) = done["buggy"].outcomes([replace(patches[0], phase=phase)])

@@ -64,7 +64,11 @@ ALIGNMENT = Artifact(
         Column("other_form", TEXT, "Format that it is held against."),
         Column("token", SMALL, "Place of the token in the prompt, from 0."),
         Column("text", TEXT, "The token's text."),
-        Column("key", TEXT, "What the token is, such as begin, first 0, second 2, last, or its own text."),
+        Column(
+            "key",
+            TEXT,
+            "What the token is, such as begin, first 0, second 2, last, or its own text.",
+        ),
         Column("other_token", SMALL, "Place of its counterpart; null: it has none.", nullable=True),
     ),
     ("form", "order", "item", "other_form", "token"),
