@@ -169,6 +169,7 @@ COUNTS = {
     "specialised by the published rule": ("n_specialised", "random_problems"),
     "follow an operator, by exact tests": ("n_specialists.operators", "permuted"),
     "follow an operand, by exact tests": ("n_specialists.operands", "permuted"),
+    "tell the set of operators best": ("n_level.operators", "permuted"),
     "tell the first operator best": ("n_level.first_operator", "permuted"),
     "tell the sequence of operators best": ("n_level.sequence", "permuted"),
     "tell a value best": ("n_level.value", "permuted"),
@@ -181,6 +182,8 @@ COUNTS = {
 SHARE = 0.05
 """Counts may differ by so much, or by `FEW`."""
 FEW = 12
+FEWER = 3
+"""The same of what chance gives for rows where that is next to nothing."""
 
 
 def hierarchy(metric: str, group: str = "all") -> pd.DataFrame:
@@ -202,6 +205,26 @@ def test_hierarchy_of_the_readme(row: str) -> None:
         float(each.replace(",", "")) for each in re.findall(r"\d[\d,.]*", line_of(row)[len(row) :])
     ]
     assert told == pytest.approx(found, rel=SHARE, abs=FEW)
+    if found[1] < 1:
+        for each, value in zip(told, found, strict=True):
+            assert each == pytest.approx(value, rel=SHARE, abs=FEW if value > FEW else FEWER)
+
+
+def beyond(metric: str, control: str) -> list[float]:
+    """Whether each trained model's share is beyond that of a control."""
+    rows = hierarchy(f"{metric}.beyond_{control}")
+    return [rows.loc[(model, "none"), "value"] for model in ("llama", "gpt2")]
+
+
+def test_verdicts_on_counts_of_the_readme() -> None:
+    for target in ("operators", "operands"):
+        metric = f"share_specialists.{target}"
+        assert beyond(metric, "permuted") == beyond(metric, "untrained") == [1, 1]
+        assert beyond(metric, "frozen_decoder") == [0, 0]
+    assert beyond("share_level.sequence", "untrained") == [0, 0]
+    controls = ("permuted", "untrained", "frozen_decoder")
+    found = [beyond("share_level.operators", control) for control in controls]
+    assert [all(model) for model in zip(*found, strict=True)] == [False, True]
 
 
 SIMILAR = 0.03
