@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_BUG, OVERLAP, PATCHES
-from saeflow.artifacts.tables import read_table
+from saeflow.artifacts.catalog import TEXT_TOKENS, TEXTS
+from saeflow.artifacts.decimal_bug import (
+    CLAIMS,
+    DECIMAL_ARTIFACTS,
+    DECIMAL_BUG,
+    OVERLAP,
+    PATCHES,
+)
+from saeflow.artifacts.tables import read_schema, read_table
 from saeflow.config.root import parse_config
 from saeflow.errors import SaeflowError
 from saeflow.preflight import check_paths
@@ -70,6 +77,8 @@ def arguments(project: Path, **calibrated: Any) -> list[str]:
 def test_the_study_is_run_and_rebuilt_for_what_it_reads(project: Path) -> None:
     assert planned(project, *arguments(project)) == EVERYTHING
     run(project, *arguments(project))
+    kinds = {read_schema(path)[0] for path in (project / "results").rglob("*.parquet")}
+    assert {each.name for each in (TEXTS, TEXT_TOKENS, *DECIMAL_ARTIFACTS)} <= kinds
     folder = project / "results/decimal_bug/llama"
     assert len(read_table(folder / "overlap.parquet", OVERLAP))
     # Fresh weights have no bug, so that nothing is patched.
