@@ -43,6 +43,12 @@ def adapter(name: str, tmp_path: Path, **parts: Any) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job sets in its process, such as small numbers that become 0, would last for all tests."""
+    monkeypatch.setattr("saeflow.device.set_threads", lambda threads: None)
+
+
 @pytest.fixture
 def problems(tmp_path: Path) -> Path:
     source = tmp_path / "three.jsonl"
