@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from saeflow.artifacts.decimal_bug import PATCHES
@@ -19,7 +21,6 @@ from saeflow.models.loading import load_directory
 from saeflow.studies.decimal_bug.behaviour import ask, draw_prompts
 from saeflow.studies.decimal_bug.bug import find_bug
 from saeflow.studies.decimal_bug.patching import choose_layer, patch
-from saeflow.studies.decimal_bug.patching_summary import shares_by_donor
 from tests.conftest import ROOT
 
 PAIRS = 30
@@ -49,6 +50,18 @@ def patched(found: Case):
         weights=(1.0,),
         max_new_tokens=20,
     )
+
+
+def shares_by_donor(patches: pa.Table, layer: int, kind: str) -> dict[str, np.ndarray]:
+    """Right answers on the reported half by donor, of a whole module at one layer, both phases."""
+    frame = patches.to_pandas()
+    wanted = {"part": "map", "half": REPORT, "direction": "plain_to_buggy", "layer": layer}
+    for column, value in (wanted | {"kind": kind, "phase": "both"}).items():
+        frame = frame[frame[column] == value]
+    return {
+        str(donor): (part["verdict"] == "right").to_numpy(float)
+        for donor, part in frame.groupby("donor")
+    }
 
 
 def test_the_llama_has_the_bug_and_one_layer_of_attention_carries_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import REPORT
@@ -178,37 +178,6 @@ def _success(
     names = [",".join(map(str, np.flatnonzero(mask))) for mask in masks]
     found: Bool[np.ndarray, "subsets prompts"] = hits.loc[names].to_numpy(bool)
     return found
-
-
-def shares_by_donor(
-    patches: pa.Table, layer: int, kind: str, phase: str = "both"
-) -> dict[str, Float[np.ndarray, " pairs"]]:
-    """Right answers on the reported half by donor, of a whole module at one layer.
-
-    Parameters
-    ----------
-    patches : pyarrow.Table
-        Columns of `saeflow.artifacts.decimal_bug.PATCHES`.
-    layer : int
-        Block.
-    kind : str
-        ``attn_out``, ``mlp_out`` or ``resid_post``.
-    phase : str
-        ``prefill``, ``decode`` or ``both``.
-    """
-    frame = patches.to_pandas()
-    chosen = (
-        (frame["part"] == "map")
-        & (frame["half"] == REPORT)
-        & (frame["direction"] == TO_BUGGY)
-        & (frame["layer"] == layer)
-        & (frame["kind"] == kind)
-        & (frame["phase"] == phase)
-    )
-    return {
-        str(donor): (part["verdict"] == RIGHT).to_numpy(np.float64)
-        for donor, part in frame[chosen].groupby("donor")
-    }
 
 
 def _name(part: str, where: Mapping[str, Any]) -> str:
