@@ -42,9 +42,12 @@ def gsm8k_data() -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads that wait for one another cost more than products of small matrices."""
+    """Threads that wait for one another cost more than products of small matrices.
+
+    Of a whole module, so that what its fixtures compute has the same last bits as what tests do.
+    """
     import torch
 
     before = torch.get_num_threads()

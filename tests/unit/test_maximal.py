@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from saeflow.studies.hierarchy.maximal import (
 )
 from tests.small_models import FAMILIES, LAYERS, settings_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 D_IN, D_SAE, K = 16, 20, 4
 SITES = (Site(0, 1), Site(2, 0))
 SMALL = SearchSettings(starts=6, climbs=1, max_number=20)
@@ -49,15 +50,6 @@ FEATURES = [(SITES[0], 3), (SITES[1], 3), (SITES[1], 11), (SITES[0], 9)]
 VALUES = np.array([[0.5, -2, 0, 0], [0.25, 3, 0, -0.25], [0, -4, 0, 0.125]], np.float32)
 SIGNS = (1, -1, 1, -1)
 SOURCES = ["search", "start", "random", "corpus"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Batches are so small that threads mostly wait for each other where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def roomy_model(family: str) -> CodiModel:
