@@ -125,6 +125,30 @@ def units(bands: ModelBands, axis: str, metric: str) -> list[int]:
     return sorted(n for n in found if n is not None)
 
 
+def error_bars(rows: Sequence[Mapping[str, Any]], width: int = 2) -> dict[str, Any]:
+    """Bars over the intervals of rows; one without an interval has none.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        ``value``, ``ci_low`` and ``ci_high``.
+    width : int
+        Of the bars' ends, in pixels.
+    """
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [_end(row, "ci_high") - row["value"] for row in rows],
+        "arrayminus": [row["value"] - _end(row, "ci_low") for row in rows],
+        "thickness": 1.2,
+        "width": width,
+    }
+
+
+def _end(row: Mapping[str, Any], key: str) -> float:
+    return float(row["value"] if row[key] is None else row[key])
+
+
 class _Style(NamedTuple):
     number: int
     name: str

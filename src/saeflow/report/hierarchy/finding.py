@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from saeflow.report.cells import nats, p_text
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, control_phrase
 from saeflow.report.hierarchy.causal import METRIC
-from saeflow.report.hierarchy.cells import nats, p_text
 from saeflow.report.hierarchy.numbers import (
     NONE,
     PERMUTED,
