@@ -145,6 +145,32 @@ def error_bars(rows: Sequence[Mapping[str, Any]], width: int = 2) -> dict[str, A
     }
 
 
+def interval_band(rows: Mapping[Any, Mapping[str, Any]], colour: str, **more: Any) -> go.Scatter:
+    """Fill what lies between the ends of intervals along a line; a row without one has no width.
+
+    Parameters
+    ----------
+    rows : mapping
+        ``value``, ``ci_low`` and ``ci_high`` by where they stand, in order.
+    colour : str
+        Of the line.
+    **more
+        Further settings of the trace.
+    """
+    low, high = ([_end(row, end) for row in rows.values()] for end in ("ci_low", "ci_high"))
+    return go.Scatter(
+        x=[*rows, *reversed(rows)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor=colour + BAND,
+        showlegend=False,
+        hoverinfo="skip",
+        **more,
+    )
+
+
 def _end(row: Mapping[str, Any], key: str) -> float:
     return float(row["value"] if row[key] is None else row[key])
 
