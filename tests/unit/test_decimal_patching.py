@@ -32,14 +32,15 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.loading import fresh_model
 from saeflow.models.tokenizer import byte_tokenizer
+from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
 from saeflow.studies.decimal_bug.donors import (
     HalfRuns,
     exchanged,
-    in_direction,
     other_pairs,
     prone_prompts,
 )
-from saeflow.studies.decimal_bug.patching import choose_layer, names_only, patch, rank_units
+from saeflow.studies.decimal_bug.names import in_direction
+from saeflow.studies.decimal_bug.patching import names_only, patch
 from tests.conftest import ROOT
 from tests.small_models import FAMILIES, settings_of
 
@@ -121,7 +122,10 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     trials = sizes.reset_index().groupby("part").size()
     # Query heads and blocks, four of each; two groups of heads in a Llama, none of their own in GPT-2.
     single = 10 if found.family == "llama" else 8
-    assert trials["choice"] == LAYERS * 3 * 3 * 2 + single
+    # Each is chosen from; parts of the model, and its whole module, with unrelated donors, too.
+    parts = single - 4
+    assert trials["choice"] == LAYERS * 3 * 3 * 2 + single + 2 * parts + 1
+    assert trials["site"] == 4 + 1 + 2
     # Four donors and the prompt itself in three phases, two means in one; three pairs and one mean.
     assert trials["map"] == 2 * LAYERS * (3 * (5 * 3 + 2) + 4 * single)
     assert trials["blend"] == len(WEIGHTS) + 2
@@ -220,6 +224,22 @@ def test_choices_read_one_half_only(found: Found) -> None:
     changed = pa.Table.from_pandas(doubled, PATCHES.schema(), preserve_index=False)
     assert [choose_layer(changed, kind) for kind in kinds] == layers
     assert rank_units(changed, "head") == ranked
+    assert choose_site(changed) == choose_site(found.table)
+
+
+def test_the_chosen_site_is_reported_with_every_donor(found: Found) -> None:
+    site = choose_site(found.table)
+    frame = found.frame[found.frame["part"] == "site"]
+    units = "all" if site.units is None else str(site.units[0])
+    place = frame[["half", "direction", "layer", "kind", "units", "phase"]].drop_duplicates()
+    assert place.to_numpy().tolist() == [
+        ["report", "plain_to_buggy", site.layer, site.kind, units, "both"]
+    ]
+    pairs = frame.groupby("donor")["item"].nunique()
+    assert set(pairs.index) == {*DONORS, "identity", "mean_plain", "mean_buggy"}
+    assert set(pairs) == {PATCHING.pairs}
+    same = frame[frame["donor"] == "identity"]
+    assert same["logit_difference"].tolist() == same["clean_logit_difference"].tolist()
 
 
 def test_what_is_chosen_does_not_depend_on_pairs_that_report() -> None:
@@ -247,37 +267,6 @@ def test_model_without_the_bug_is_not_patched() -> None:
     )
     assert len(table) == 0
     assert table.schema == PATCHES.schema()
-
-
-def test_layer_is_the_lowest_of_those_with_most_beyond_another_buggy_pair() -> None:
-    def rows(layer: int, donor: str, right: int, phase: str = "both") -> list[dict[str, object]]:
-        fixed = {"part": "choice", "mode": "calibrated", "half": "choose", "kind": "attn_out"}
-        more = {
-            "direction": "plain_to_buggy",
-            "units": "all",
-            "weight": 1.0,
-            "set": "",
-            "form": "f",
-        }
-        values = {"logit_difference": 0.0, "clean_logit_difference": 0.0, "wrote_donor": False}
-        return [
-            fixed | more | values | {"order": "given", "donor": donor, "layer": layer, "item": item}
-            | {"phase": phase, "verdict": "right" if item < right else "wrong"}
-            for item in range(10)
-        ]  # fmt: skip
-
-    shares = {0: (10, 9), 1: (7, 1), 2: (6, 0), 3: (3, 3)}
-    table = [
-        row
-        for layer, (same, other) in shares.items()
-        for donor, right in (("same_pair_plain", same), ("other_pair_buggy", other))
-        for row in rows(layer, donor, right)
-    ]
-    table += rows(3, "same_pair_plain", 10, "prefill") + rows(3, "other_pair_buggy", 0, "prefill")
-    made = pa.Table.from_pylist(table, PATCHES.schema())
-    assert choose_layer(made) == 1
-    with pytest.raises(SaeflowError, match="mlp_out"):
-        choose_layer(made, "mlp_out")
 
 
 def test_other_pairs_share_no_number_and_have_the_answer_in_the_other_place() -> None:

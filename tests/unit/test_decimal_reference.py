@@ -20,7 +20,8 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.loading import load_directory
 from saeflow.studies.decimal_bug.behaviour import ask, draw_prompts
 from saeflow.studies.decimal_bug.bug import find_bug
-from saeflow.studies.decimal_bug.patching import choose_layer, patch
+from saeflow.studies.decimal_bug.choice import choose_layer
+from saeflow.studies.decimal_bug.patching import patch
 from tests.conftest import ROOT
 
 PAIRS = 30

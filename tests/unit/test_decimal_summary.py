@@ -13,12 +13,14 @@ from scipy.stats import binomtest
 from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_ANSWERS, DECIMAL_BUG, PATCHES, PROMPTS
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.studies.decimal_bug.behaviour_summary import behaviour_rows
-from saeflow.studies.decimal_bug.claims import (
-    PUBLISHED,
-    claims_table,
-    judge_claims,
+from saeflow.studies.decimal_bug.claims import PUBLISHED, claims_table, judge_claims
+from saeflow.studies.decimal_bug.names import Site
+from saeflow.studies.decimal_bug.patching_summary import (
+    chosen_rows,
+    patch_rows,
+    site_rows,
+    subset_rows,
 )
-from saeflow.studies.decimal_bug.patching_summary import chosen_rows, patch_rows, subset_rows
 
 PAIRS = 20
 FORMS = ("qa_which", "plain_which")
@@ -152,6 +154,36 @@ def test_a_chosen_layer_is_tested_on_the_reported_half() -> None:
     assert list(chosen_rows(table, {"attn_out": 0}, PatchSettings())) == []
 
 
+def test_a_chosen_site_stands_beside_every_donor_and_is_tested_beyond_unrelated_ones() -> None:
+    right = {"same_pair_plain": 16, "other_pair_plain": 15, "other_pair_buggy": 2,
+             "word_problem": 14, "identity": 0}  # fmt: skip
+    rows = [
+        patch(part="site", kind="head", units="2", layer=1, donor=donor, item=item,
+              verdict="right" if item < count else "wrong",
+              wrote_donor=donor == "other_pair_plain" and item < 3)
+        for donor, count in right.items() for item in range(PAIRS)
+    ]  # fmt: skip
+    # In another order, as a table may have it: donors belong together by pair.
+    rows.reverse()
+    table = pa.Table.from_pylist([*rows[7:], *rows[:7]], PATCHES.schema())
+    found = keyed(list(site_rows(table, Site(1, "head", (2,)), PatchSettings())))
+
+    def of(metric: str, control: str = "none") -> dict[str, Any]:
+        return found["patching", 1, "chosen site: head 2", metric, control, "calibrated"]
+
+    assert of("right")["value"] == pytest.approx(0.8)
+    assert of("right", "word_problem")["value"] == pytest.approx(0.7)
+    assert of("right", "identity")["value"] == 0
+    assert of("wrote_donor", "other_pair_plain")["value"] == pytest.approx(0.15)
+    assert of("logit_change")["value"] == pytest.approx(3)
+    buggy, problem = (of(f"right_beyond_{each}") for each in ("other_pair_buggy", "word_problem"))
+    assert (buggy["value"], problem["value"]) == (pytest.approx(0.7), pytest.approx(0.1))
+    assert problem["p_value"] == pytest.approx(0.5, abs=0.03)  # two pairs, each sign
+    assert problem["q_value"] == problem["p_value"]
+    assert buggy["q_value"] == pytest.approx(2 * buggy["p_value"])
+    assert buggy["q_value"] < 0.001
+
+
 def test_units_are_valued_by_all_subsets() -> None:
     rows = keyed(list(subset_rows(patches(), SubsetSettings())))
     values = [
@@ -218,6 +250,47 @@ def test_what_was_never_measured_is_called_so() -> None:
     assert claim("mixed_features", summary(), own_weights=True)["verdict"] == (
         "not testable in this run"
     )
+
+
+def likeness(layer: int | None, value: float, control: str = "none") -> dict[str, Any]:
+    ends = {"ci_low": value - 0.1, "ci_high": value + 0.1, "interval": "bootstrap", "n": 20}
+    return {"part": "overlap", "group": "last", "metric": "jaccard", "mode": "calibrated",
+            "layer": layer, "control": control, "value": value, **ends}  # fmt: skip
+
+
+def test_claims_about_named_layers_read_the_layer_at_their_relative_depth() -> None:
+    rows = [likeness(layer, layer / 32) for layer in reversed(range(32))]
+    rows += [likeness(layer, 0.9, "wording") for layer in range(32)]
+    rows.append(likeness(None, 0.77))
+    for name, layer in (("layers_discriminate", 7), ("bottleneck", 10)):
+        found = claim(name, rows)
+        assert found["analogue_value"] == pytest.approx(layer / 32)
+        assert found["null"] == 0.9
+    assert claim("overlap_is_shared_features", rows)["value"] == 0.77
+    # Formats that are less alike than other wordings are what the one says, and not the other.
+    assert claim("layers_discriminate", rows, own_weights=True)["verdict"] == "supported"
+    assert claim("bottleneck", rows, own_weights=True)["verdict"] == "contradicted"
+    quarter = [likeness(layer, layer / 8) for layer in range(8)]
+    assert claim("layers_discriminate", quarter)["analogue_value"] == pytest.approx(1 / 8)
+
+
+def test_overlap_of_lists_is_judged_by_counting_what_fills_them() -> None:
+    found = claim("overlap_is_shared_features", [likeness(None, 0.5)])
+    assert found["verdict"] == "contradicted"
+    assert "80 % shared and the Jaccard index is 0.50" in found["rule"]
+
+
+def test_sets_that_the_study_tried_are_found_whatever_their_size() -> None:
+    shown = {"value": 0.25, "ci_low": 0.1, "ci_high": 0.5, "interval": "wilson 95 %", "n": 20}
+    row = {"part": "patching", "mode": "published", "layer": 2, "metric": "right",
+           "control": "none", **shown}  # fmt: skip
+    rows = [
+        row | {"group": f"published: plain_to_buggy, block {units} ({name}), both", "value": value}
+        for units, name, value in (("0", "first_1_even", 0.9), ("0,1", "first_2", 0.25))
+    ]
+    assert claim("first_half", rows, chosen=2)["published_value"] == 0.25
+    assert claim("first_half", rows, chosen=1)["published_value"] is None
+    assert claim("first_half", rows)["published_value"] is None
 
 
 def test_every_claim_has_a_verdict_and_can_be_written() -> None:

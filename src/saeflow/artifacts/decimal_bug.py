@@ -148,7 +148,7 @@ PATCHES = Artifact(
     1,
     "One row per prompt and patch: what is answered with another run's activations in place.",
     (
-        Column("part", TEXT, "choice, map, random, blend, subsets or published."),
+        Column("part", TEXT, "choice, site, map, random, blend, subsets or published."),
         MODE,
         Column("half", TEXT, "choose or report, as the pair's."),
         Column("direction", TEXT, "plain_to_buggy or buggy_to_plain."),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from saeflow.datasets.comparisons.formats import GIVEN, PUBLISHED
+from saeflow.datasets.comparisons.formats import GIVEN
 from saeflow.datasets.comparisons.prompts import FIELDS, Prompt
 from saeflow.datasets.generated import generate_problems
 from saeflow.errors import SaeflowError
@@ -30,15 +30,17 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.seeds import derive_seed
 from saeflow.studies.decimal_bug.bug import is_prone
+from saeflow.studies.decimal_bug.names import (
+    BUGGY,
+    FORMS,
+    IDENTITY,
+    MEAN,
+    OTHER_PAIR,
+    PLAIN,
+    SAME_PAIR,
+    WORD_PROBLEM,
+)
 
-BUGGY, PLAIN = "buggy", "plain"
-FORMS = {BUGGY: PUBLISHED["Q&A"], PLAIN: PUBLISHED["Simple"]}
-PLAIN_TO_BUGGY, BUGGY_TO_PLAIN = "plain_to_buggy", "buggy_to_plain"
-RECIPIENT = {PLAIN_TO_BUGGY: BUGGY, BUGGY_TO_PLAIN: PLAIN}
-"""Format of the prompts that get activations, by direction."""
-SAME_PAIR, OTHER_PAIR, MEAN = "same_pair", "other_pair", "mean"
-WORD_PROBLEM, IDENTITY = "word_problem", "identity"
-"""Donors that are named for no format; ``identity`` is the patched prompt itself."""
 _LARGEST_NUMBER = 100
 _STEP_WEIGHTS = (1, 1, 0, 0)
 
@@ -59,19 +61,6 @@ class Asked(NamedTuple):
     prompts: list[Prompt]
     keys: list[list[Key]]
     run: PatchRun
-
-
-def donor_name(kind: str, form: str) -> str:
-    """Name of a donor, such as ``same_pair_plain``, for a kind and ``buggy`` or ``plain``."""
-    return f"{kind}_{form}"
-
-
-def in_direction(donor: str, direction: str) -> str:
-    """Name of the donor of the other direction that corresponds to one of ``plain_to_buggy``."""
-    kind, _, form = donor.rpartition("_")
-    if direction == PLAIN_TO_BUGGY or form not in FORMS:
-        return donor
-    return donor_name(kind, PLAIN if form == BUGGY else BUGGY)
 
 
 def prone_prompts(prompts: Sequence[Prompt], half: str, count: int) -> dict[str, list[Prompt]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import REPORT
@@ -19,11 +19,25 @@ from saeflow.stats.games import game_values, plan_game, success_by_size
 from saeflow.stats.labelings import even, label_difference, labeling_test
 from saeflow.stats.resampling import WILSON, sign_flip_p_value
 from saeflow.studies.decimal_bug import rows
+from saeflow.studies.decimal_bug.names import (
+    BLEND,
+    BOTH,
+    CHOICE,
+    MAP,
+    OTHER_BUGGY,
+    PLAIN_TO_BUGGY,
+    RANDOM,
+    SAME_PLAIN,
+    SITE,
+    SUBSETS,
+    UNRELATED,
+    Site,
+)
 from saeflow.studies.decimal_bug.rows import mean_row, row, share_row
 
 PART = "patching"
-SAME, OTHER_BUGGY = "same_pair_plain", "other_pair_buggy"
-TO_BUGGY = "plain_to_buggy"
+FLIPS = 9999
+"""Sign flips of pairs, at most."""
 PLACE = ["half", "direction", "layer", "kind", "units", "phase", "weight", "set"]
 """What a patch and its controls, which take activations from elsewhere, share."""
 
@@ -47,21 +61,13 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
         Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
     """
     frame = patches.to_pandas()
-    for part in ("choice", "map", "random", "blend", "published"):
+    for part in (CHOICE, MAP, RANDOM, BLEND, rows.PUBLISHED):
         some = frame[frame["part"] == part]
         for (mode, *place), group in some.groupby(["mode", *PLACE], sort=True):
             where = dict(zip(PLACE, place, strict=True))
             key = _key(str(mode), int(where["layer"]), _name(part, where))
             for donor, chosen in group.groupby("donor", sort=True):
-                control = rows.NONE if str(donor).startswith("same_pair") else str(donor)
-                right = (chosen["verdict"] == RIGHT).to_numpy()
-                wrote = chosen["wrote_donor"].to_numpy()
-                yield share_row(key, "right", right.astype(float), control)
-                yield share_row(key, "wrote_donor", wrote.astype(float), control)
-                change = chosen["logit_difference"] - chosen["clean_logit_difference"]
-                generator = numpy_generator(settings.seed, "decimal_bug", PART, key["group"])
-                values = change.to_numpy(np.float64)
-                yield mean_row(key, "logit_change", values, None, generator, control)
+                yield from _donor_rows(key, str(donor), chosen, settings.seed)
 
 
 def chosen_rows(
@@ -85,8 +91,8 @@ def chosen_rows(
         adjusted over kinds by Holm.
     """
     frame = patches.to_pandas()
-    frame = frame[(frame["part"] == "map") & (frame["half"] == REPORT)]
-    frame = frame[(frame["direction"] == TO_BUGGY) & (frame["phase"] == "both")]
+    frame = frame[(frame["part"] == MAP) & (frame["half"] == REPORT)]
+    frame = frame[(frame["direction"] == PLAIN_TO_BUGGY) & (frame["phase"] == BOTH)]
     found = []
     for kind, layer in chosen.items():
         some = frame[(frame["kind"] == kind) & (frame["layer"] == layer)]
@@ -94,18 +100,46 @@ def chosen_rows(
             donor: part.set_index("item")["verdict"].eq(RIGHT).astype(float)
             for donor, part in some.groupby("donor")
         }
-        if SAME not in right or OTHER_BUGGY not in right:
+        if SAME_PLAIN not in right or OTHER_BUGGY not in right:
             continue
-        beyond = (right[SAME] - right[OTHER_BUGGY]).to_numpy(np.float64)
-        generator = numpy_generator(settings.seed, "decimal_bug", "chosen", kind)
+        beyond = (right[SAME_PLAIN] - right[OTHER_BUGGY]).to_numpy(np.float64)
         key = _key(rows.CALIBRATED, layer, f"chosen, {kind}")
-        p_value = sign_flip_p_value(beyond, None, 9999, generator)
-        shown = mean_row(key, "right_beyond_other_pair_buggy", beyond, None, generator)
-        found.append({**shown, "p_value": p_value})
-    if found:
-        adjusted = holm(np.array([each["p_value"] for each in found], np.float64))
-        for each, q_value in zip(found, adjusted.tolist(), strict=True):
-            yield {**each, "q_value": q_value}
+        metric = f"right_beyond_{OTHER_BUGGY}"
+        found.append(_tested(key, metric, beyond, settings.seed, kind))
+    yield from _adjusted(found)
+
+
+def site_rows(patches: pa.Table, site: Site, settings: PatchSettings) -> Iterator[dict[str, Any]]:
+    """The site that was chosen on one half, on the other: with every donor, and beyond unrelated ones.
+
+    Parameters
+    ----------
+    patches : pyarrow.Table
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; part ``site`` is read.
+    site : Site
+        As `saeflow.studies.decimal_bug.patching.choose_site` gives it.
+    settings : PatchSettings
+        Seed of resamples and sign flips.
+
+    Yields
+    ------
+    dict
+        Shares and changes by donor; ``right_beyond_…`` for each unrelated donor, tested by flipping
+        signs of pairs and adjusted over these donors by Holm.
+    """
+    frame = patches.to_pandas()
+    frame = frame[frame["part"] == SITE]
+    key = _key(rows.CALIBRATED, site.layer, f"chosen site: {site.name}")
+    right = {}
+    for donor, some in frame.groupby("donor", sort=True):
+        yield from _donor_rows(key, str(donor), some, settings.seed)
+        right[donor] = some.set_index("item")["verdict"].eq(RIGHT).astype(float)
+    tested = []
+    for donor in UNRELATED:
+        if donor in right:
+            beyond = (right[SAME_PLAIN] - right[donor]).to_numpy(np.float64)
+            tested.append(_tested(key, f"right_beyond_{donor}", beyond, settings.seed, donor))
+    yield from _adjusted(tested)
 
 
 def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[str, Any]]:
@@ -124,7 +158,7 @@ def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[st
         Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
     """
     frame = patches.to_pandas()
-    frame = frame[frame["part"] == "subsets"]
+    frame = frame[frame["part"] == SUBSETS]
     for (mode, layer, kind), some in frame.groupby(["mode", "layer", "kind"], sort=True):
         hits = some.assign(hit=some["verdict"] == RIGHT).pivot(
             index="units", columns="item", values="hit"
@@ -135,6 +169,40 @@ def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[st
                 yield share_row(_subset_key(mode, layer, kind, f"{name}: {units}"), "right", shares)
         else:
             yield from _game_rows(str(mode), int(layer), str(kind), hits, settings)
+
+
+def _donor_rows(
+    key: Mapping[str, Any], donor: str, frame: pd.DataFrame, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of one patch with one donor; the same pair's is the measurement, others its controls."""
+    control = rows.NONE if donor.startswith("same_pair") else donor
+    right, wrote = frame["verdict"] == RIGHT, frame["wrote_donor"]
+    yield share_row(key, "right", right.to_numpy(np.float64), control)
+    yield share_row(key, "wrote_donor", wrote.to_numpy(np.float64), control)
+    change = frame["logit_difference"] - frame["clean_logit_difference"]
+    generator = numpy_generator(seed, "decimal_bug", PART, key["group"])
+    yield mean_row(key, "logit_change", change.to_numpy(np.float64), None, generator, control)
+
+
+def _tested(
+    key: Mapping[str, Any],
+    metric: str,
+    beyond: Float[np.ndarray, " pairs"],
+    seed: int,
+    name: str,
+) -> dict[str, Any]:
+    """Row of a difference of pairs, tested by flipping their signs."""
+    generator = numpy_generator(seed, "decimal_bug", "chosen", name)
+    p_value = sign_flip_p_value(beyond, None, FLIPS, generator)
+    return {**mean_row(key, metric, beyond, None, generator), "p_value": p_value}
+
+
+def _adjusted(tested: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows with what Holm makes of their p-values."""
+    if tested:
+        adjusted = holm(np.array([each["p_value"] for each in tested], np.float64))
+        for each, q_value in zip(tested, adjusted.tolist(), strict=True):
+            yield {**each, "q_value": q_value}
 
 
 def _game_rows(
@@ -184,7 +252,7 @@ def _name(part: str, where: Mapping[str, Any]) -> str:
     units = "" if where["units"] == "all" else f" {where['units']}"
     named = f" ({where['set']})" if where["set"] else ""
     weight = "" if where["weight"] == 1 else f", weight {where['weight']:g}"
-    prefix = "" if part == "map" else f"{part}: "
+    prefix = "" if part == MAP else f"{part}: "
     return f"{prefix}{where['direction']}, {where['kind']}{units}{named}, {where['phase']}{weight}"
 
 
@@ -194,4 +262,4 @@ def _key(mode: str, layer: int, group: str) -> dict[str, Any]:
 
 def _subset_key(mode: Any, layer: Any, kind: Any, group: str) -> dict[str, Any]:
     key = _key(str(mode), int(layer), f"{kind}, {group}")
-    return {**key, "part": "subsets"}
+    return {**key, "part": SUBSETS}
