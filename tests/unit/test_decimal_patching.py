@@ -118,7 +118,9 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     frame = found.frame
     keys = [name for name in PATCHES.keys if name not in ("form", "order", "item")]
     sizes = frame.groupby(keys).size()
-    assert set(sizes) == {7}
+    own = sizes.index.get_level_values("part") == "own"
+    assert set(sizes[~own]) == {7}
+    assert set(sizes[own]) == {1}
     trials = sizes.reset_index().groupby("part").size()
     # Query heads and blocks, four of each; two groups of heads in a Llama, none of their own in GPT-2.
     single = 10 if found.family == "llama" else 8
@@ -129,6 +131,10 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     # Four donors and the prompt itself in three phases, two means in one; three pairs and one mean.
     assert trials["map"] == 2 * LAYERS * (3 * (5 * 3 + 2) + 4 * single)
     assert trials["blend"] == len(WEIGHTS) + 2
+    # The study's own pair: every layer both ways, and what else has the published form.
+    assert trials["own"] == 2 * LAYERS + (len(WEIGHTS) + 2 - 1) + 11
+    assert set(frame[frame["part"] == "own"]["item"]) == {-1}
+    assert set(frame[frame["half"] == "own"]["part"]) == {"own"}
     published = frame[frame["part"] == "published"]
     # In the published form blocks; with aligned tokens whatever has more than three units.
     named = published.groupby(["mode", "kind"])["set"].nunique().to_dict()
@@ -138,7 +144,7 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
         ("calibrated", "head"): 11,
     }
     assert trials["published"] == 33
-    assert set(frame[frame["mode"] == "published"]["part"]) == {"blend", "published"}
+    assert set(frame[frame["mode"] == "published"]["part"]) == {"blend", "published", "own"}
     assert set(frame[frame["part"] == "subsets"]["set"]) == {""}
     for kind, n_units in (("head", 4), ("kv_group", 2), ("block", 4)):
         some = frame[(frame["part"] == "random") & (frame["kind"] == kind)]

@@ -154,6 +154,17 @@ def test_a_chosen_layer_is_tested_on_the_reported_half() -> None:
     assert list(chosen_rows(table, {"attn_out": 0}, PatchSettings())) == []
 
 
+def test_the_studys_own_pair_is_one_prompt_without_an_interval() -> None:
+    own = patch(part="own", half="own", mode="published", item=-1, layer=2, weight=0.6,
+                logit_difference=0.5)  # fmt: skip
+    made = pa.Table.from_pylist([own, *patches().to_pylist()], PATCHES.schema())
+    rows = keyed(list(patch_rows(made, PatchSettings())))
+    group = "own: plain_to_buggy, attn_out, both, weight 0.6"
+    right = rows["patching", 2, group, "right", "none", "published"]
+    assert (right["value"], right["n"], right["ci_low"], right["interval"]) == (1, 1, None, "none")
+    assert rows["patching", 2, group, "logit_change", "none", "published"]["value"] == 1.5
+
+
 def test_a_chosen_site_stands_beside_every_donor_and_is_tested_beyond_unrelated_ones() -> None:
     right = {"same_pair_plain": 16, "other_pair_plain": 15, "other_pair_buggy": 2,
              "word_problem": 14, "identity": 0}  # fmt: skip
@@ -285,7 +296,7 @@ def test_sets_that_the_study_tried_are_found_whatever_their_size() -> None:
     row = {"part": "patching", "mode": "published", "layer": 2, "metric": "right",
            "control": "none", **shown}  # fmt: skip
     rows = [
-        row | {"group": f"published: plain_to_buggy, block {units} ({name}), both", "value": value}
+        row | {"group": f"own: plain_to_buggy, block {units} ({name}), both", "value": value}
         for units, name, value in (("0", "first_1_even", 0.9), ("0,1", "first_2", 0.25))
     ]
     assert claim("first_half", rows, chosen=2)["published_value"] == 0.25

@@ -148,9 +148,9 @@ PATCHES = Artifact(
     1,
     "One row per prompt and patch: what is answered with another run's activations in place.",
     (
-        Column("part", TEXT, "choice, site, map, random, blend, subsets or published."),
+        Column("part", TEXT, "choice, site, map, random, blend, subsets, published or own."),
         MODE,
-        Column("half", TEXT, "choose or report, as the pair's."),
+        Column("half", TEXT, "choose or report, as the pair's; own: the study's own pair."),
         Column("direction", TEXT, "plain_to_buggy or buggy_to_plain."),
         Column("donor", TEXT, "Where the activations come from."),
         LAYER,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from saeflow.datasets.comparisons.formats import GIVEN
+from saeflow.datasets.comparisons.pairs import PUBLISHED_ITEM
 from saeflow.datasets.comparisons.prompts import FIELDS, Prompt
 from saeflow.datasets.generated import generate_problems
 from saeflow.errors import SaeflowError
@@ -36,6 +37,7 @@ from saeflow.studies.decimal_bug.names import (
     IDENTITY,
     MEAN,
     OTHER_PAIR,
+    OWN,
     PLAIN,
     SAME_PAIR,
     WORD_PROBLEM,
@@ -99,6 +101,25 @@ def prone_prompts(prompts: Sequence[Prompt], half: str, count: int) -> dict[str,
             "expected one at least."
         )
     return {form: [each[item] for item in items] for form, each in found.items()}
+
+
+def own_prompts(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
+    """Ask about the study's own pair, as `prone_prompts` asks about others.
+
+    Raises
+    ------
+    SaeflowError
+        If it is not among the prompts in both formats.
+    """
+    own = {
+        each.form: each for each in prompts if (each.item, each.order) == (PUBLISHED_ITEM, GIVEN)
+    }
+    if not {*FORMS.values()} <= own.keys():
+        raise SaeflowError(
+            "the study's own pair is not among the prompts in the formats "
+            f"{' and '.join(FORMS.values())}; expected it in both."
+        )
+    return {form: [own[name]] for form, name in FORMS.items()}
 
 
 def other_pairs(
@@ -173,7 +194,7 @@ class HalfRuns:
     asked : dict of str to Asked
         By ``buggy`` and ``plain``; the same pairs in the same order.
     others : list of int
-        For each pair the number of another one (`other_pairs`).
+        For each pair the number of another one (`other_pairs`); the study's own has only itself.
     problems : PromptRun
         As many word problems.
     """
@@ -203,7 +224,7 @@ class HalfRuns:
         prompts : sequence of Prompt
             What can be asked.
         half : str
-            ``choose`` or ``report``.
+            ``choose`` or ``report``; or ``own``, of the study's own pair.
         pairs : int
             Most pairs.
         max_new_tokens : int
@@ -214,9 +235,10 @@ class HalfRuns:
         Raises
         ------
         SaeflowError
-            As `prone_prompts` and `other_pairs` do.
+            As `prone_prompts`, `own_prompts` and `other_pairs` do.
         """
-        chosen = prone_prompts(prompts, half, pairs)
+        own = half == OWN
+        chosen = own_prompts(prompts) if own else prone_prompts(prompts, half, pairs)
         keys = {
             form: [prompt_keys(model.tokenizer, each) for each in some]
             for form, some in chosen.items()
@@ -237,7 +259,8 @@ class HalfRuns:
             ends=[model.tokenizer.eos_token_id],
             vocabulary=model.tokens.end,
         )
-        return cls(model, asked, other_pairs(chosen, keys, seed), problems)
+        others = [0] if own else other_pairs(chosen, keys, seed)
+        return cls(model, asked, others, problems)
 
     def donor(self, recipient: str, name: str, means: HalfRuns) -> Donor:
         """Return what each prompt of a format gets.

@@ -20,6 +20,8 @@ SITES = ("attn_out", "kv_group", "head")
 """Kinds that a site is chosen from: parts of the model, which the study's blocks are not."""
 BOTH = "both"
 CHOICE, SITE, MAP, BLEND, SUBSETS, RANDOM = "choice", "site", "map", "blend", "subsets", "random"
+OWN = "own"
+"""Part and half of patches of the study's own pair, in its own form."""
 EXCHANGED = "exchanged"
 """Set of all units, each of which gets what another unit carries in the donor."""
 

@@ -28,6 +28,7 @@ from saeflow.studies.decimal_bug.names import (
     MODULES,
     OTHER_BUGGY,
     OTHER_PLAIN,
+    OWN,
     PARTS,
     PLAIN_TO_BUGGY,
     RANDOM,
@@ -106,9 +107,9 @@ def unit_choice(units: Mapping[str, Units], layer: int, settings: PatchSettings)
     for donor in others:
         yield _to_buggy(CHOICE, donor, layer, "attn_out", half=CHOOSE)
     for kind in kinds_of_parts(units):
-        donors = (SAME_PLAIN, OTHER_BUGGY, *others) if kind in SITES else (SAME_PLAIN,)
-        for unit, donor in product(range(units[kind].n_units), donors):
-            yield _to_buggy(CHOICE, donor, layer, kind, half=CHOOSE, units=(unit,))
+        given = (SAME_PLAIN, OTHER_BUGGY, *others) if kind in SITES else (SAME_PLAIN,)
+        for unit, name in product(range(units[kind].n_units), given):
+            yield _to_buggy(CHOICE, name, layer, kind, half=CHOOSE, units=(unit,))
 
 
 def chosen_site(site: Site, settings: PatchSettings) -> Iterator[Trial]:
@@ -211,6 +212,27 @@ def published_sets(
         ):
             trial = _to_buggy(PUBLISHED, SAME_PLAIN, layer, kind, mode=mode)
             yield trial._replace(units=each.units, set=each.name)
+
+
+def own_pair(trials: Sequence[Trial], n_layers: int) -> Iterator[Trial]:
+    """What the study did, to its own pair: attention's output of every layer, both ways, and sets.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        As `blends` and `published_sets` plan them for other pairs; those in the published form are
+        done to this one.
+    n_layers : int
+        Blocks of the model.
+    """
+    whole = [
+        Trial(
+            OWN, PUBLISHED, OWN, direction, in_direction(SAME_PLAIN, direction), layer, "attn_out"
+        )
+        for direction, layer in product(RECIPIENT, range(n_layers))
+    ]
+    again = [each._replace(part=OWN, half=OWN) for each in trials if each.mode == PUBLISHED]
+    yield from dict.fromkeys([*whole, *again])
 
 
 def game_masks(n_units: int, settings: SubsetSettings) -> Bool[np.ndarray, "subsets units"]:

@@ -27,7 +27,7 @@ from saeflow.studies.decimal_bug import patch_plan
 from saeflow.studies.decimal_bug.bug import find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
 from saeflow.studies.decimal_bug.donors import Asked, HalfRuns, exchanged
-from saeflow.studies.decimal_bug.names import EXCHANGED, RECIPIENT
+from saeflow.studies.decimal_bug.names import EXCHANGED, OWN, RECIPIENT
 from saeflow.studies.decimal_bug.patch_plan import Trial
 from saeflow.studies.decimal_bug.rows import PUBLISHED
 
@@ -85,7 +85,7 @@ def patch(
             max_new_tokens=max_new_tokens,
             seed=patching.seed,
         )
-        for half in (CHOOSE, REPORT)
+        for half in (CHOOSE, REPORT, OWN)
     }
     tried = _Tried(halves, patching)
     units = tried.units
@@ -94,14 +94,17 @@ def patch(
     single = tried.table(patch_plan.unit_choice(units, layer, patching))
     site = choose_site(pa.concat_tables([choice, single]))
     ranked = {kind: rank_units(single, kind) for kind in patch_plan.kinds_of_parts(units)}
+    blends = list(patch_plan.blends(layer, weights))
+    sets = list(patch_plan.published_sets(units, layer, subsets))
     report = tried.table(
         [
             *patch_plan.chosen_site(site, patching),
             *patch_plan.full_map(units, model.n_layers, patching),
-            *patch_plan.blends(layer, weights),
+            *blends,
             *patch_plan.subsets(units, layer, subsets),
             *patch_plan.chosen_sets(units, layer, ranked, patching),
-            *patch_plan.published_sets(units, layer, subsets),
+            *sets,
+            *patch_plan.own_pair([*blends, *sets], model.n_layers),
         ]
     )
     return pa.concat_tables([choice, single, report])

@@ -25,6 +25,7 @@ from saeflow.studies.decimal_bug.names import (
     CHOICE,
     MAP,
     OTHER_BUGGY,
+    OWN,
     PLAIN_TO_BUGGY,
     RANDOM,
     SAME_PLAIN,
@@ -68,6 +69,7 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
             key = _key(str(mode), int(where["layer"]), _name(part, where))
             for donor, chosen in group.groupby("donor", sort=True):
                 yield from _donor_rows(key, str(donor), chosen, settings.seed)
+    yield from _own_rows(frame[frame["part"] == OWN])
 
 
 def chosen_rows(
@@ -182,6 +184,16 @@ def _donor_rows(
     change = frame["logit_difference"] - frame["clean_logit_difference"]
     generator = numpy_generator(seed, "decimal_bug", PART, key["group"])
     yield mean_row(key, "logit_change", change.to_numpy(np.float64), None, generator, control)
+
+
+def _own_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The study's own pair: one prompt per patch, so nothing that an interval could be of."""
+    for values in frame.itertuples(index=False, name=None):
+        each = dict(zip(frame.columns, values, strict=True))
+        key = _key(str(each["mode"]), int(each["layer"]), _name(OWN, each))
+        yield row(key, "right", float(each["verdict"] == RIGHT), n=1)
+        change = each["logit_difference"] - each["clean_logit_difference"]
+        yield row(key, "logit_change", float(change), n=1)
 
 
 def _tested(

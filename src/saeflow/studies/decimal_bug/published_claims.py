@@ -174,7 +174,7 @@ PUBLISHED = (
         Wanted("patching", "plain_to_buggy, attn_out, both", "right", layer="chosen"),
         Wanted(
             "patching",
-            "blend: plain_to_buggy, attn_out, both",
+            "own: plain_to_buggy, attn_out, both",
             "right",
             "published",
             layer="chosen",
@@ -200,6 +200,13 @@ PUBLISHED = (
             "published",
             layer="chosen",
         ),
+        Wanted(
+            "patching",
+            "own: plain_to_buggy, attn_out, both, weight 0.6",
+            "right",
+            "published",
+            layer="chosen",
+        ),
     ),
     Published(
         "reverse",
@@ -208,7 +215,9 @@ PUBLISHED = (
         "100 % wrong",
         "model",
         Wanted("patching", "buggy_to_plain, attn_out, both", "right", layer="chosen"),
-        None,
+        Wanted(
+            "patching", "own: buggy_to_plain, attn_out, both", "right", "published", layer="chosen"
+        ),
         Wanted(
             "patching",
             "buggy_to_plain, attn_out, both",
@@ -257,10 +266,16 @@ PUBLISHED = (
         "The first 16 heads do not suffice, though eight even ones of them do: size alone is no account.",
         "0 % right for heads 0 to 15",
         "model",
-        None,
         Wanted(
             "patching",
             r"published: plain_to_buggy, block [\d,]+ \(first_\d+\), both",
+            "right",
+            "published",
+            layer="chosen",
+        ),
+        Wanted(
+            "patching",
+            r"own: plain_to_buggy, block [\d,]+ \(first_\d+\), both",
             "right",
             "published",
             layer="chosen",
