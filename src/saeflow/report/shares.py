@@ -73,7 +73,7 @@ def shares_figure(
         vertical_spacing=_GAP / inner if len(shown) > 1 else 0,
     )
     for number, panel in enumerate(shown, start=1):
-        figure.add_trace(_heatmap(panel, of), row=number, col=1)
+        figure.add_trace(_heatmap(panel, of, rows), row=number, col=1)
         _name_axes(figure, panel, number, rows)
     for place in breaks:
         figure.add_vline(x=place - 0.5, line={"width": 2, "color": "#808080"})
@@ -107,9 +107,11 @@ _COLOUR_BAR = {
 }
 
 
-def _heatmap(panel: Shares, of: str) -> go.Heatmap:
+def _heatmap(panel: Shares, of: str, rows: str) -> go.Heatmap:
     cells = [[panel.cells.get((row, column)) for column in panel.columns] for row in panel.rows]
-    places = [[(row, column) for column in panel.columns] for row in panel.rows]
+    places = [
+        [(f"{rows} {row}".lstrip(), column) for column in panel.columns] for row in panel.rows
+    ]
     hover = [
         [_hover(panel.title, where, cell, of) for where, cell in zip(*pair, strict=True)]
         for pair in zip(places, cells, strict=True)

@@ -204,7 +204,8 @@ def _likeness(model: DecimalModel, bank: Bank, name: str) -> Iterator[Finding]:
         text += (
             f", and in {len(more)} of these by more than in {model.control_name}, intervals apart"
         )
-        text += f" (layers {joined(list(map(str, more)))})" if more else ""
+        if more:
+            text += f" (layer{'s' * (len(more) > 1)} {joined(list(map(str, more)))})"
     yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
 
 
