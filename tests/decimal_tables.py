@@ -214,6 +214,17 @@ def _sets() -> Iterator[Row]:
     yield row("patching", group, "logit_change", -0.789, **fixed)
 
 
+def own_pair() -> Iterator[Row]:
+    """What the study did, to its own pair."""
+    fixed = {"mode": "published", "n": 1}
+    for layer in (0, 1):
+        group = "own: buggy_to_plain, attn_out, both"
+        yield row("patching", group, "right", float(layer), layer=layer, **fixed)
+        yield row("patching", group, "logit_change", 0.5 - layer, layer=layer, **fixed)
+    group = "own: plain_to_buggy, block 0,2 (even_2), both, weight 0.6"
+    yield row("patching", group, "right", 1.0, layer=1, **fixed)
+
+
 def _site(told: Told, group: str) -> Iterator[Row]:
     for donor, (right, wrote) in (told.donors or DONORS).items():
         key = {"layer": 1, "control": donor, "reach": 0.02}
@@ -246,7 +257,7 @@ def summary(told: Told = BUGGY) -> pa.Table:
         rows += of_bank(told, seed)
         rows += attributed(seed) if told.chosen else []
     if told.chosen:
-        rows += [*patched(told), *subsets()]
+        rows += [*patched(told), *own_pair(), *subsets()]
     return pa.Table.from_pylist(rows, DECIMAL_BUG.schema())
 
 

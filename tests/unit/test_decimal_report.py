@@ -392,6 +392,16 @@ def test_values_of_units_have_intervals() -> None:
     ]
 
 
+def test_what_was_done_to_the_studys_own_pair_has_answers_and_no_interval() -> None:
+    both, into_plain = "prompt and answer", "From Q/A prompts into plain prompts"
+    into_buggy = "From plain prompts into Q/A prompts"
+    assert shown(subsets.own_pair_table(numbers()))[1:] == [
+        ["attention", "0", into_plain, both, "1", "not right", "+0.500"],
+        ["attention", "1", into_plain, both, "1", "right", "−0.500"],
+        ["blocks 0, 2 (even 2)", "1", into_buggy, both, "0.6", "right", "–"],
+    ]
+
+
 def test_attribution_is_beside_units_drawn_at_random() -> None:
     assert shown(subsets.attribution_table(numbers(), OWN))[1] == [
         *("heads", "17 of 320", "11 of 40", "45.5 %", "43.2 %")
@@ -415,6 +425,7 @@ def test_nothing_patched_gives_no_figure_and_no_table() -> None:
         patching.random_table,
         subsets.parity_table,
         subsets.sets_table,
+        subsets.own_pair_table,
     ):
         assert table(found) is None
     assert found.site() is None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saeflow.datasets.texts.judge import RIGHT, UNCLEAR, WRONG
 from saeflow.report.decimal_bug.model import DecimalModel
 from saeflow.report.decimal_bug.numbers import Row
+from saeflow.report.decimal_bug.subsets import VALUES
 from saeflow.report.finding import NO_BREAK
 from saeflow.report.tables import MISSING, percent
 from saeflow.studies.decimal_bug.published_claims import PUBLISHED
@@ -15,22 +17,12 @@ REPEATED = 2
 """Rules that more sentences than this have in common are told once."""
 SHARES = frozenset(
     {
-        "qa_wrong",
-        "simple_right",
-        "other_phrases",
-        "chat_wrong",
-        "sampling",
-        "repeats",
-        "one_layer_suffices",
-        "blending",
-        "even_heads",
-        "blocks_are_heads",
-        "mixed_features",
+        *(RIGHT, WRONG, UNCLEAR, *VALUES),
+        *("share_of_own_head", "mixed_share"),
     }
 )
-"""Claims whose numbers are shares; those of others are as they are."""
-PERCENTS = frozenset({"overlap_is_shared_features", "layers_discriminate", "bottleneck"})
-"""Claims whose number by the published procedure is in per cent already."""
+"""Measures that are shares; others are as they are, but for those that are in per cent already."""
+_WANTED = {each.claim: each for each in PUBLISHED}
 
 
 def claims_table(models: Sequence[DecimalModel]) -> dict[str, Any] | None:
@@ -83,24 +75,26 @@ def _cell(claim: str, row: Row | None) -> dict[str, str]:
     """What one model shows: its number, and by the published procedure and the control below it."""
     if row is None:
         return {"value": MISSING, "interval": "", "procedure": "", "null": ""}
+    told = _WANTED.get(claim)
+    wanted = (None, None, None) if told is None else (told.found, told.by_procedure, told.null)
+    own, procedure, null = ("" if each is None else each.metric for each in wanted)
     value = row["value"] if row["value"] is not None else row["analogue_value"]
     ends = (row["ci_low"], row["ci_high"])
     return {
-        "value": MISSING if value is None else _text(claim, value),
-        "interval": "" if None in ends else "[{}, {}]".format(*(_text(claim, end) for end in ends)),
-        "procedure": _by_procedure(claim, row["published_value"]),
-        "null": "" if row["null"] is None else _text(claim, row["null"]),
+        "value": _text(own, value) or MISSING,
+        "interval": "" if None in ends else "[{}, {}]".format(*(_text(own, end) for end in ends)),
+        "procedure": _text(procedure, row["published_value"]),
+        "null": _text(null, row["null"]),
     }
 
 
-def _by_procedure(claim: str, value: float | None) -> str:
+def _text(metric: str, value: float | None) -> str:
+    """Write a number as its measure wants it; nothing where there is none."""
     if value is None:
         return ""
-    return f"{value:.1f}{NO_BREAK}%" if claim in PERCENTS else _text(claim, value)
-
-
-def _text(claim: str, value: float) -> str:
-    text = f"{percent(value)}{NO_BREAK}%" if claim in SHARES else f"{value:.3f}"
+    if metric == "overlap_percent":
+        return f"{value:.1f}{NO_BREAK}%"
+    text = f"{percent(value)}{NO_BREAK}%" if metric in SHARES else f"{value:.3f}"
     return text.replace("-", "−")
 
 

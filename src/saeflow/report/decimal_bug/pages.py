@@ -116,6 +116,7 @@ def _model(
         "before": share_cell(patching.baseline(numbers, TO_BUGGY)),
         "parity": subsets.parity_table(numbers),
         "sets": subsets.sets_table(numbers),
+        "own_patches": subsets.own_pair_table(numbers),
         "banks": sections,
     }
     figures = {name: figure for name, figure in drawn.items() if figure is not None}

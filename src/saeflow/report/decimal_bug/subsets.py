@@ -31,7 +31,7 @@ from saeflow.report.decimal_bug.numbers import (
     Numbers,
     Row,
 )
-from saeflow.report.decimal_bug.patching import kind_order, patches_of
+from saeflow.report.decimal_bug.patching import DIRECTIONS, PHASES, kind_order, patches_of
 from saeflow.report.figures import COLOURS, SYMBOLS, error_bars, interval_band, plain_figure
 from saeflow.report.tables import percent, points
 
@@ -158,6 +158,30 @@ def sets_table(numbers: Numbers) -> Table | None:
                 )
     heads = [("Set", False), ("Units", False), ("Layer", True), ("Form", False), ("Right", True)]
     heads.append(("Change of the logit difference, nats", True))
+    return table(heads, cells, sortable=True) if cells else None
+
+
+def own_pair_table(numbers: Numbers) -> Table | None:
+    """What the study did to its own pair: one prompt per patch, so an answer and no interval."""
+    found = patches_of(numbers, "own", PUBLISHED)
+    cells = []
+    for (patch, layer, metric, control), row in found.items():
+        if metric == "right":
+            units = patch.where.title + f" ({patch.set.replace('_', ' ')})" * bool(patch.set)
+            change = found.get((patch, layer, "logit_change", control))
+            cells.append(
+                [
+                    text_cell(units, wrap=True),
+                    plain_cell(float(layer), integer),
+                    text_cell(DIRECTIONS.get(patch.direction, patch.direction)),
+                    text_cell(PHASES[patch.phase]),
+                    plain_cell(patch.weight, "{:g}".format),
+                    text_cell("right" if row["value"] == 1 else "not right"),
+                    nats_cell(change),
+                ]
+            )
+    heads = [("Patched", False), ("Layer", True), ("Direction", False), ("Tokens", False)]
+    heads += [("Weight", True), ("Answer", False), ("Change of the logit difference, nats", True)]
     return table(heads, cells, sortable=True) if cells else None
 
 
