@@ -176,7 +176,9 @@ def patched(told: Told) -> Iterator[Row]:
                     for phase in ("both", "prefill") if units in WHOLE else ("both",):
                         key = {"control": control, "layer": layer, "reach": 0.01}
                         group = f"{direction}, {units}, {phase}"
-                        yield row("patching", group, "right", value, **key)
+                        # A phase alone does less than both, so that neither passes for the other.
+                        part = 1.0 if phase == "both" or control == "identity" else 0.5
+                        yield row("patching", group, "right", part * value, **key)
                         yield row("patching", group, "wrote_donor", 0.0, **key)
     yield from _blends()
     yield from _sets()
@@ -212,6 +214,7 @@ def _sets() -> Iterator[Row]:
     group = f"published: plain_to_buggy, block 0,2 ({EVIL}), both"
     yield row("patching", group, "right", 0.5678, **fixed)
     yield row("patching", group, "logit_change", -0.789, **fixed)
+    yield row("patching", group, "right", 0.0123, control="identity", **fixed)
 
 
 def own_pair() -> Iterator[Row]:

@@ -232,6 +232,16 @@ def test_published_overlap_is_split_into_active_features_and_fillers() -> None:
     assert [line["y0"] for line in figure["layout"]["shapes"]] == [35, 65]
 
 
+def test_lists_that_share_nothing_have_no_bar() -> None:
+    found = numbers()
+    for key, each in found.rows.items():
+        if key.metric in ("overlap_percent", "shared", "shared_fillers"):
+            found.rows[key] = {**each, "value": 0.0}
+    figure = overlap.published_figure(found, OWN, 35.0, 65.0)
+    assert figure is not None
+    assert [bar["y"] for bar in figure["data"]] == [[None, None], [None, None]]
+
+
 def test_likeness_is_beside_paraphrases_and_the_untrained_model() -> None:
     (model, *_) = models(TOLD)
     figure = overlap.likeness_figure(model, OWN)
@@ -311,6 +321,7 @@ def test_phases_are_told_apart_for_whole_modules() -> None:
     same = figure["data"][0]
     assert same["x"][:3] == ["attention, both", "attention, prompt", "attention, answer"]
     assert same["z"][0][:4] == [0.0, 0.0, None, 0.1]
+    assert same["z"][1][:2] == [1 / 40, 0.5 / 40]
     assert len(figure["data"]) == 4
 
 
@@ -399,6 +410,12 @@ def test_what_was_done_to_the_studys_own_pair_has_answers_and_no_interval() -> N
         ["attention", "0", into_plain, both, "1", "not right", "+0.500"],
         ["attention", "1", into_plain, both, "1", "right", "−0.500"],
         ["blocks 0, 2 (even 2)", "1", into_buggy, both, "0.6", "right", "–"],
+    ]
+
+
+def test_sets_of_the_study_are_told_with_its_donor_alone() -> None:
+    assert shown(subsets.sets_table(numbers()))[1:] == [
+        [EVIL, "blocks 0, 2", "1", "as published", "56.8 % [54.8, 58.8]", "−0.789 [−0.809, −0.769]"]
     ]
 
 
@@ -491,8 +508,11 @@ def test_claims_stand_side_by_side() -> None:
 def test_a_rule_of_many_claims_is_told_once() -> None:
     (model,) = models({"toy": BUGGY})
     first = model.numbers.claims["qa_wrong"]
-    for name in ("more", "and_more"):
-        model.numbers.claims[name] = {**first, "claim": name}
+    model.numbers.claims["more"] = {**first, "claim": "more"}
+    twice = claims_table([model])
+    assert twice is not None
+    assert not twice["rules"]
+    model.numbers.claims["and_more"] = {**first, "claim": "and_more"}
     found = claims_table([model])
     assert found is not None
     assert found["rules"] == [{"verdict": "not testable in this run", "rule": "Other weights."}]
