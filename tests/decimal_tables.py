@@ -13,7 +13,7 @@ from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_BUG, LAYER_FEATURES
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import write_table
 from saeflow.report.decimal_bug.model import DecimalModel, read_decimal_models
-from saeflow.report.decimal_bug.numbers import DecimalTables
+from saeflow.report.decimal_bug.numbers import Bank, DecimalTables, Numbers, read_numbers
 from saeflow.report.report import write_report
 from tests.report_tables import EVIL, FRESH, SPEC, TEMPLATES, write_tables
 
@@ -28,6 +28,7 @@ DECIMAL_SPEC: dict[str, Any] = {
     "temperature": 0.45,
     "q_value": 0.07,
 }
+OWN = Bank(BANK["dictionary"], BANK["seed"])
 UNTRAINED = {"toy": "toy_untrained"}
 DONORS = {
     "none": (0.8, 0.0),
@@ -302,6 +303,20 @@ def tables(told: Told = BUGGY, *, fresh: bool = False) -> DecimalTables:
     """Tables of one model."""
     metadata = (FRESH if fresh else TRAINED).metadata()
     return DecimalTables(summary(told).replace_schema_metadata(metadata), claims(told), lists(told))
+
+
+def numbers(told: Told = BUGGY) -> Numbers:
+    """What the pages read of one model."""
+    return read_numbers(tables(told))
+
+
+def shown(table: dict[str, Any] | None) -> list[list[str]]:
+    """Cells of a page's table as text, the heads first."""
+    assert table is not None
+    rows = [
+        [f"{cell['value']} {cell['interval']}".strip() for cell in line] for line in table["rows"]
+    ]
+    return [[head["title"] for head in table["heads"]], *rows]
 
 
 def models(told: Mapping[str, Told]) -> list[DecimalModel]:
