@@ -232,6 +232,7 @@ def test_claims_about_other_weights_have_an_analogue_and_no_verdict() -> None:
     found = claim("qa_wrong", summary())
     assert found["verdict"] == "not testable in this run"
     assert found["analogue_value"] == 0.9
+    assert (found["ci_low"], found["ci_high"]) == (0.8, 0.95)
     assert found["value"] is None
     assert found["published_value"] == 1.0
     assert found["null"] == 0.05

@@ -243,8 +243,8 @@ CLAIMS = Artifact(
         Column("published", TEXT, "The published number."),
         Column("published_value", REAL, "By the published procedure in this run.", nullable=True),
         Column("value", REAL, "Calibrated.", nullable=True),
-        Column("ci_low", REAL, "Lower end of its interval.", nullable=True),
-        Column("ci_high", REAL, "Upper end of its interval.", nullable=True),
+        Column("ci_low", REAL, "Lower end of its interval, or of the analogue's.", nullable=True),
+        Column("ci_high", REAL, "Upper end of that interval.", nullable=True),
         Column("interval", TEXT, "Kind of interval; none where there is none."),
         Column("null", REAL, "What chance or a control gives for it.", nullable=True),
         Column(

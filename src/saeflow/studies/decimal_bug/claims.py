@@ -72,7 +72,7 @@ def _claim(
     analogue = published.scope == "model" and not own_weights
     value = None if analogue or found is None else found["value"]
     verdict, rule = _verdict(published, own_weights, found, null)
-    shown = found if value is not None else None
+    shown = found or {"ci_low": None, "ci_high": None, "interval": "none"}
     return {
         "study": STUDY,
         "claim": published.claim,
@@ -82,9 +82,7 @@ def _claim(
         "published": published.published,
         "published_value": procedure["value"] if procedure else None,
         "value": value,
-        "ci_low": shown["ci_low"] if shown else None,
-        "ci_high": shown["ci_high"] if shown else None,
-        "interval": shown["interval"] if shown else "none",
+        **{name: shown[name] for name in ("ci_low", "ci_high", "interval")},
         "null": null["value"] if null else None,
         "analogue_value": found["value"] if analogue and found else None,
         "verdict": verdict,
