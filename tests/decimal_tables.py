@@ -127,11 +127,11 @@ def behaviour(told: Told) -> Iterator[Row]:
 def of_bank(told: Told, seed: int) -> Iterator[Row]:
     for layer in (0, 1):
         fixed = {**BANK, "seed": seed, "layer": layer}
-        for group, l0 in (("prompts", 12.5), ("last", 9.25)):
+        for group, l0 in (("all tokens", 12.5), ("last", 9.25)):
             yield row("checks", group, "l0_mean", l0 + layer, **fixed)
-        yield row("checks", "prompts", "explained_variance", 0.75, **fixed)
+        yield row("checks", "all tokens", "explained_variance", 0.75, **fixed)
         yield row(
-            "checks", "prompts", "explained_variance", 0.875, control="held_out_texts", **fixed
+            "checks", "all tokens", "explained_variance", 0.875, control="held_out_texts", **fixed
         )
         lists = {**fixed, "mode": "published"}
         fillers = 4 * layer

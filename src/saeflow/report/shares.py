@@ -15,7 +15,7 @@ from saeflow.report.tables import percent
 
 EVEN = 0.5
 """What a coin gives where one of two answers is right."""
-_CELL, _GAP, _TOP, _BOTTOM = 24, 46, 34, 130
+_CELL, _GAP, _TOP = 24, 46, 34
 _WRITTEN = 2 * WRITTEN
 """With more columns than this the cells are too narrow for numbers."""
 
@@ -77,6 +77,8 @@ def shares_figure(
         _name_axes(figure, panel, number, rows)
     for place in breaks:
         figure.add_vline(x=place - 0.5, line={"width": 2, "color": "#808080"})
+    # Slanted names reach down by about half of their length; the colour bar goes below them.
+    bottom = 70 + 4 * max(len(name) for panel in shown for name in panel.columns)
     figure.update_xaxes(tickangle=-35, row=len(shown))
     figure.update_annotations(font={"size": 13}, x=0, xanchor="left")
     figure.update_layout(
@@ -87,8 +89,8 @@ def shares_figure(
             "cmax": 1,
             "colorbar": _COLOUR_BAR,
         },
-        height=inner + _TOP + _BOTTOM,
-        margin={"l": 20, "r": 12, "t": _TOP, "b": _BOTTOM},
+        height=inner + _TOP + bottom,
+        margin={"l": 20, "r": 12, "t": _TOP, "b": bottom},
     )
     return plain_figure(figure)
 

@@ -44,9 +44,9 @@ Table = dict[str, Any]
 def checks_table(model: DecimalModel, bank: Bank) -> Table | None:
     """How well the SAEs work on these prompts, beside held-out texts and the untrained model."""
     places = {
-        "all tokens": ("prompts", NONE),
+        "all tokens": (EVERY, NONE),
         "last token": (LAST, NONE),
-        "held-out texts": ("prompts", "held_out_texts"),
+        "held-out texts": (EVERY, "held_out_texts"),
     }
     cells = []
     for layer in model.numbers.layers("checks", bank):
@@ -59,7 +59,7 @@ def checks_table(model: DecimalModel, bank: Bank) -> Table | None:
                 )
                 for group, control in places.values()
             ]
-            other = model.untrained("checks", "prompts", metric, bank, layer)
+            other = model.untrained("checks", EVERY, metric, bank, layer)
             line.append(number_cell(other, text))
         cells.append(line)
     heads = [("Layer", True)]
