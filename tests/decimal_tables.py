@@ -34,6 +34,8 @@ DONORS = {
     "none": (0.8, 0.0),
     "other_pair_plain": (0.9, 0.05),
     "other_pair_buggy": (0.1, 0.15),
+    "unlike_pair_plain": (0.6, 0.25),
+    "unlike_pair_buggy": (0.35, 0.2),
     "word_problem": (0.2, 0.0),
     "identity": (0.03, 0.0),
     "mean_plain": (0.7, 0.0),
@@ -63,8 +65,12 @@ class Told:
         Lower end of the interval of what they do beyond unrelated donors.
     donors : mapping
         As `DONORS`.
+    by_format : float or None
+        What the format does to unlike pairs; None: they are no donors.
     below : float
         How much less alike formats are than wordings in layer 1.
+    smallest : float
+        Smallest p-value that labels of units can have.
     seeds : int
         Banks of the model.
     sampled : bool
@@ -78,6 +84,8 @@ class Told:
     site: str | None = "kv_group 1"
     beyond: float = 0.4
     donors: Mapping[str, tuple[float, float]] | None = None
+    by_format: float | None = 0.25
+    smallest: float = 0.333
     below: float = 0.2
     seeds: int = 1
     sampled: bool = True
@@ -230,17 +238,25 @@ def own_pair() -> Iterator[Row]:
 
 
 def _site(told: Told, group: str) -> Iterator[Row]:
-    for donor, (right, wrote) in (told.donors or DONORS).items():
+    found = told.donors or DONORS
+    if told.by_format is None:
+        found = {donor: each for donor, each in found.items() if not donor.startswith("unlike")}
+    for donor, (right, wrote) in found.items():
         key = {"layer": 1, "control": donor, "reach": 0.02}
         yield row("patching", group, "right", right, **key)
-        yield row("patching", group, "wrote_donor", wrote, **key)
+        if "_pair_" in donor:
+            yield row("patching", group, "wrote_donor", wrote, **key)
         yield row("patching", group, "logit_change", 5 * right - 1, **key)
     for donor, value in (("other_pair_buggy", 0.7), ("word_problem", 0.6)):
         ends = {"p_value": 0.0021, "q_value": 0.0042, "layer": 1, "reach": value - told.beyond}
         yield row("patching", group, f"right_beyond_{donor}", value, **ends)
+    if told.by_format is not None:
+        ends = {"p_value": 0.0031, "q_value": 0.0062, "layer": 1, "reach": 0.05}
+        yield row("patching", group, "right_beyond_unlike_pair_buggy", 0.45, **ends)
+        yield row("patching", group, "right_by_format", told.by_format, **ends)
 
 
-def subsets() -> Iterator[Row]:
+def subsets(told: Told) -> Iterator[Row]:
     for kind, units in (("block", 2), ("head", 3)):
         for size in range(units + 1):
             key = f"{kind}, {size} of {units} units"
@@ -252,6 +268,8 @@ def subsets() -> Iterator[Row]:
                 yield row("subsets", f"{kind}, unit {unit}", metric, value, layer=1, reach=0.03)
             tested = {"layer": 1, "reach": 0.04, "p_value": 0.333}
             yield row("subsets", f"{kind}, even minus odd units", metric, scale / 5, **tested)
+        group = f"{kind}, even minus odd units"
+        yield row("subsets", group, "smallest_p_value", told.smallest, layer=1)
 
 
 def summary(told: Told = BUGGY) -> pa.Table:
@@ -261,7 +279,7 @@ def summary(told: Told = BUGGY) -> pa.Table:
         rows += of_bank(told, seed)
         rows += attributed(seed) if told.chosen else []
     if told.chosen:
-        rows += [*patched(told), *own_pair(), *subsets()]
+        rows += [*patched(told), *own_pair(), *subsets(told)]
     return pa.Table.from_pylist(rows, DECIMAL_BUG.schema())
 
 

@@ -30,7 +30,7 @@ def test_a_bug_and_what_carries_it() -> None:
         "layer 1 of toy."
     )
     assert list(parts) == [
-        *("Bug", "No bug", "Supported", "Not supported", "Untrained", "Published lists")
+        *("Bug", "No bug", "Supported", "Not testable", "Untrained", "Published lists")
     ]
     (bug,) = parts["Bug"]
     assert bug == (
@@ -42,14 +42,36 @@ def test_a_bug_and_what_carries_it() -> None:
     assert none.endswith("So nothing was patched.")
     site = parts["Supported"][0]
     assert "80.0 % [78.0, 82.0] of 30 Q/A prompts are answered right, where 3.0 % are with" in site
-    assert "+70.0 points (p 0.0042, Holm) more than from another pair, Q/A format and" in site
-    assert "+60.0 points (p 0.0042, Holm) more than from a word problem." in site
-    assert site.endswith("a signal of the format, not a copied answer.")
-    assert parts["Not supported"] == [
+    assert "+70.0 points (p 0.0042, Holm) more than from another pair, Q/A format, " in site
+    assert "+60.0 points (p 0.0042, Holm) more than from a word problem" in site
+    assert (
+        "+45.0 points (p 0.0062, Holm) more than from a pair whose answer looks other, Q/A" in site
+    )
+    assert site.endswith(
+        "what is carried over is no copied answer. From pairs whose answer looks other, having more "
+        "digits, 60.0 % are right if these are asked plainly and 35.0 % if in "
+        "the Q/A format: the format makes a difference by itself, +25.0 points (p 0.0062, Holm)."
+    )
+    parity, alone = parts["Not testable"]
+    assert parity == (
         "Even minus odd heads of layer 1 of toy: +20.0 points of right answers; against permuted "
-        "labels p is 0.333."
-    ]
+        "labels p is 0.333, and with so few units it cannot be below 0.333."
+    )
+    assert alone.startswith("At the last token of other, features")
     assert parts["Untrained"][0].startswith("toy_untrained shows no bug, as expected: of 45")
+
+
+@pytest.mark.parametrize(("smallest", "word"), [(0.02, "Not supported"), (0.333, "Not testable")])
+def test_parity_is_judged_where_labels_can_be_rare(smallest: float, word: str) -> None:
+    _, parts = said({"toy": replace(BUGGY, smallest=smallest), "toy_untrained": NOTHING})
+    assert any(each.startswith("Even minus odd heads") for each in parts[word])
+
+
+def test_the_format_has_to_make_a_difference_by_itself() -> None:
+    (model,) = models({"toy": replace(BUGGY, by_format=0.01)})
+    text = interpretation(model.numbers)
+    assert text is not None
+    assert "it is not shown that the format makes a difference by itself, +1.0 points" in text
 
 
 def test_models_without_a_bug() -> None:
@@ -96,7 +118,7 @@ def test_without_a_chosen_site_nothing_is_said_of_one() -> None:
 )
 def test_another_pair_tells_a_format_from_a_copy(right: float, wrote: float, ending: str) -> None:
     donors = {**DONORS, "other_pair_plain": (right, wrote)}
-    (model,) = models({"toy": replace(BUGGY, donors=donors)})
+    (model,) = models({"toy": replace(BUGGY, donors=donors, by_format=None)})
     text = interpretation(model.numbers)
     assert text is not None
     assert text.endswith(ending)
@@ -118,8 +140,9 @@ def test_likeness_is_supported_beyond_the_untrained_model_only() -> None:
     (same,) = [each for each in parts["Not supported"] if "less alike" in each]
     assert same.endswith("and in 0 of these by more than in toy_untrained, intervals apart.")
     _, parts = said({"toy": replace(BUGGY, below=-0.1)})
-    (none,) = [each for each in parts["Not supported"] if "less alike" in each]
+    (none,) = [each for each in parts["Not testable"] if "less alike" in each]
     assert "in 0 of 2 layers" in none
+    assert "and more alike in 1" in none
     assert none.endswith("no untrained model of its shape was run beside it.")
 
 

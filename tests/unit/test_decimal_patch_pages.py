@@ -51,6 +51,8 @@ def test_the_chosen_site_stands_with_every_donor() -> None:
     assert [line[2] for line in lines[1:]] == [
         "5.0 % [3.0, 7.0]",
         "15.0 % [13.0, 17.0]",
+        "25.0 % [23.0, 27.0]",
+        "20.0 % [18.0, 22.0]",
         *["–"] * 4,
     ]
     assert numbers().site() == Site(1, Units("kv_group", "1"))
@@ -66,6 +68,14 @@ def test_differences_from_unrelated_donors_are_tested() -> None:
             [mlp, "another pair, Q/A format", "+65.4 [+63.4, +67.4]", "0.450", "0.900"],
             [site, "another pair, Q/A format", "+70.0 [+40.0, +100.0]", "0.0021", "0.0042"],
             [site, "a word problem", "+60.0 [+40.0, +80.0]", "0.0021", "0.0042"],
+            [
+                *(site, "a pair whose answer looks other, Q/A format", "+45.0 [+40.0, +50.0]"),
+                *("0.0031", "0.0062"),
+            ],
+            [
+                *(site, "unlike pairs: plain format against Q/A format", "+25.0 [+20.0, +30.0]"),
+                *("0.0031", "0.0062"),
+            ],
         ]
     )
 

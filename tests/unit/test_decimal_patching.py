@@ -33,21 +33,18 @@ from saeflow.models.conventions import HookedLayer
 from saeflow.models.loading import fresh_model
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
-from saeflow.studies.decimal_bug.donors import (
-    HalfRuns,
-    exchanged,
-    other_pairs,
-    prone_prompts,
-)
+from saeflow.studies.decimal_bug.donors import HalfRuns, exchanged
 from saeflow.studies.decimal_bug.names import in_direction
+from saeflow.studies.decimal_bug.pairing import other_pairs, prone_prompts, unlike_prompts
 from saeflow.studies.decimal_bug.patching import names_only, patch
 from tests.conftest import ROOT
+from tests.sentences import check_sentence
 from tests.small_models import FAMILIES, settings_of
 
 PROMPTS = comparison_prompts(
     [published_pair("9.8", "9.11"), *comparison_pairs(0, 2000, 6)], list(FORMATS)
 )
-DONORS = ("same_pair_plain", "other_pair_plain", "other_pair_buggy", "word_problem")
+DONORS = PatchSettings().donors
 PATCHING = PatchSettings(pairs=7, random_sets=2, donors=DONORS)
 SUBSETS = SubsetSettings(exhaustive=3, orders=2)
 FEW = PATCHING.model_copy(update={"donors": ("same_pair_plain",)})
@@ -126,10 +123,10 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     single = 10 if found.family == "llama" else 8
     # Each is chosen from; parts of the model, and its whole module, with unrelated donors, too.
     parts = single - 4
-    assert trials["choice"] == LAYERS * 3 * 3 * 2 + single + 2 * parts + 1
-    assert trials["site"] == 4 + 1 + 2
-    # Four donors and the prompt itself in three phases, two means in one; three pairs and one mean.
-    assert trials["map"] == 2 * LAYERS * (3 * (5 * 3 + 2) + 4 * single)
+    assert trials["choice"] == LAYERS * 3 * 3 * 2 + single + 3 * parts + 2
+    # Six donors and the prompt itself in three phases, two means in one; three pairs and one mean.
+    assert trials["site"] == 7 * 3 + 2
+    assert trials["map"] == 2 * LAYERS * (3 * (7 * 3 + 2) + 4 * single)
     assert trials["blend"] == len(WEIGHTS) + 2
     # The study's own pair: every layer both ways, and what else has the published form.
     assert trials["own"] == 2 * LAYERS + (len(WEIGHTS) + 2 - 1) + 11
@@ -236,6 +233,8 @@ def test_choices_read_one_half_only(found: Found) -> None:
 def test_the_chosen_site_is_reported_with_every_donor(found: Found) -> None:
     site = choose_site(found.table)
     frame = found.frame[found.frame["part"] == "site"]
+    assert set(frame["phase"]) == {"prefill", "decode", "both"}
+    frame = frame[frame["phase"] == "both"]
     units = "all" if site.units is None else str(site.units[0])
     place = frame[["half", "direction", "layer", "kind", "units", "phase"]].drop_duplicates()
     assert place.to_numpy().tolist() == [
@@ -273,6 +272,33 @@ def test_model_without_the_bug_is_not_patched() -> None:
     )
     assert len(table) == 0
     assert table.schema == PATCHES.schema()
+
+
+def test_unlike_pairs_have_the_longer_number_for_an_answer_in_the_other_place() -> None:
+    tokenizer = small_word_model("llama").tokenizer
+    for half in ("choose", "report"):
+        chosen = prone_prompts(PROMPTS, half, 99)
+        keys = {form: [prompt_keys(tokenizer, p) for p in some] for form, some in chosen.items()}
+        found = unlike_prompts(chosen, keys, PROMPTS, tokenizer, 0)
+        assert found == unlike_prompts(chosen, keys, PROMPTS, tokenizer, 0)
+        for form, some in found.items():
+            for own, other in zip(chosen[form], some, strict=True):
+                assert (other.form, other.half) == (own.form, half)
+                assert not {own.first, own.second} & {other.first, other.second}
+                assert (own.first == own.truth) != (other.first == other.truth)
+                assert len(own.truth) < len(own.other)
+                assert len(other.truth) > len(other.other)
+                # Token by token they correspond.
+                shapes = [
+                    [key[:1] for key in prompt_keys(tokenizer, each)] for each in (own, other)
+                ]
+                assert shapes[0] == shapes[1]
+        for buggy, plain in zip(*found.values(), strict=True):
+            assert (buggy.item, buggy.order) == (plain.item, plain.order)
+    prone = [each for each in PROMPTS if each.stratum.startswith("prone")]
+    with pytest.raises(SaeflowError, match="unlike_pair_plain") as caught:
+        unlike_prompts(chosen, keys, prone, tokenizer, 0)
+    check_sentence(caught.value)
 
 
 def test_other_pairs_share_no_number_and_have_the_answer_in_the_other_place() -> None:

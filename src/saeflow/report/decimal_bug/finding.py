@@ -9,7 +9,7 @@ from saeflow.report.cells import p_text
 from saeflow.report.decimal_bug.model import DecimalModel, bank_titles
 from saeflow.report.decimal_bug.numbers import PARTS, PUBLISHED, TO_BUGGY, Bank, Numbers, Row
 from saeflow.report.decimal_bug.overlap import LAST
-from saeflow.report.decimal_bug.patching import baseline, tested_against
+from saeflow.report.decimal_bug.patching import FORMAT, baseline, tested_against
 from saeflow.report.decimal_bug.subsets import PARITY
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, joined, rate_text
 from saeflow.report.shares import EVEN
@@ -18,7 +18,8 @@ from saeflow.report.tables import percent, points
 WITHOUT_TRAINING = "Untrained"
 PUBLISHED_RULES = "Published lists"
 BUG, NO_BUG = "Bug", "No bug"
-WORDS = (BUG, NO_BUG, SUPPORTED, NOT_SUPPORTED, WITHOUT_TRAINING, PUBLISHED_RULES)
+UNTESTABLE = "Not testable"
+WORDS = (BUG, NO_BUG, SUPPORTED, NOT_SUPPORTED, UNTESTABLE, WITHOUT_TRAINING, PUBLISHED_RULES)
 LEVEL = 0.05
 """Largest p-value of what is called supported."""
 MEASURE = "jaccard_below_wording"
@@ -54,7 +55,8 @@ def interpretation(numbers: Numbers) -> str | None:
     """What another pair's plain prompt tells of the chosen site; None where nothing does.
 
     A signal of the format makes the answer right whatever pair it comes from; a copied answer names
-    the other pair's number.
+    the other pair's number. Other prone pairs' answers look like the prompt's own; with pairs whose
+    answers do not, only the format is left to make a difference.
     """
     right, wrote = (
         numbers.at_site(metric, "other_pair_plain") for metric in ("right", "wrote_donor")
@@ -67,6 +69,16 @@ def interpretation(numbers: Numbers) -> str | None:
     )
     if wrote["ci_low"] > EVEN:
         return said + "what is carried over is the donor’s answer, not a signal of the format."
+    form = numbers.at_site(FORMAT)
+    plain, buggy = (numbers.at_site("right", f"unlike_pair_{each}") for each in ("plain", "buggy"))
+    if form is not None and plain is not None and buggy is not None:
+        shown = "the format makes" if _holds(form) else "it is not shown that the format makes"
+        return (
+            f"{said}what is carried over is no copied answer. From pairs whose answer looks other, "
+            f"having more digits, {rate_text(plain)} are right if these are asked plainly and "
+            f"{rate_text(buggy)} if in the Q/A format: {shown} a difference by itself, "
+            f"{_difference(form)}."
+        )
     if wrote["ci_high"] < EVEN < right["ci_low"]:
         return said + "what is carried over is a signal of the format, not a copied answer."
     if max(wrote["ci_high"], right["ci_high"]) < EVEN:
@@ -168,13 +180,18 @@ def _parity(model: DecimalModel) -> Iterator[Finding]:
         kind, _, group = key.group.partition(", ")
         if group == PARITY and key.metric == "shapley" and kind == "head":
             differ = row["p_value"] is not None and row["p_value"] <= LEVEL
-            word = SUPPORTED if differ else NOT_SUPPORTED
             p_value = "–" if row["p_value"] is None else p_text(row["p_value"])
-            yield Finding(
-                word,
+            text = (
                 f"Even minus odd {PARTS[kind]}s of layer {key.layer} of {model.name}: "
-                f"{points(row['value'])} points of right answers; against permuted labels p is {p_value}.",
+                f"{points(row['value'])} points of right answers; against permuted labels p is {p_value}"
             )
+            smallest = model.numbers.row("subsets", key.group, "smallest_p_value", layer=key.layer)
+            if smallest is not None and smallest["value"] > LEVEL:
+                least = p_text(smallest["value"])
+                told = f"{text}, and with so few units it cannot be below {least}."
+                yield Finding(UNTESTABLE, told)
+            else:
+                yield Finding(SUPPORTED if differ else NOT_SUPPORTED, f"{text}.")
 
 
 def _likeness(model: DecimalModel, bank: Bank, name: str) -> Iterator[Finding]:
@@ -191,9 +208,12 @@ def _likeness(model: DecimalModel, bank: Bank, name: str) -> Iterator[Finding]:
         f"At the last token of {name}, features of Q&A and Simple are less alike (Jaccard) than those "
         f"of other wordings in {len(lower)} of {len(rows)} layers, at p ≤ {LEVEL:g} after Holm"
     )
+    higher = [layer for layer, row in rows.items() if _holds(row, below=True)]
+    if higher:
+        text += f", and more alike in {len(higher)}"
     if model.control is None:
         text += "; no untrained model of its shape was run beside it"
-        yield Finding(SUPPORTED if lower else NOT_SUPPORTED, f"{text}.")
+        yield Finding(UNTESTABLE, f"{text}.")
         return
     more = [
         layer
@@ -232,11 +252,12 @@ def _lists(model: DecimalModel, bank: Bank, name: str) -> Iterator[Finding]:
     )
 
 
-def _holds(row: Row) -> bool:
-    """Whether a difference is above 0 with its whole interval and by its adjusted p-value."""
+def _holds(row: Row, *, below: bool = False) -> bool:
+    """Whether a difference is above 0, or below, with its whole interval and by its adjusted p-value."""
     p_value = row["p_value"] if row["q_value"] is None else row["q_value"]
-    low = row["value"] if row["ci_low"] is None else row["ci_low"]
-    return p_value is not None and p_value <= LEVEL and low > 0
+    end = row["ci_high" if below else "ci_low"]
+    nearest = row["value"] if end is None else end
+    return p_value is not None and p_value <= LEVEL and (nearest < 0 if below else nearest > 0)
 
 
 def _above(row: Row, other: Row | None) -> bool:

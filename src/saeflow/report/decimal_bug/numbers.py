@@ -23,7 +23,7 @@ MODULES = {
 PARTS = {"head": "head", "kv_group": "KV group", "block": "block"}
 """Parts of what attention writes, in words: heads and their groups in front of the projection."""
 _PATCH = re.compile(
-    r"(?:(?P<part>choice|random|blend|published|own): )?"
+    r"(?:(?P<part>choice|site|random|blend|published|own): )?"
     r"(?P<direction>plain_to_buggy|buggy_to_plain), (?P<kind>\w+)(?: (?P<units>[\d,]*))?"
     r"(?: \((?P<set>.*)\))?, (?P<phase>prefill|decode|both)(?:, weight (?P<weight>[\d.e-]+))?"
 )

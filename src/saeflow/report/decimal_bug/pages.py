@@ -39,12 +39,17 @@ def write_decimal_pages(
         "finding": decimal_finding(models),
         "numbers": overview_table(models),
         "claims": claims_table(models),
+        "published_sets": subsets.published_sets_table(),
         "made": made_with({each.name: each.weights for each in models}),
     }
     site.write_page(DECIMAL_PAGE.href, "decimal_bug.html.jinja", overview)
     for model in models:
         context, figures = _model(model, spec)
         site.write_page(model.href, "decimal_bug_model.html.jinja", {**shared, **context}, figures)
+
+
+OVERVIEW_DONORS = [donor for donor in patching.DONORS if not donor.startswith("mean")]
+"""Means stand on the models' pages."""
 
 
 def overview_table(models: Sequence[DecimalModel]) -> dict[str, Any]:
@@ -54,13 +59,13 @@ def overview_table(models: Sequence[DecimalModel]) -> dict[str, Any]:
         numbers, site = model.numbers, model.numbers.site()
         name = text_cell(model.name) | {"href": model.href}
         where = text_cell(MISSING if site is None else site.title)
-        donors = [share_cell(numbers.at_site("right", donor)) for donor in patching.DONORS]
+        donors = [share_cell(numbers.at_site("right", donor)) for donor in OVERVIEW_DONORS]
         named = share_cell(numbers.at_site("wrote_donor", "other_pair_plain"))
         right = behaviour.right_cells(numbers)
         cells.append([name, *right, _bug_cell(model), where, *donors, named])
     heads = [("Model", False), ("Right, Q/A formats", True), ("Right, plain formats", True)]
     heads += [("Bug", False), ("Chosen site", False)]
-    heads += [(patching.capital(title), True) for title in patching.SHORT.values()]
+    heads += [(patching.capital(patching.SHORT[donor]), True) for donor in OVERVIEW_DONORS]
     heads.append(("Names other pair’s number", True))
     return filled(table(heads, cells))
 

@@ -45,6 +45,8 @@ DONORS = {
     NONE: "same pair, other format",
     "other_pair_plain": "another pair, plain format",
     "other_pair_buggy": "another pair, Q/A format",
+    "unlike_pair_plain": "a pair whose answer looks other, plain format",
+    "unlike_pair_buggy": "a pair whose answer looks other, Q/A format",
     "word_problem": "a word problem",
     "identity": "the prompt itself: nothing changes",
     "mean_plain": "mean of plain prompts",
@@ -55,6 +57,8 @@ SHORT = {
     NONE: "same pair",
     "other_pair_plain": "other pair, plain",
     "other_pair_buggy": "other pair, Q/A",
+    "unlike_pair_plain": "unlike pair, plain",
+    "unlike_pair_buggy": "unlike pair, Q/A",
     "word_problem": "word problem",
     "identity": "itself",
     "mean_plain": "mean, plain",
@@ -64,7 +68,9 @@ SHORT = {
 PHASES = {"both": "prompt and answer", "prefill": "prompt", "decode": "answer"}
 KINDS = (*MODULES, *PARTS)
 METRICS = ("right", "wrote_donor", "logit_change")
-OTHER = "other_pair"
+OTHER = ("other_pair", "unlike_pair")
+FORMAT, FORMAT_TITLE = "right_by_format", "unlike pairs: plain format against Q/A format"
+"""Right answers from pairs whose answer looks other: asked plainly, beyond asked in the Q/A format."""
 BEYOND = "right_beyond_"
 """How the names of differences from a control donor begin."""
 _UNIT = {"head": "H", "kv_group": "KV", "block": "B"}
@@ -181,7 +187,7 @@ def beyond_table(numbers: Numbers) -> Table | None:
     """How many more answers are right than with a control donor, at what was chosen, tested."""
     cells = []
     for key, row in numbers.of_part("patching").items():
-        title = tested_against(key.metric)
+        title = FORMAT_TITLE if key.metric == FORMAT else tested_against(key.metric)
         where, kind = site_of(key.group), chosen_kind(key.group)
         if title is not None and where is not None:
             name = f"chosen site: {where.title}, layer {key.layer}"

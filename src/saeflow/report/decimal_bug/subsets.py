@@ -34,6 +34,7 @@ from saeflow.report.decimal_bug.numbers import (
 from saeflow.report.decimal_bug.patching import DIRECTIONS, PHASES, kind_order, patches_of
 from saeflow.report.figures import COLOURS, SYMBOLS, error_bars, interval_band, plain_figure
 from saeflow.report.tables import percent, points
+from saeflow.stats.subsets import PUBLISHED_UNITS, study_sets
 
 VALUES = {"shapley": "Shapley’s value", "banzhaf": "Banzhaf’s value"}
 PARITY = "even minus odd units"
@@ -159,6 +160,19 @@ def sets_table(numbers: Numbers) -> Table | None:
     heads = [("Set", False), ("Units", False), ("Layer", True), ("Form", False), ("Right", True)]
     heads.append(("Change of the logit difference, nats", True))
     return table(heads, cells, sortable=True) if cells else None
+
+
+def published_sets_table() -> Table:
+    """The study's own sets of its 32 blocks, and whether its one prompt was answered rightly."""
+    cells = [
+        [
+            text_cell(each.name.replace("_", " ")),
+            text_cell(", ".join(map(str, each.units)), wrap=True),
+            text_cell("right" if each.published else "not right"),
+        ]
+        for each in study_sets(PUBLISHED_UNITS)
+    ]
+    return table([("Set", False), ("Blocks", False), ("Published answer", False)], cells)
 
 
 def own_pair_table(numbers: Numbers) -> Table | None:

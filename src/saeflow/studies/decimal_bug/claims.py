@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from saeflow.artifacts.decimal_bug import CLAIMS
 from saeflow.stats.overlap import published_overlap, similarity
-from saeflow.studies.decimal_bug.published_claims import PUBLISHED, Published, Wanted
+from saeflow.studies.decimal_bug.published_claims import PUBLISHED
+from saeflow.studies.decimal_bug.sentences import Published, Wanted
 from saeflow.studies.depths import layers_at
 
 SUPPORTED = "supported"
@@ -20,6 +21,8 @@ CONTRADICTED = "contradicted"
 NOT_TESTABLE = "not testable in this run"
 NEVER_MEASURED = "reported but never measured"
 STUDY = "decimal_bug"
+LEVEL = 0.05
+"""Largest p-value of what is called supported."""
 OTHER_WEIGHTS = (
     "The claim is about Llama-3.1-8B-Instruct, whose weights this run does not read; what its own "
     "model shows stands beside it without a verdict."
@@ -28,6 +31,7 @@ Row = Mapping[str, Any]
 _NEVER = {
     "feature_head_correlations": "The published figures are draws of a random generator with the seed "
     "42 (methods/4, section 5.6.6).",
+    "random_plots": "The script patches no head and plots random numbers (methods/4, section 5.6.6).",
     "feature_ids": "Two of these numbers are of layer 13 and five of layer 25; the others are in no "
     "result of the study (methods/4, section 5.6.6).",
 }
@@ -41,7 +45,8 @@ def judge_claims(
     Parameters
     ----------
     rows : iterable of mapping
-        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`, of one model and bank.
+        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`, of one model; of several banks the
+        first one's are read.
     own_weights : bool
         Whether the model is the study's own, so that claims about its weights are decided.
     chosen : int, optional
@@ -99,8 +104,8 @@ def _verdict(
         return NOT_TESTABLE, OTHER_WEIGHTS
     if found is None or found["value"] is None:
         return NOT_TESTABLE, "This run does not measure it."
-    if published.claim in _PROCEDURES:
-        return _PROCEDURES[published.claim](found, null)
+    if published.claim in _RULES:
+        return _RULES[published.claim](found, null)
     return _beyond_null(found, null, below=published.below)
 
 
@@ -148,7 +153,30 @@ def _own_head(found: Row, null: Row | None) -> tuple[str, str]:
     return SUPPORTED, "Most of what a block of coordinates writes comes from its own head."
 
 
-_PROCEDURES: dict[str, Callable[[Row, Row | None], tuple[str, str]]] = {
+def _does_nothing(found: Row, null: Row | None) -> tuple[str, str]:
+    if null is None or null["value"] is None or found["ci_low"] is None:
+        return NOT_TESTABLE, "This run has no interval and control for it."
+    if found["ci_low"] <= null["value"]:
+        return SUPPORTED, "The interval reaches down to the control."
+    return CONTRADICTED, "The whole interval is above the control."
+
+
+def _parity(found: Row, null: Row | None) -> tuple[str, str]:
+    if found["p_value"] is None:
+        return NOT_TESTABLE, "This run has no test of it."
+    if found["p_value"] > LEVEL:
+        return CHANCE, f"Other labels of as many units differ as much (p {found['p_value']:.2g})."
+    if found["value"] > 0:
+        return SUPPORTED, f"Even units add more than under other labels (p {found['p_value']:.2g})."
+    return CONTRADICTED, f"Odd units add more than under other labels (p {found['p_value']:.2g})."
+
+
+_RULES: dict[str, Callable[[Row, Row | None], tuple[str, str]]] = {
+    "residual_swap": _does_nothing,
+    "means": _does_nothing,
+    "first_half": _does_nothing,
+    "other_pairs": _does_nothing,
+    "even_heads": _parity,
     "repeats": _repeats,
     "overlap_is_shared_features": _fillers,
     "blocks_are_heads": _own_head,

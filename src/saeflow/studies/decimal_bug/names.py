@@ -11,7 +11,7 @@ FORMS = {BUGGY: PUBLISHED["Q&A"], PLAIN: PUBLISHED["Simple"]}
 PLAIN_TO_BUGGY, BUGGY_TO_PLAIN = "plain_to_buggy", "buggy_to_plain"
 RECIPIENT = {PLAIN_TO_BUGGY: BUGGY, BUGGY_TO_PLAIN: PLAIN}
 """Format of the prompts that get activations, by direction."""
-SAME_PAIR, OTHER_PAIR, MEAN = "same_pair", "other_pair", "mean"
+SAME_PAIR, OTHER_PAIR, UNLIKE_PAIR, MEAN = "same_pair", "other_pair", "unlike_pair", "mean"
 WORD_PROBLEM, IDENTITY = "word_problem", "identity"
 """Donors that are named for no format; ``identity`` is the patched prompt itself."""
 MODULES = ("attn_out", "mlp_out", "resid_post")
@@ -65,6 +65,8 @@ def in_direction(donor: str, direction: str) -> str:
 SAME_PLAIN = donor_name(SAME_PAIR, PLAIN)
 OTHER_PLAIN = donor_name(OTHER_PAIR, PLAIN)
 OTHER_BUGGY = donor_name(OTHER_PAIR, BUGGY)
+UNLIKE_PLAIN = donor_name(UNLIKE_PAIR, PLAIN)
+UNLIKE_BUGGY = donor_name(UNLIKE_PAIR, BUGGY)
 MEAN_PLAIN, MEAN_BUGGY = donor_name(MEAN, PLAIN), donor_name(MEAN, BUGGY)
-UNRELATED = (OTHER_BUGGY, WORD_PROBLEM)
+UNRELATED = (OTHER_BUGGY, UNLIKE_BUGGY, WORD_PROBLEM)
 """Donors that hold nothing of the plain format: what a site is chosen beside."""

@@ -113,9 +113,10 @@ def unit_choice(units: Mapping[str, Units], layer: int, settings: PatchSettings)
 
 
 def chosen_site(site: Site, settings: PatchSettings) -> Iterator[Trial]:
-    """The chosen site with every donor, on the half that reports."""
+    """The chosen site with every donor, on the half that reports; means in both phases only."""
     for donor in _every_donor(settings):
-        yield _to_buggy(SITE, donor, site.layer, site.kind, units=site.units)
+        for phase in (BOTH,) if donor in (MEAN_PLAIN, MEAN_BUGGY) else PHASES:
+            yield _to_buggy(SITE, donor, site.layer, site.kind, units=site.units, phase=phase)
 
 
 def full_map(units: Mapping[str, Units], n_layers: int, settings: PatchSettings) -> Iterator[Trial]:

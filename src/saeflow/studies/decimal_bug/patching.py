@@ -27,7 +27,7 @@ from saeflow.studies.decimal_bug import patch_plan
 from saeflow.studies.decimal_bug.bug import find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
 from saeflow.studies.decimal_bug.donors import Asked, HalfRuns, exchanged
-from saeflow.studies.decimal_bug.names import EXCHANGED, OWN, RECIPIENT
+from saeflow.studies.decimal_bug.names import EXCHANGED, OWN, RECIPIENT, UNLIKE_PAIR
 from saeflow.studies.decimal_bug.patch_plan import Trial
 from saeflow.studies.decimal_bug.rows import PUBLISHED
 
@@ -84,6 +84,7 @@ def patch(
             pairs=patching.pairs,
             max_new_tokens=max_new_tokens,
             seed=patching.seed,
+            unlike=any(each.startswith(UNLIKE_PAIR) for each in patching.donors),
         )
         for half in (CHOOSE, REPORT, OWN)
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import REPORT
@@ -16,7 +16,7 @@ from saeflow.datasets.texts.judge import RIGHT
 from saeflow.seeds import numpy_generator
 from saeflow.stats.exact import holm
 from saeflow.stats.games import game_values, plan_game, success_by_size
-from saeflow.stats.labelings import even, label_difference, labeling_test
+from saeflow.stats.labelings import even, label_difference, labeling_test, smallest_p_value
 from saeflow.stats.resampling import WILSON, sign_flip_p_value
 from saeflow.studies.decimal_bug import rows
 from saeflow.studies.decimal_bug.names import (
@@ -25,12 +25,16 @@ from saeflow.studies.decimal_bug.names import (
     CHOICE,
     MAP,
     OTHER_BUGGY,
+    OTHER_PAIR,
     OWN,
     PLAIN_TO_BUGGY,
     RANDOM,
     SAME_PLAIN,
     SITE,
     SUBSETS,
+    UNLIKE_BUGGY,
+    UNLIKE_PAIR,
+    UNLIKE_PLAIN,
     UNRELATED,
     Site,
 )
@@ -62,7 +66,9 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
         Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
     """
     frame = patches.to_pandas()
-    for part in (CHOICE, MAP, RANDOM, BLEND, rows.PUBLISHED):
+    # The site in both phases has rows of its own (`chosen_rows`).
+    frame = frame[(frame["part"] != SITE) | (frame["phase"] != BOTH)]
+    for part in (CHOICE, SITE, MAP, RANDOM, BLEND, rows.PUBLISHED):
         some = frame[frame["part"] == part]
         for (mode, *place), group in some.groupby(["mode", *PLACE], sort=True):
             where = dict(zip(PLACE, place, strict=True))
@@ -73,75 +79,48 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
 
 
 def chosen_rows(
-    patches: pa.Table, chosen: Mapping[str, int], settings: PatchSettings
+    patches: pa.Table, chosen: Mapping[str, int], site: Site, settings: PatchSettings
 ) -> Iterator[dict[str, Any]]:
-    """The layer that was chosen on one half, on the other: right answers beyond other buggy pairs.
+    """The layers and the site that were chosen on one half, on the other.
 
     Parameters
     ----------
     patches : pyarrow.Table
-        Columns of `saeflow.artifacts.decimal_bug.PATCHES`.
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; only the half that reports is read.
     chosen : mapping of str to int
         Layer by kind of module.
-    settings : PatchSettings
-        Seed of the sign flips.
-
-    Yields
-    ------
-    dict
-        ``right_beyond_other_pair_buggy`` for each kind, tested by flipping signs of pairs and
-        adjusted over kinds by Holm.
-    """
-    frame = patches.to_pandas()
-    frame = frame[(frame["part"] == MAP) & (frame["half"] == REPORT)]
-    frame = frame[(frame["direction"] == PLAIN_TO_BUGGY) & (frame["phase"] == BOTH)]
-    found = []
-    for kind, layer in chosen.items():
-        some = frame[(frame["kind"] == kind) & (frame["layer"] == layer)]
-        right = {
-            donor: part.set_index("item")["verdict"].eq(RIGHT).astype(float)
-            for donor, part in some.groupby("donor")
-        }
-        if SAME_PLAIN not in right or OTHER_BUGGY not in right:
-            continue
-        beyond = (right[SAME_PLAIN] - right[OTHER_BUGGY]).to_numpy(np.float64)
-        key = _key(rows.CALIBRATED, layer, f"chosen, {kind}")
-        metric = f"right_beyond_{OTHER_BUGGY}"
-        found.append(_tested(key, metric, beyond, settings.seed, kind))
-    yield from _adjusted(found)
-
-
-def site_rows(patches: pa.Table, site: Site, settings: PatchSettings) -> Iterator[dict[str, Any]]:
-    """The site that was chosen on one half, on the other: with every donor, and beyond unrelated ones.
-
-    Parameters
-    ----------
-    patches : pyarrow.Table
-        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; part ``site`` is read.
     site : Site
-        As `saeflow.studies.decimal_bug.patching.choose_site` gives it.
+        As `saeflow.studies.decimal_bug.choice.choose_site` gives it.
     settings : PatchSettings
         Seed of resamples and sign flips.
 
     Yields
     ------
     dict
-        Shares and changes by donor; ``right_beyond_…`` for each unrelated donor, tested by flipping
-        signs of pairs and adjusted over these donors by Holm.
+        Of the site, shares and changes by donor. Of both, ``right_beyond_…``: right answers beyond an
+        unrelated donor. Of attention and of the site ``right_by_format``: those from an unlike pair
+        asked plainly beyond those from the same pair asked Q/A, which no answer of the donor's explains.
+        Differences are tested by flipping signs of pairs and adjusted together by Holm.
     """
     frame = patches.to_pandas()
-    frame = frame[frame["part"] == SITE]
+    frame = frame[(frame["half"] == REPORT) & (frame["direction"] == PLAIN_TO_BUGGY)]
+    frame = frame[frame["phase"] == BOTH]
+    whole = frame[frame["part"] == MAP]
+    tested: list[dict[str, Any]] = []
+    for kind, layer in chosen.items():
+        right = _right_by_donor(whole[(whole["kind"] == kind) & (whole["layer"] == layer)])
+        against = UNRELATED if kind == "attn_out" else (OTHER_BUGGY,)
+        key = _key(rows.CALIBRATED, layer, f"chosen, {kind}")
+        tested += _differences(key, right, against, settings.seed)
+    of_site = frame[frame["part"] == SITE]
     key = _key(rows.CALIBRATED, site.layer, f"chosen site: {site.name}")
-    right = {}
-    for donor, some in frame.groupby("donor", sort=True):
+    for donor, some in of_site.groupby("donor", sort=True):
         yield from _donor_rows(key, str(donor), some, settings.seed)
-        right[donor] = some.set_index("item")["verdict"].eq(RIGHT).astype(float)
-    tested = []
-    for donor in UNRELATED:
-        if donor in right:
-            beyond = (right[SAME_PLAIN] - right[donor]).to_numpy(np.float64)
-            tested.append(_tested(key, f"right_beyond_{donor}", beyond, settings.seed, donor))
-    yield from _adjusted(tested)
+    tested += _differences(key, _right_by_donor(of_site), UNRELATED, settings.seed)
+    if tested:
+        adjusted = holm(np.array([each["p_value"] for each in tested], np.float64))
+        for each, q_value in zip(tested, adjusted.tolist(), strict=True):
+            yield {**each, "q_value": q_value}
 
 
 def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[str, Any]]:
@@ -165,12 +144,7 @@ def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[st
         hits = some.assign(hit=some["verdict"] == RIGHT).pivot(
             index="units", columns="item", values="hit"
         )
-        if mode == rows.PUBLISHED:
-            for (name, units), part in some.groupby(["set", "units"], sort=True):
-                shares = (part["verdict"] == RIGHT).to_numpy(np.float64)
-                yield share_row(_subset_key(mode, layer, kind, f"{name}: {units}"), "right", shares)
-        else:
-            yield from _game_rows(str(mode), int(layer), str(kind), hits, settings)
+        yield from _game_rows(str(mode), int(layer), str(kind), hits, settings)
 
 
 def _donor_rows(
@@ -180,7 +154,9 @@ def _donor_rows(
     control = rows.NONE if donor.startswith("same_pair") else donor
     right, wrote = frame["verdict"] == RIGHT, frame["wrote_donor"]
     yield share_row(key, "right", right.to_numpy(np.float64), control)
-    yield share_row(key, "wrote_donor", wrote.to_numpy(np.float64), control)
+    if donor.startswith((OTHER_PAIR, UNLIKE_PAIR)):
+        # The others have no number that the prompt does not hold.
+        yield share_row(key, "wrote_donor", wrote.to_numpy(np.float64), control)
     change = frame["logit_difference"] - frame["clean_logit_difference"]
     generator = numpy_generator(seed, "decimal_bug", PART, key["group"])
     yield mean_row(key, "logit_change", change.to_numpy(np.float64), None, generator, control)
@@ -196,25 +172,27 @@ def _own_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield row(key, "logit_change", float(change), n=1)
 
 
-def _tested(
-    key: Mapping[str, Any],
-    metric: str,
-    beyond: Float[np.ndarray, " pairs"],
-    seed: int,
-    name: str,
-) -> dict[str, Any]:
-    """Row of a difference of pairs, tested by flipping their signs."""
-    generator = numpy_generator(seed, "decimal_bug", "chosen", name)
-    p_value = sign_flip_p_value(beyond, None, FLIPS, generator)
-    return {**mean_row(key, metric, beyond, None, generator), "p_value": p_value}
+def _right_by_donor(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Whether each pair is answered rightly, by donor."""
+    return {
+        str(donor): some.set_index("item")["verdict"].eq(RIGHT).astype(float)
+        for donor, some in frame.groupby("donor")
+    }
 
 
-def _adjusted(tested: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows with what Holm makes of their p-values."""
-    if tested:
-        adjusted = holm(np.array([each["p_value"] for each in tested], np.float64))
-        for each, q_value in zip(tested, adjusted.tolist(), strict=True):
-            yield {**each, "q_value": q_value}
+def _differences(
+    key: Mapping[str, Any], right: Mapping[str, pd.Series], against: Sequence[str], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of differences of right answers, pair by pair, each with a p-value of flipped signs."""
+    wanted = {f"right_beyond_{donor}": (SAME_PLAIN, donor) for donor in against}
+    if UNLIKE_BUGGY in against:
+        wanted["right_by_format"] = UNLIKE_PLAIN, UNLIKE_BUGGY
+    for metric, (donor, other) in wanted.items():
+        if donor in right and other in right:
+            beyond = (right[donor] - right[other]).to_numpy(np.float64)
+            generator = numpy_generator(seed, "decimal_bug", key["group"], metric)
+            p_value = sign_flip_p_value(beyond, None, FLIPS, generator)
+            yield {**mean_row(key, metric, beyond, None, generator), "p_value": p_value}
 
 
 def _game_rows(
@@ -243,6 +221,10 @@ def _game_rows(
                 seed=settings.seed,
             )
             yield {**shown, "p_value": test.p_value}
+    if n_units > 1:
+        key = _subset_key(mode, layer, kind, "even minus odd units")
+        smallest = smallest_p_value(n_units, int(even(n_units).sum()))
+        yield row(key, "smallest_p_value", smallest, n=n_units)
     rates = success_by_size(plan.masks, success)
     for place, size in enumerate(rates.size.tolist()):
         key = _subset_key(mode, layer, kind, f"{size} of {n_units} units")

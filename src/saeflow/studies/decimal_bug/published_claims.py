@@ -2,69 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from saeflow.studies.decimal_bug.sentences import Published, Wanted
 
 SURGEON, MATS = "surgeon (methods/4)", "MATS 9_8_research (methods/4)"
-LAYER_7, LAYER_10, LAYER_20 = 8 / 32, 11 / 32, 21 / 32
+LAYER_7, LAYER_10, LAYER_15, LAYER_20 = 8 / 32, 11 / 32, 16 / 32, 21 / 32
 """Relative depths of layers that the study names, of 32 (`saeflow.studies.depths`)."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """A published sentence.
-
-    Attributes
-    ----------
-    claim : str
-        Short name.
-    source, statement, published : str
-        Where, what and which number.
-    scope : str
-        ``procedure`` or ``model``.
-    found : Wanted, optional
-        Row of the summary that says the same of this run's model.
-    by_procedure : Wanted, optional
-        Row that the published procedure gives in this run.
-    null : Wanted, optional
-        Row of the control.
-    below : bool
-        Whether the statement holds where the number is below its control.
-    """
-
-    claim: str
-    source: str
-    statement: str
-    published: str
-    scope: Literal["procedure", "model", "none"]
-    found: Wanted | None = None
-    by_procedure: Wanted | None = None
-    null: Wanted | None = None
-    below: bool = False
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which row of the summary: the first whose columns are these.
-
-    Attributes
-    ----------
-    part, metric, mode, control : str
-        As in the summary.
-    group : str
-        Regular expression that the whole group is.
-    layer : str, float or None
-        None: a number of the whole model; ``chosen``: of the layer whose attention is patched; a
-        number: of the layer at that relative depth, as of one that the study names.
-    """
-
-    part: str
-    group: str
-    metric: str
-    mode: str = "calibrated"
-    control: str = "none"
-    layer: Literal["chosen"] | float | None = None
-
+ITSELF = Wanted(
+    "patching", "plain_to_buggy, attn_out, both", "right", control="identity", layer="chosen"
+)
+"""Prompts patched with their own activations: answers as they are without a patch."""
 
 PUBLISHED = (
     Published(
@@ -95,6 +43,24 @@ PUBLISHED = (
         "model",
         Wanted("behaviour", "chat, prone", "wrong"),
         Wanted("behaviour", "Chat", "wrong", "published"),
+        Wanted("behaviour", "chat, unequal_digits", "wrong"),
+    ),
+    Published(
+        "other_pairs",
+        SURGEON,
+        "Other pairs, 8.7 and 8.12, 7.85 and 7.9, 3.4 and 3.25, show no bug in Q&A.",
+        "0 of 3",
+        "model",
+        Wanted("behaviour", "qa_which, prone", "wrong"),
+        None,
+        Wanted("behaviour", "plain_which, prone", "wrong"),
+    ),
+    Published(
+        "one_pair_is_not_mended",
+        SURGEON,
+        "10.9 and 10.11 show the bug, and the patch does not mend it.",
+        "0 % right",
+        "model",
     ),
     Published(
         "other_phrases",
@@ -110,12 +76,12 @@ PUBLISHED = (
     Published(
         "sampling",
         MATS,
-        "Sampled at temperature 0.6, Simple is right less often: the contrast is one of greedy answers.",
-        "78.8 % right",
+        "Sampled at temperature 0.6, Simple is wrong, too: the contrast is one of greedy answers.",
+        "78.8 % wrong",
         "model",
-        Wanted("behaviour", "plain_which, prone", "right", control="sampled"),
+        Wanted("behaviour", "plain_which, prone", "wrong", control="sampled"),
         None,
-        Wanted("behaviour", "plain_which, prone", "right"),
+        Wanted("behaviour", "plain_which, prone", "wrong"),
     ),
     Published(
         "repeats",
@@ -207,6 +173,13 @@ PUBLISHED = (
             "published",
             layer="chosen",
         ),
+        Wanted(
+            "patching",
+            "blend: plain_to_buggy, attn_out, both, weight 0.4",
+            "right",
+            "published",
+            layer="chosen",
+        ),
     ),
     Published(
         "reverse",
@@ -258,7 +231,38 @@ PUBLISHED = (
             control="identity",
             layer="chosen",
         ),
-        below=True,
+    ),
+    Published(
+        "means",
+        MATS,
+        "Vectors of the difference of means do nothing.",
+        "0 % right",
+        "model",
+        Wanted(
+            "patching",
+            "plain_to_buggy, attn_out, both",
+            "right",
+            control="mean_plain",
+            layer="chosen",
+        ),
+        None,
+        ITSELF,
+    ),
+    Published(
+        "layer_15",
+        MATS,
+        "Layer 15 works as well as layer 10.",
+        "100 % right",
+        "model",
+        Wanted("patching", "plain_to_buggy, attn_out, both", "right", layer=LAYER_15),
+        None,
+        Wanted(
+            "patching",
+            "plain_to_buggy, attn_out, both",
+            "right",
+            control="other_pair_buggy",
+            layer=LAYER_15,
+        ),
     ),
     Published(
         "first_half",
@@ -280,6 +284,7 @@ PUBLISHED = (
             "published",
             layer="chosen",
         ),
+        ITSELF,
     ),
     Published(
         "even_heads",
@@ -288,7 +293,13 @@ PUBLISHED = (
         "100 % for 8 even, 0 % for odd",
         "model",
         Wanted("subsets", "head, even minus odd units", "shapley", layer="chosen"),
-        Wanted("subsets", "block, even minus odd units", "shapley", layer="chosen"),
+        Wanted(
+            "patching",
+            r"own: plain_to_buggy, block [\d,]+ \(even_\d+\), both",
+            "right",
+            "published",
+            layer="chosen",
+        ),
     ),
     Published(
         "blocks_are_heads",
@@ -307,6 +318,43 @@ PUBLISHED = (
         "100 of 100 mixed",
         "model",
         Wanted("attribution", "head", "mixed_share"),
+        None,
+        Wanted("attribution", "head", "mixed_share", control="drawn_units"),
+    ),
+    Published(
+        "every_fourth",
+        MATS,
+        "Blocks with a number divisible by four suffice, others do not.",
+        "100 % right, 0 % for the three other rests",
+        "model",
+    ),
+    Published(
+        "some_even_heads",
+        MATS,
+        "Eight random even heads suffice more often than not, seven less, mixed ones hardly.",
+        "63 %, 40.4 % and 6.5 % right",
+        "model",
+    ),
+    Published(
+        "projections",
+        MATS,
+        "Patches behind the output or value projection work, behind the query projection not.",
+        "100 %, 100 % and 0 % right",
+        "model",
+    ),
+    Published(
+        "feature_swap",
+        MATS,
+        "Exchanging or clamping features of the residual stream does nothing.",
+        "0 % right",
+        "model",
+    ),
+    Published(
+        "random_plots",
+        SURGEON,
+        "The enhanced analysis shows what heads do to features.",
+        "figures",
+        "none",
     ),
     Published(
         "feature_head_correlations",
@@ -319,7 +367,7 @@ PUBLISHED = (
         "feature_ids",
         SURGEON,
         "Features 25523, 22441, 11813, 20139 and others of layer 10 carry the difference.",
-        "18 feature numbers",
+        "20 feature numbers",
         "none",
     ),
 )

@@ -20,7 +20,6 @@ from saeflow.studies.decimal_bug.names import MODULES
 from saeflow.studies.decimal_bug.patching_summary import (
     chosen_rows,
     patch_rows,
-    site_rows,
     subset_rows,
 )
 from saeflow.studies.decimal_bug.records import read_prompts
@@ -63,8 +62,7 @@ def summarise(
     chosen = {kind: choose_layer(patches, kind) for kind in MODULES} if len(patches) else {}
     if chosen:
         found += patch_rows(patches, settings.patching)
-        found += chosen_rows(patches, chosen, settings.patching)
-        found += site_rows(patches, choose_site(patches), settings.patching)
+        found += chosen_rows(patches, chosen, choose_site(patches), settings.patching)
         found += subset_rows(patches, settings.subsets)
     found += [each for bank in banks for each in bank.to_pylist()]
     table = pa.Table.from_pylist(found, DECIMAL_BUG.schema())
