@@ -277,7 +277,7 @@ def test_what_the_readme_says_of_the_results() -> None:
     weights = list((RESULTS / "saes").rglob("*.safetensors"))
     size = sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file())
     saes, analysed = said(r"It makes (\d+) SAEs, .*? of the calculations in ([\d,]+) word problems")
-    (megabytes,) = said(r"jobs, some (\d+) MB")
+    (megabytes,) = said(r"jobs, some ([\d,]+) MB")
     assert len(weights) == saes
     assert problems.analysed.sum() == analysed
     assert size / 1e6 == pytest.approx(megabytes, rel=0.1)

@@ -20,6 +20,8 @@ DONORS = {
     "of the same pair, asked plainly": "none",
     "of another pair, asked plainly": "other_pair_plain",
     "of another pair, asked `Q: … A:`": "other_pair_buggy",
+    "of an unlike pair, asked plainly": "unlike_pair_plain",
+    "of an unlike pair, asked `Q: … A:`": "unlike_pair_buggy",
     "of a word problem": "word_problem",
     "its own": "identity",
 }
@@ -60,7 +62,7 @@ def test_patches_of_the_readme(row: str) -> None:
     name, layer = site()
     assert said(r"right after the patch, in layer (\d+)") == [layer]
     (told,) = re.findall(
-        r"its (\w+ \d+) \| the whole", (ROOT / "README.md").read_text(encoding="utf-8")
+        r"its `(\w+ \d+)` \| the whole", (ROOT / "README.md").read_text(encoding="utf-8")
     )
     assert name == told
     rows = summary()
@@ -91,17 +93,30 @@ def test_what_the_readme_makes_of_the_patches() -> None:
     (alone,) = said(r"attention's output makes ([\d.]+) % right")
     prefill = rows["plain_to_buggy, attn_out, prefill", "right", "none"]
     assert 100 * prefill == pytest.approx(alone, abs=POINTS)
-    (problem,) = said(r"nothing of the question, makes ([\d.]+) % right")
-    assert 100 * rows[attention, "right", "word_problem"] == pytest.approx(problem, abs=POINTS)
+    # What the format does by itself, where the answer's form cannot.
+    told = said(r"a difference of (\d+) points \((\d+) to (\d+) for the group of heads\)")
+    name, _ = site()
+    alone = summary()
+    alone = alone[alone["metric"] == "right_by_format"].set_index("group")
+    group = alone.loc[f"chosen site: {name}"]
+    assert (alone["ci_low"] > 0).all()
+    assert (alone["q_value"] < 0.05).all()
+    found = [100 * group[column] for column in ("value", "ci_low", "ci_high")]
+    assert told == pytest.approx(found, abs=POINTS)
+    assert 100 * alone.loc["chosen, attn_out", "value"] == pytest.approx(told[0], abs=POINTS)
 
 
 def test_what_the_readme_says_of_shared_features() -> None:
+    below = {}
     for model in ("llama", "llama_untrained"):
         rows = summary(model)
         rows = rows[(rows["metric"] == "jaccard_below_wording") & (rows["group"] == "last")]
         assert len(rows) == 4
         assert (rows["ci_low"] > 0).all()
         assert (rows["q_value"] < 0.05).all()
+        below[model] = rows.set_index("layer")
+    less = below["llama_untrained"]["ci_high"] < below["llama"]["ci_low"]
+    assert less.sum() == 2
 
 
 def test_every_metric_of_the_study_is_told() -> None:

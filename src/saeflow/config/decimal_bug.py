@@ -85,6 +85,11 @@ class DecimalPublished(ListSettings):
         (0.2, 0.4, 0.6, 0.8, 1.0), description="Weights at which whole modules are blended."
     )
 
+    @field_validator("blends")
+    @classmethod
+    def _different(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return different(values)
+
 
 class OverlapSettings(Block):
     """Overlap of features between formats, beside paraphrases that keep the answer."""
