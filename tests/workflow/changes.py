@@ -52,8 +52,21 @@ ENCODED_CONTROLS = {
 CONTROLS = {"train_controls_llama_llama_k100_seed0": 1, **ENCODED_CONTROLS}
 ENCODED = {"encode_features": 5, **ENCODED_CONTROLS, **STUDY, **HELD_OUT, **HIERARCHY}
 BANKS = {"train_bank": 3, **CONTROLS, **ENCODED, "sweep_k": 2}
+# The study of the decimal bug: one model with one bank of tokens.
+FORMATS_COMPARED = {"compare_formats": 1, "gather_decimals": 1, "summarise_decimals": 1}
+DECIMALS = {"ask_decimals": 1, "patch_decimals": 1, **FORMATS_COMPARED}
+TRAINED_ON_TOKENS = {"capture_tokens": 1, "train_bank": 1, **FORMATS_COMPARED}
+EVERY_BANK = {**BANKS, **FORMATS_COMPARED, "train_bank": 4}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 4, **BANKS}
+EVERY_MODEL_JOB = {
+    **CAPTURES,
+    "evaluate_model": 2,
+    **TRAINED_ON_TOKENS,
+    **DECIMALS,
+    "train_bank": 4,
+}
+"""What runs a model or a bank, and what follows from it."""
 ONE_GRID = {"capacity_grid": 1, "compare_capacity": 1}
 
 
@@ -261,7 +274,7 @@ FILE_CHANGES = {
     "the texts of the mixture": (
         "tests/config/mixture.yaml",
         lambda text: text.replace("decimals: {n_pairs: 40", "decimals: {n_pairs: 41"),
-        {"draw_texts": 1, **EVALUATIONS},
+        {"draw_texts": 1, "load_texts": 1, **TRAINED_ON_TOKENS, **EVALUATIONS},
     ),
     "the training in the mixture": (
         "tests/config/mixture.yaml",
@@ -327,17 +340,17 @@ FILE_CHANGES = {
     "a real edit in the training": (
         "src/saeflow/saes/train.py",
         lambda text: text + "\nEDITED = True\n",
-        BANKS,
+        EVERY_BANK,
     ),
     "a real edit in the reading of captures": (
         "src/saeflow/saes/sites.py",
         lambda text: text + "\nEDITED = True\n",
-        BANKS,
+        EVERY_BANK,
     ),
     "a real edit in the encoding": (
         "src/saeflow/saes/encoding.py",
         lambda text: text + "\nEDITED = True\n",
-        without(ENCODED, *GRIDS),
+        {**without(ENCODED, *GRIDS), **FORMATS_COMPARED},
     ),
     "a real edit in the job's log": (
         "src/saeflow/jobs.py",
@@ -352,7 +365,7 @@ FILE_CHANGES = {
     "a real edit in the models": (
         "src/saeflow/models/codi.py",
         lambda text: text + "\nEDITED = True\n",
-        {**CAPTURES, "evaluate_model": 2},
+        EVERY_MODEL_JOB,
     ),
     "the report's template": (
         "workflow/report/index.html.jinja",
