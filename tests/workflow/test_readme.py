@@ -301,10 +301,11 @@ def test_configurations_of_the_readme_can_be_planned(project: Path) -> None:
     paths = environment() | {"PYTHONPATH": str(project / "src")}
     subprocess.run(command, cwd=project, env=paths, check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(project / "resources/models/llama", project / "models/mine")
-    default = planned(project)
+    # Rules of controls are named for models and dictionaries, which these leave out.
+    default = {name for name in planned(project) if "_controls_" not in name}
     for number, block in enumerate(blocks("yaml")):
         overlay = project / f"mine{number}.yaml"
         overlay.write_text(block, encoding="utf-8")
         left_out = HIERARCHY_RULES if "hierarchy: null" in block else set()
         left_out |= DECIMAL_RULES if "decimal_bug: null" in block else set()
-        assert planned(project, "--configfile", overlay.name).keys() >= default.keys() - left_out
+        assert planned(project, "--configfile", overlay.name).keys() >= default - left_out
