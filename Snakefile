@@ -22,6 +22,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/common_models.smk"
+include: "workflow/rules/common_controls.smk"
 include: "workflow/rules/common_hierarchy.smk"
 include: "workflow/rules/common_decimals.smk"
 include: "workflow/rules/datasets.smk"

@@ -45,6 +45,7 @@ SPEC = {
     ).model_dump(mode="json"),
     "calibrated": None,
     "hierarchy": None,
+    "decimal_bug": None,
     "evaluated": {"latents": {}, "curves": []},
 }
 

@@ -149,6 +149,12 @@ def wildcards_page(root: Path) -> str:
                 lines.append(f"| `{rule}` | {'<br>'.join(f'`{path}`' for path in paths)} |")
     lines += [
         "",
+        "Banks of control dictionaries that studies read are not made one by one: "
+        "`train_controls_{model}_{of}_seed{seed}` makes those of all controls of the dictionary `of`, "
+        "and `encode_controls_{model}_{dataset}_{of}_seed{seed}` their features, at the paths above. "
+        "Dots and dashes of names are underscores there. Logs and benchmarks are in `controls/` below "
+        "the name of that dictionary.",
+        "",
         "A capture, a bank, a folder of features and the report are one output each, so that analysing "
         "another layer costs nothing upstream. Inside them:",
         "",

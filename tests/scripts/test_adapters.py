@@ -220,9 +220,8 @@ def test_texts_become_a_bank_of_tokens(tmp_path: Path) -> None:
         "train_bank",
         tmp_path,
         input={"examples": str(texts), "capture": str(capture)},
-        output={"bank": str(bank)},
-        params={"spec": {"dictionary": dictionary, "threads": 1}},
-        wildcards={"seed": "3", "dictionary": "mlp"},
+        output={"banks": [str(bank)]},
+        params={"spec": {"seed": 3, "banks": {"mlp": {"dictionary": dictionary, "threads": 1}}}},
     )
     quality = read_table(bank / "quality.parquet", QUALITY)
     counts = {row["split"]: row["n"] for row in quality.to_pylist()}
@@ -230,6 +229,66 @@ def test_texts_become_a_bank_of_tokens(tmp_path: Path) -> None:
     said = metadata_of(quality.schema)
     assert said["dataset_revision"] == metadata_of(loaded.schema)["dataset_revision"]
     assert (said["seed"], len(json.loads(said["weights_sha256"]))) == ("3", 2)
+
+
+def test_banks_of_one_job_are_those_of_jobs_of_their_own(problems: Path, tmp_path: Path) -> None:
+    fresh = {"weights": "fresh", "family": "gpt2", "hidden_size": 16, "num_hidden_layers": 2,
+             "thoughts": {"latents": 1, "max_new_tokens": 1}}  # fmt: skip
+    capture = str(tmp_path / "capture")
+    adapter(
+        "capture_thoughts",
+        tmp_path,
+        input={"problems": str(problems), "model": []},
+        output={"capture": capture},
+        params={"code": "c", "spec": {"model": fresh, "control": None, "threads": 1}},
+    )
+    recipe = {"dataset": "d", "k": 2, "steps": [0, 1], "training": {"epochs": 1}}
+    recipes = {
+        "frozen": {**recipe, "d_sae": 8, "control": "frozen_decoder"},
+        "pca": {**recipe, "d_sae": None, "control": "pca", "layers": [1]},
+    }
+
+    def make(job: str, *names: str) -> None:
+        def paths(kind: str) -> list[str]:
+            return [str(tmp_path / job / kind / name) for name in names]
+
+        banks = {name: {"dictionary": recipes[name], "threads": 1} for name in names}
+        adapter(
+            "train_bank",
+            tmp_path,
+            input={"examples": str(problems), "capture": capture},
+            output={"banks": paths("banks")},
+            params={"spec": {"seed": 3, "banks": banks}},
+        )
+        read = {"layer_convention": "block_output", "held_out": None, "threads": 1}
+        adapter(
+            "encode_features",
+            tmp_path,
+            input={"problems": str(problems), "capture": capture, "banks": paths("banks")},
+            output={"features": paths("features")},
+            params={"spec": {name: {**read, "k": recipes[name]["k"]} for name in names}},
+        )
+
+    def written(*jobs: str) -> dict[str, bytes]:
+        folders = [tmp_path / job for job in jobs]
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for folder in folders
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+    make("both", "frozen", "pca")
+    make("first", "frozen")
+    make("second", "pca")
+    found = written("both")
+    assert found == written("first", "second")
+    assert {"features/frozen/layer0.parquet", "features/pca/layer1.parquet"} <= set(found)
+    assert "features/pca/layer0.parquet" not in found
+    quality = read_table(tmp_path / "both/banks/pca/quality.parquet", QUALITY)
+    assert set(quality["control"].to_pylist()) == {"pca"}
+    assert set(quality["dictionary"].to_pylist()) == {"pca"}
+    assert metadata_of(quality.schema)["seed"] == "3"
 
 
 def test_load_texts_of_the_mixture(tmp_path: Path) -> None:

@@ -9,12 +9,8 @@ from saeflow.config.decimal_bug import BehaviourSettings, PairSettings
 from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.datasets.texts.judge import full_judgement
 from saeflow.models.codi import CodiModel
-from saeflow.studies.decimal_bug.behaviour import (
-    ask,
-    draw_prompts,
-    prompts_table,
-    read_prompts,
-)
+from saeflow.studies.decimal_bug.behaviour import ask, draw_prompts
+from saeflow.studies.decimal_bug.records import prompts_table, read_prompts
 from tests.small_models import FAMILIES, small_model
 
 SETTINGS = BehaviourSettings(max_new_tokens=6, samples=2)

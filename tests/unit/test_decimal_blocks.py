@@ -26,9 +26,10 @@ from saeflow.config.decimal_bug import (
     PairSettings,
 )
 from saeflow.models.hooks import hooked_module
-from saeflow.studies.decimal_bug.behaviour import alignment_table, ask, draw_prompts, prompts_table
+from saeflow.studies.decimal_bug.behaviour import alignment_table, ask, draw_prompts
 from saeflow.studies.decimal_bug.blocks import own_head_rows, own_head_shares
 from saeflow.studies.decimal_bug.features import compare_formats
+from saeflow.studies.decimal_bug.records import prompts_table
 from saeflow.studies.decimal_bug.summary import summarise
 from tests.small_models import FAMILIES, LAYERS, small_model
 from tests.unit.test_decimal_overlap import random_bank

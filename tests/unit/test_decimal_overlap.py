@@ -20,9 +20,12 @@ from saeflow.models.alignment import align_prompts, key_text, prompt_keys
 from saeflow.models.codi import CodiModel
 from saeflow.models.tokens import read_tokens
 from saeflow.saes.bank import Bank, Recipe, Site
+from saeflow.saes.quality import site_quality
+from saeflow.saes.tokens import encode_texts, token_sae
 from saeflow.stats.overlap import published_overlap, similarity
 from saeflow.studies.decimal_bug.behaviour import draw_prompts
 from saeflow.studies.decimal_bug.overlap import (
+    CHECKED,
     QA,
     SIMPLE,
     Check,
@@ -222,15 +225,25 @@ def test_checks_stand_beside_held_out_texts(
     model: CodiModel, bank: Bank, prompts: list[Prompt]
 ) -> None:
     checks = check_bank(model, bank, prompts, batch_size=32)
-    by_name = {(each.layer, each.metric): each.value for each in checks}
-    assert by_name[0, "l0_mean"] == 6
-    assert len(checks) == 3 * LAYERS
+    found = {(each.layer, each.tokens, each.metric): each for each in checks}
+    assert len(found) == len(checks) == 2 * 3 * LAYERS
+    for tokens in ("all tokens", "last"):
+        assert found[0, tokens, "l0_mean"].value == 6
+    # The last token of every prompt, one prompt at a time.
+    texts = [each.text for each in prompts[:: -(-len(prompts) // CHECKED)]]
+    alone = [next(encode_texts(model, bank, [text])).activations[1][-1] for text in texts]
+    wanted = site_quality(token_sae(bank, 1), torch.stack(alone))
+    last = found[1, "last", "fvu"]
+    assert last.n == len(texts)
+    assert last.value == pytest.approx(wanted["fvu"], rel=1e-3)
+    assert found[1, "all tokens", "fvu"].n > 10 * len(texts)
     quality = pa.table(
         {"layer": [0, 0], "metric": ["l0_mean", "l0_mean"], "split": ["validation", "train"],
          "value": [5.5, 9.9], "n": [10, 20]}
     )  # fmt: skip
-    shown = list(check_rows([Check(0, "l0_mean", 6.0, 7)], quality, RUN))
+    shown = list(check_rows([Check(0, "last", "l0_mean", 6.0, 7)], quality, RUN))
     assert [(each["control"], each["value"], each["n"]) for each in shown] == [
         ("none", 6.0, 7),
         ("held_out_texts", 5.5, 10),
     ]
+    assert {each["group"] for each in shown} == {"last"}

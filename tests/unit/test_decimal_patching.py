@@ -32,21 +32,19 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.loading import fresh_model
 from saeflow.models.tokenizer import byte_tokenizer
-from saeflow.studies.decimal_bug.donors import (
-    HalfRuns,
-    exchanged,
-    in_direction,
-    other_pairs,
-    prone_prompts,
-)
-from saeflow.studies.decimal_bug.patching import choose_layer, names_only, patch, rank_units
+from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
+from saeflow.studies.decimal_bug.donors import HalfRuns, exchanged
+from saeflow.studies.decimal_bug.names import in_direction
+from saeflow.studies.decimal_bug.pairing import other_pairs, prone_prompts, unlike_prompts
+from saeflow.studies.decimal_bug.patching import names_only, patch
 from tests.conftest import ROOT
+from tests.sentences import check_sentence
 from tests.small_models import FAMILIES, settings_of
 
 PROMPTS = comparison_prompts(
     [published_pair("9.8", "9.11"), *comparison_pairs(0, 2000, 6)], list(FORMATS)
 )
-DONORS = ("same_pair_plain", "other_pair_plain", "other_pair_buggy", "word_problem")
+DONORS = PatchSettings().donors
 PATCHING = PatchSettings(pairs=7, random_sets=2, donors=DONORS)
 SUBSETS = SubsetSettings(exhaustive=3, orders=2)
 FEW = PATCHING.model_copy(update={"donors": ("same_pair_plain",)})
@@ -117,14 +115,23 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     frame = found.frame
     keys = [name for name in PATCHES.keys if name not in ("form", "order", "item")]
     sizes = frame.groupby(keys).size()
-    assert set(sizes) == {7}
+    own = sizes.index.get_level_values("part") == "own"
+    assert set(sizes[~own]) == {7}
+    assert set(sizes[own]) == {1}
     trials = sizes.reset_index().groupby("part").size()
     # Query heads and blocks, four of each; two groups of heads in a Llama, none of their own in GPT-2.
     single = 10 if found.family == "llama" else 8
-    assert trials["choice"] == LAYERS * 3 * 3 * 2 + single
-    # Four donors and the prompt itself in three phases, two means in one; three pairs and one mean.
-    assert trials["map"] == 2 * LAYERS * (3 * (5 * 3 + 2) + 4 * single)
+    # Each is chosen from; parts of the model, and its whole module, with unrelated donors, too.
+    parts = single - 4
+    assert trials["choice"] == LAYERS * 3 * 3 * 2 + single + 3 * parts + 2
+    # Six donors and the prompt itself in three phases, two means in one; three pairs and one mean.
+    assert trials["site"] == 7 * 3 + 2
+    assert trials["map"] == 2 * LAYERS * (3 * (7 * 3 + 2) + 4 * single)
     assert trials["blend"] == len(WEIGHTS) + 2
+    # The study's own pair: every layer both ways, and what else has the published form.
+    assert trials["own"] == 2 * LAYERS + (len(WEIGHTS) + 2 - 1) + 11
+    assert set(frame[frame["part"] == "own"]["item"]) == {-1}
+    assert set(frame[frame["half"] == "own"]["part"]) == {"own"}
     published = frame[frame["part"] == "published"]
     # In the published form blocks; with aligned tokens whatever has more than three units.
     named = published.groupby(["mode", "kind"])["set"].nunique().to_dict()
@@ -134,7 +141,7 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
         ("calibrated", "head"): 11,
     }
     assert trials["published"] == 33
-    assert set(frame[frame["mode"] == "published"]["part"]) == {"blend", "published"}
+    assert set(frame[frame["mode"] == "published"]["part"]) == {"blend", "published", "own"}
     assert set(frame[frame["part"] == "subsets"]["set"]) == {""}
     for kind, n_units in (("head", 4), ("kv_group", 2), ("block", 4)):
         some = frame[(frame["part"] == "random") & (frame["kind"] == kind)]
@@ -220,6 +227,24 @@ def test_choices_read_one_half_only(found: Found) -> None:
     changed = pa.Table.from_pandas(doubled, PATCHES.schema(), preserve_index=False)
     assert [choose_layer(changed, kind) for kind in kinds] == layers
     assert rank_units(changed, "head") == ranked
+    assert choose_site(changed) == choose_site(found.table)
+
+
+def test_the_chosen_site_is_reported_with_every_donor(found: Found) -> None:
+    site = choose_site(found.table)
+    frame = found.frame[found.frame["part"] == "site"]
+    assert set(frame["phase"]) == {"prefill", "decode", "both"}
+    frame = frame[frame["phase"] == "both"]
+    units = "all" if site.units is None else str(site.units[0])
+    place = frame[["half", "direction", "layer", "kind", "units", "phase"]].drop_duplicates()
+    assert place.to_numpy().tolist() == [
+        ["report", "plain_to_buggy", site.layer, site.kind, units, "both"]
+    ]
+    pairs = frame.groupby("donor")["item"].nunique()
+    assert set(pairs.index) == {*DONORS, "identity", "mean_plain", "mean_buggy"}
+    assert set(pairs) == {PATCHING.pairs}
+    same = frame[frame["donor"] == "identity"]
+    assert same["logit_difference"].tolist() == same["clean_logit_difference"].tolist()
 
 
 def test_what_is_chosen_does_not_depend_on_pairs_that_report() -> None:
@@ -249,35 +274,31 @@ def test_model_without_the_bug_is_not_patched() -> None:
     assert table.schema == PATCHES.schema()
 
 
-def test_layer_is_the_lowest_of_those_with_most_beyond_another_buggy_pair() -> None:
-    def rows(layer: int, donor: str, right: int, phase: str = "both") -> list[dict[str, object]]:
-        fixed = {"part": "choice", "mode": "calibrated", "half": "choose", "kind": "attn_out"}
-        more = {
-            "direction": "plain_to_buggy",
-            "units": "all",
-            "weight": 1.0,
-            "set": "",
-            "form": "f",
-        }
-        values = {"logit_difference": 0.0, "clean_logit_difference": 0.0, "wrote_donor": False}
-        return [
-            fixed | more | values | {"order": "given", "donor": donor, "layer": layer, "item": item}
-            | {"phase": phase, "verdict": "right" if item < right else "wrong"}
-            for item in range(10)
-        ]  # fmt: skip
-
-    shares = {0: (10, 9), 1: (7, 1), 2: (6, 0), 3: (3, 3)}
-    table = [
-        row
-        for layer, (same, other) in shares.items()
-        for donor, right in (("same_pair_plain", same), ("other_pair_buggy", other))
-        for row in rows(layer, donor, right)
-    ]
-    table += rows(3, "same_pair_plain", 10, "prefill") + rows(3, "other_pair_buggy", 0, "prefill")
-    made = pa.Table.from_pylist(table, PATCHES.schema())
-    assert choose_layer(made) == 1
-    with pytest.raises(SaeflowError, match="mlp_out"):
-        choose_layer(made, "mlp_out")
+def test_unlike_pairs_have_the_longer_number_for_an_answer_in_the_other_place() -> None:
+    tokenizer = small_word_model("llama").tokenizer
+    for half in ("choose", "report"):
+        chosen = prone_prompts(PROMPTS, half, 99)
+        keys = {form: [prompt_keys(tokenizer, p) for p in some] for form, some in chosen.items()}
+        found = unlike_prompts(chosen, keys, PROMPTS, tokenizer, 0)
+        assert found == unlike_prompts(chosen, keys, PROMPTS, tokenizer, 0)
+        for form, some in found.items():
+            for own, other in zip(chosen[form], some, strict=True):
+                assert (other.form, other.half) == (own.form, half)
+                assert not {own.first, own.second} & {other.first, other.second}
+                assert (own.first == own.truth) != (other.first == other.truth)
+                assert len(own.truth) < len(own.other)
+                assert len(other.truth) > len(other.other)
+                # Token by token they correspond.
+                shapes = [
+                    [key[:1] for key in prompt_keys(tokenizer, each)] for each in (own, other)
+                ]
+                assert shapes[0] == shapes[1]
+        for buggy, plain in zip(*found.values(), strict=True):
+            assert (buggy.item, buggy.order) == (plain.item, plain.order)
+    prone = [each for each in PROMPTS if each.stratum.startswith("prone")]
+    with pytest.raises(SaeflowError, match="unlike_pair_plain") as caught:
+        unlike_prompts(chosen, keys, prone, tokenizer, 0)
+    check_sentence(caught.value)
 
 
 def test_other_pairs_share_no_number_and_have_the_answer_in_the_other_place() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,12 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.loading import load_directory
 from saeflow.studies.decimal_bug.behaviour import ask, draw_prompts
 from saeflow.studies.decimal_bug.bug import find_bug
-from saeflow.studies.decimal_bug.patching import choose_layer, patch
+from saeflow.studies.decimal_bug.choice import choose_layer, choose_site
+from saeflow.studies.decimal_bug.patching import patch
 from tests.conftest import ROOT
 
 PAIRS = 30
-DONORS = ("same_pair_plain", "other_pair_plain", "other_pair_buggy")
+DONORS = ("same_pair_plain", "other_pair_plain", "other_pair_buggy", "word_problem")
 
 
 class Case(NamedTuple):
@@ -52,11 +53,11 @@ def patched(found: Case):
     )
 
 
-def shares_by_donor(patches: pa.Table, layer: int, kind: str) -> dict[str, np.ndarray]:
-    """Right answers on the reported half by donor, of a whole module at one layer, both phases."""
+def shares_by_donor(patches: pa.Table, **place: Any) -> dict[str, np.ndarray]:
+    """Right answers on the reported half by donor, of one place in both phases."""
     frame = patches.to_pandas()
-    wanted = {"part": "map", "half": REPORT, "direction": "plain_to_buggy", "layer": layer}
-    for column, value in (wanted | {"kind": kind, "phase": "both"}).items():
+    wanted = {"half": REPORT, "direction": "plain_to_buggy", "phase": "both"}
+    for column, value in (wanted | place).items():
         frame = frame[frame[column] == value]
     return {
         str(donor): (part["verdict"] == "right").to_numpy(float)
@@ -74,16 +75,26 @@ def test_the_llama_has_the_bug_and_one_layer_of_attention_carries_it() -> None:
     table = patched(found)
     assert table.schema == PATCHES.schema()
     # Chosen on one half of the pairs, read on the other.
-    shares = shares_by_donor(table, choose_layer(table), "attn_out")
+    shares = shares_by_donor(table, part="map", layer=choose_layer(table), kind="attn_out")
     assert len(shares["same_pair_plain"]) == PAIRS
     assert shares["same_pair_plain"].mean() >= 0.8
     assert shares["other_pair_buggy"].mean() <= 0.2
     assert shares["identity"].mean() <= 0.2
     # A signal of the format: other pairs' plain prompts flip the answer and do not write their own.
     assert shares["other_pair_plain"].mean() >= 0.8
-    residual = shares_by_donor(table, choose_layer(table, "resid_post"), "resid_post")
+    layer = choose_layer(table, "resid_post")
+    residual = shares_by_donor(table, part="map", layer=layer, kind="resid_post")
     assert residual["same_pair_plain"].mean() >= 0.9
-    assert residual["other_pair_plain"].mean() <= 0.1
+    for donor in ("other_pair_plain", "other_pair_buggy", "word_problem"):
+        assert residual[donor].mean() <= 0.1
+    # A part of that module, chosen beside a word problem, of which the whole module lets more pass.
+    site = choose_site(table)
+    assert site.layer == choose_layer(table)
+    assert site.kind != "attn_out"
+    part = shares_by_donor(table, part="site")
+    assert part["same_pair_plain"].mean() >= 0.65
+    assert part["other_pair_buggy"].mean() <= 0.2
+    assert part["word_problem"].mean() <= 0.3
 
 
 def test_the_gpt2_has_no_bug_and_nothing_is_patched() -> None:

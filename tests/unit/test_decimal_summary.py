@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_ANSWERS, DECIMAL_BUG, PATCHES, PROMPTS
+from saeflow.artifacts.decimal_bug import DECIMAL_ANSWERS, DECIMAL_BUG, PATCHES, PROMPTS
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.studies.decimal_bug.behaviour_summary import behaviour_rows
-from saeflow.studies.decimal_bug.claims import (
-    PUBLISHED,
-    claims_table,
-    judge_claims,
+from saeflow.studies.decimal_bug.names import Site
+from saeflow.studies.decimal_bug.patching_summary import (
+    chosen_rows,
+    patch_rows,
+    subset_rows,
 )
-from saeflow.studies.decimal_bug.patching_summary import chosen_rows, patch_rows, subset_rows
 
 PAIRS = 20
 FORMS = ("qa_which", "plain_which")
@@ -120,10 +119,6 @@ def patches() -> pa.Table:
                     patch(part="subsets", kind="head", units=",".join(map(str, units)), item=item,
                           verdict="right" if works else "wrong")
                 )  # fmt: skip
-        rows.append(
-            patch(part="subsets", mode="published", kind="block", units="0,2", set="even", item=item,
-                  verdict="right" if item < 5 else "wrong")
-        )  # fmt: skip
     return pa.Table.from_pylist(rows, PATCHES.schema())
 
 
@@ -140,16 +135,81 @@ def test_donors_are_controls_of_the_same_pair() -> None:
     assert change["interval"] == "none"  # all pairs agree
 
 
+def chosen(table: pa.Table, layers: dict[str, int]) -> list[dict[str, Any]]:
+    return list(chosen_rows(table, layers, Site(2, "head", (2,)), PatchSettings()))
+
+
 def test_a_chosen_layer_is_tested_on_the_reported_half() -> None:
-    (row,) = chosen_rows(patches(), {"attn_out": 0}, PatchSettings())
+    (row,) = chosen(patches(), {"attn_out": 0})
+    assert row["metric"] == "right_beyond_other_pair_buggy"
     assert row["value"] == pytest.approx(0.95)
     assert row["q_value"] < 0.001
-    (row,) = chosen_rows(patches(), {"attn_out": 1}, PatchSettings())
+    (row,) = chosen(patches(), {"attn_out": 1})
     assert (row["value"], row["p_value"]) == (0, 1)
-    elsewhere = patches().to_pandas()
-    elsewhere["half"] = "choose"
-    table = pa.Table.from_pandas(elsewhere, PATCHES.schema(), preserve_index=False)
-    assert list(chosen_rows(table, {"attn_out": 0}, PatchSettings())) == []
+    for column, other in (("half", "choose"), ("direction", "buggy_to_plain")):
+        elsewhere = patches().to_pandas()
+        elsewhere[column] = other
+        table = pa.Table.from_pandas(elsewhere, PATCHES.schema(), preserve_index=False)
+        assert chosen(table, {"attn_out": 0}) == []
+
+
+def test_the_studys_own_pair_is_one_prompt_without_an_interval() -> None:
+    own = patch(part="own", half="own", mode="published", item=-1, layer=2, weight=0.6,
+                logit_difference=0.5)  # fmt: skip
+    made = pa.Table.from_pylist([own, *patches().to_pylist()], PATCHES.schema())
+    rows = keyed(list(patch_rows(made, PatchSettings())))
+    group = "own: plain_to_buggy, attn_out, both, weight 0.6"
+    right = rows["patching", 2, group, "right", "none", "published"]
+    assert (right["value"], right["n"], right["ci_low"], right["interval"]) == (1, 1, None, "none")
+    assert rows["patching", 2, group, "logit_change", "none", "published"]["value"] == 1.5
+
+
+def test_a_chosen_site_stands_beside_every_donor_and_is_tested_beyond_unrelated_ones() -> None:
+    right = {"same_pair_plain": 16, "other_pair_plain": 15, "other_pair_buggy": 2,
+             "unlike_pair_plain": 12, "unlike_pair_buggy": 8, "word_problem": 14,
+             "identity": 0}  # fmt: skip
+    rows = [
+        patch(part="site", kind="head", units="2", layer=2, donor=donor, item=item, phase=phase,
+              verdict="right" if item < count * (phase == "both") else "wrong",
+              wrote_donor=donor == "other_pair_plain" and item < 3)
+        for donor, count in right.items() for item in range(PAIRS) for phase in ("both", "decode")
+    ]  # fmt: skip
+    # In another order, as a table may have it: donors belong together by pair.
+    rows.reverse()
+    table = pa.Table.from_pylist([*rows[7:], *rows[:7], *patches().to_pylist()], PATCHES.schema())
+    found = keyed(chosen(table, {"attn_out": 0}))
+
+    def of(metric: str, control: str = "none") -> dict[str, Any]:
+        return found["patching", 2, "chosen site: head 2", metric, control, "calibrated"]
+
+    assert of("right")["value"] == pytest.approx(0.8)
+    assert of("right", "word_problem")["value"] == pytest.approx(0.7)
+    assert of("right", "identity")["value"] == 0
+    assert of("wrote_donor", "other_pair_plain")["value"] == pytest.approx(0.15)
+    # Numbers that a prompt cannot but hold are nobody else's.
+    writers = {key[4] for key in found if key[3] == "wrote_donor"}
+    assert writers == {f"{pair}_pair_{form}" for pair, form in (
+        ("other", "plain"), ("other", "buggy"), ("unlike", "plain"), ("unlike", "buggy")
+    )}  # fmt: skip
+    assert of("logit_change")["value"] == pytest.approx(3)
+    beyond = {"other_pair_buggy": 0.7, "unlike_pair_buggy": 0.4, "word_problem": 0.1}
+    for donor, value in beyond.items():
+        assert of(f"right_beyond_{donor}")["value"] == pytest.approx(value)
+    assert of("right_by_format")["value"] == pytest.approx(0.2)
+    problem = of("right_beyond_word_problem")
+    assert problem["p_value"] == pytest.approx(0.5, abs=0.03)  # two pairs, each sign
+    assert problem["q_value"] == problem["p_value"]
+    # One family with the layer's.
+    tested = [row for row in found.values() if row["p_value"] is not None]
+    assert len(tested) == 4 + 1
+    assert min(row["q_value"] for row in tested) == pytest.approx(
+        5 * min(row["p_value"] for row in tested)
+    )
+    assert of("right_beyond_other_pair_buggy")["q_value"] < 0.01
+    phases = keyed(list(patch_rows(table, PatchSettings())))
+    group = "site: plain_to_buggy, head 2, decode"
+    assert phases["patching", 2, group, "right", "none", "calibrated"]["value"] == 0
+    assert not any(key[2].startswith("site: ") and key[2].endswith("both") for key in phases)
 
 
 def test_units_are_valued_by_all_subsets() -> None:
@@ -163,67 +223,7 @@ def test_units_are_valued_by_all_subsets() -> None:
     assert parity["p_value"] == 1
     two = rows["subsets", 0, "head, 2 of 3 units", "right", "none", "calibrated"]
     assert two["value"] == pytest.approx(1 / 3)
-    named = rows["subsets", 0, "block, even: 0,2", "right", "none", "published"]
-    assert named["value"] == pytest.approx(0.25)
-
-
-def summary(value: float = 0.9, low: float = 0.8, high: float = 0.95) -> list[dict[str, Any]]:
-    shown = {"value": value, "ci_low": low, "ci_high": high, "interval": "wilson 95 %", "n": 20}
-    base = {"part": "behaviour", "layer": None, "mode": "calibrated", **shown}
-    return [
-        {**base, "group": "qa_which, prone", "metric": "wrong", "control": "none"},
-        {**base, "group": "qa_which, unequal_digits", "metric": "wrong", "control": "none",
-         "value": 0.05},
-        {**base, "group": "Q&A", "metric": "wrong", "control": "none", "mode": "published",
-         "value": 1.0, "n": 1},
-    ]  # fmt: skip
-
-
-def claim(name: str, rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-    found = judge_claims(rows, **({"own_weights": False, "chosen": None} | options))
-    (one,) = (each for each in found if each["claim"] == name)
-    return one
-
-
-def test_claims_about_other_weights_have_an_analogue_and_no_verdict() -> None:
-    found = claim("qa_wrong", summary())
-    assert found["verdict"] == "not testable in this run"
-    assert found["analogue_value"] == 0.9
-    assert found["value"] is None
-    assert found["published_value"] == 1.0
-    assert found["null"] == 0.05
-
-
-@pytest.mark.parametrize(
-    ("ends", "verdict"),
-    [
-        ((0.8, 0.95), "supported"),
-        ((0.01, 0.95), "not distinguishable from chance"),
-        ((0.001, 0.04), "contradicted"),
-    ],
-)
-def test_claims_about_own_weights_are_held_against_their_control(
-    ends: tuple[float, float], verdict: str
-) -> None:
-    rows = summary(value=sum(ends) / 2, low=ends[0], high=ends[1])
-    found = claim("qa_wrong", rows, own_weights=True)
-    assert found["verdict"] == verdict
-    assert found["value"] == pytest.approx(sum(ends) / 2)
-
-
-def test_what_was_never_measured_is_called_so() -> None:
-    for name in ("feature_head_correlations", "feature_ids"):
-        assert claim(name, summary(), own_weights=True)["verdict"] == "reported but never measured"
-    assert claim("repeats", summary())["verdict"] == "contradicted"
-    assert claim("mixed_features", summary(), own_weights=True)["verdict"] == (
-        "not testable in this run"
-    )
-
-
-def test_every_claim_has_a_verdict_and_can_be_written() -> None:
-    table = claims_table(judge_claims(summary(), own_weights=False, chosen=0))
-    assert table.schema == CLAIMS.schema()
-    frame = pd.DataFrame(table.to_pylist())
-    assert len(frame) == len(PUBLISHED)
-    assert frame["claim"].is_unique
-    assert frame["verdict"].notna().all()
+    smallest = rows[
+        "subsets", 0, "head, even minus odd units", "smallest_p_value", "none", "calibrated"
+    ]
+    assert smallest["value"] == pytest.approx(1 / 3)

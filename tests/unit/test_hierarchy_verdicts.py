@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from saeflow.report.hierarchy.cells import filled, table, text_cell
+from saeflow.report.cells import filled, table, text_cell
 from saeflow.report.hierarchy.numbers import ModelTables, read_runs
 from saeflow.report.hierarchy.pages import read_models
 from saeflow.report.hierarchy.reported import reported_table

@@ -116,8 +116,10 @@ def test_texts_and_tokens_are_found_by_name() -> None:
         "dictionaries.pca": {"of": "mlp", "control": "pca"},
     }
     config = parse_config(changed({**copy.deepcopy(TOKENS), **more}))
-    assert [name for name in config.datasets if holds_texts(config, name)] == ["texts", "mine"]
-    assert token_dictionaries(config) == ["mlp", "block", "attention", "pca"]
+    texts = [name for name in config.datasets if holds_texts(config, name)]
+    assert texts == ["read_texts", "texts", "mine"]
+    tokens = ["llama_mlp", "gpt2_mlp", "mlp", "block", "attention", "pca"]
+    assert token_dictionaries(config) == tokens
     assert resolve_dictionary(config, "pca").hook == "mlp_out"
     assert captured_hooks(config, "texts") == ["mlp_out", "resid_post"]
     assert captured_hooks(config, "mine") == ["attn_out"]

@@ -44,10 +44,29 @@ COUNTED = {"hierarchy_calibrated": 3}
 HIERARCHY |= COUNTED
 # What counts features, without a model.
 TAXONOMY = {**COUNTED, "hierarchy_effects": 2, "sweep_k": 2, **HIERARCHY_PAGES}
-ENCODED = {"encode_features": 8, **STUDY, **HELD_OUT, **HIERARCHY}
-BANKS = {"train_bank": 5, **ENCODED, "sweep_k": 2}
+# The controls of one dictionary: two, of which the hierarchy study reads one on the balanced problems.
+ENCODED_CONTROLS = {
+    "encode_controls_llama_generated_llama_k100_seed0": 1,
+    "encode_controls_llama_balanced_llama_k100_seed0": 1,
+}
+CONTROLS = {"train_controls_llama_llama_k100_seed0": 1, **ENCODED_CONTROLS}
+ENCODED = {"encode_features": 5, **ENCODED_CONTROLS, **STUDY, **HELD_OUT, **HIERARCHY}
+BANKS = {"train_bank": 3, **CONTROLS, **ENCODED, "sweep_k": 2}
+# The study of the decimal bug: one model with one bank of tokens.
+FORMATS_COMPARED = {"compare_formats": 1, "gather_decimals": 1, "summarise_decimals": 1}
+DECIMALS = {"ask_decimals": 1, "patch_decimals": 1, **FORMATS_COMPARED}
+TRAINED_ON_TOKENS = {"capture_tokens": 1, "train_bank": 1, **FORMATS_COMPARED}
+EVERY_BANK = {**BANKS, **FORMATS_COMPARED, "train_bank": 4}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 4, **BANKS}
+EVERY_MODEL_JOB = {
+    **CAPTURES,
+    "evaluate_model": 2,
+    **TRAINED_ON_TOKENS,
+    **DECIMALS,
+    "train_bank": 4,
+}
+"""What runs a model or a bank, and what follows from it."""
 ONE_GRID = {"capacity_grid": 1, "compare_capacity": 1}
 
 
@@ -121,11 +140,11 @@ CONFIG_CHANGES = {
     ),
     "another control": (
         "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4}}\n",
+        # The others of its dictionary come from the same jobs.
         {
-            "train_bank": 1,
-            "encode_features": 2,
-            "calibrate": 1,
-            "hierarchy_calibrated": 1,
+            **CONTROLS,
+            "calibrate": 3,
+            "hierarchy_calibrated": 2,
             **RATES,
             **SUMMARIES,
             **HIERARCHY_PAGES,
@@ -133,7 +152,29 @@ CONFIG_CHANGES = {
     ),
     "another control on one layer": (
         "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4, layers: [1]}}\n",
-        {"train_bank": 1, "encode_features": 1, "calibrate": 1, **RATES, **SUMMARIES},
+        {
+            **CONTROLS,
+            "calibrate": 3,
+            "hierarchy_calibrated": 1,
+            **RATES,
+            **SUMMARIES,
+            **HIERARCHY_PAGES,
+        },
+    ),
+    "no control on one layer": (
+        "dictionaries: {llama_soft_frozen_decoder: null}",
+        {
+            **CONTROLS,
+            "calibrate": 1,
+            "hierarchy_calibrated": 1,
+            **RATES,
+            **SUMMARIES,
+            **HIERARCHY_PAGES,
+        },
+    ),
+    "no control": (
+        "dictionaries: {llama_soft_frozen_decoder: null, llama_pca: null}",
+        {**RATES, **SUMMARIES, **HIERARCHY_PAGES},
     ),
     "no control in the hierarchy study": (
         HIERARCHY_MODE % "{controls: []}",
@@ -142,9 +183,12 @@ CONFIG_CHANGES = {
     "nothing calibrated": (
         "studies: {gsm8k: {calibrated: null}}",
         # The hierarchy study reads the held-out problems of one bank of each model; of the other one
-        # they are encoded no more.
+        # they are encoded no more. It reads one control, which so far came with another.
         {
             **{job: 1 for job in CHAIN if job not in ("train_bank", *CALIBRATED, *HELD_OUT)},
+            **CONTROLS,
+            "hierarchy_calibrated": 1,
+            **HIERARCHY_PAGES,
             "gather_records": 1,
             "gather_summaries": 1,
             **PAGES,
@@ -156,13 +200,15 @@ CONFIG_CHANGES = {
     ),
     "k of one dictionary": (
         "dictionaries: {llama_k100: {k: 13}}",
-        # Its soft frozen decoder shares it; its principal components have a k of their own.
+        # Its soft frozen decoder shares it; its principal components have a k of their own, but come
+        # from the same job.
         {
             **LLAMA,
-            "train_bank": 3,
-            "encode_features": 4,
-            "calibrate": 3,
+            **CONTROLS,
+            "encode_features": 3,
+            "calibrate": 4,
             **ONE_HIERARCHY,
+            "hierarchy_calibrated": 2,
             **HIERARCHY_PAGES,
         },
     ),
@@ -228,7 +274,7 @@ FILE_CHANGES = {
     "the texts of the mixture": (
         "tests/config/mixture.yaml",
         lambda text: text.replace("decimals: {n_pairs: 40", "decimals: {n_pairs: 41"),
-        {"draw_texts": 1, **EVALUATIONS},
+        {"draw_texts": 1, "load_texts": 1, **TRAINED_ON_TOKENS, **EVALUATIONS},
     ),
     "the training in the mixture": (
         "tests/config/mixture.yaml",
@@ -294,17 +340,17 @@ FILE_CHANGES = {
     "a real edit in the training": (
         "src/saeflow/saes/train.py",
         lambda text: text + "\nEDITED = True\n",
-        BANKS,
+        EVERY_BANK,
     ),
     "a real edit in the reading of captures": (
         "src/saeflow/saes/sites.py",
         lambda text: text + "\nEDITED = True\n",
-        BANKS,
+        EVERY_BANK,
     ),
     "a real edit in the encoding": (
         "src/saeflow/saes/encoding.py",
         lambda text: text + "\nEDITED = True\n",
-        without(ENCODED, *GRIDS),
+        {**without(ENCODED, *GRIDS), **FORMATS_COMPARED},
     ),
     "a real edit in the job's log": (
         "src/saeflow/jobs.py",
@@ -319,7 +365,7 @@ FILE_CHANGES = {
     "a real edit in the models": (
         "src/saeflow/models/codi.py",
         lambda text: text + "\nEDITED = True\n",
-        {**CAPTURES, "evaluate_model": 2},
+        EVERY_MODEL_JOB,
     ),
     "the report's template": (
         "workflow/report/index.html.jinja",

@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from saeflow.artifacts.catalog import ARTIFACTS, TEXT_TOKENS, TEXTS
-from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
+from saeflow.artifacts.catalog import ARTIFACTS
 from saeflow.artifacts.tables import known_artifact, read_schema, read_table
 from saeflow.artifacts.vectors import read_vectors
 from tests.workflow.running import (
@@ -25,9 +24,11 @@ from tests.workflow.running import (
 pytestmark = pytest.mark.workflow
 
 
-MAY_BE_EMPTY = {"discoveries", "specialists", "coactivation", "modules", "swap_pairs"}
-"""Tables of what is found, which may be nothing."""
-READ_FROM_TEXTS = {each.name for each in (TEXTS, TEXT_TOKENS, *DECIMAL_ARTIFACTS)}
+MAY_BE_EMPTY = {
+    *("discoveries", "specialists", "coactivation", "modules", "swap_pairs"),
+    *("decimal_patches", "decimal_attribution"),
+}
+"""Tables of what is found, which may be nothing; a model without the decimal bug is not patched."""
 
 
 def test_every_table_fits_its_schema(finished: Path) -> None:
@@ -42,9 +43,8 @@ def test_every_table_fits_its_schema(finished: Path) -> None:
             assert artifact is not None, path
             # Models of a few random weights need not follow any token.
             assert len(read_table(path, artifact)) or kind in MAY_BE_EMPTY, path
-    # Curves come with a trained model (test_reference_models); what reads texts runs where it is asked
-    # for (test_decimal_bug).
-    assert kinds == {*ARTIFACTS, "vectors"} - {"training"} - READ_FROM_TEXTS
+    # Curves come with a trained model (test_reference_models).
+    assert kinds == {*ARTIFACTS, "vectors"} - {"training"}
 
 
 def test_paths_are_those_of_the_design(finished: Path) -> None:
@@ -77,6 +77,16 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "hierarchy/gpt2/levels.parquet",
         "hierarchy/gpt2/effects.parquet",
         "hierarchy/gpt2/trials.parquet",
+        "datasets/read_texts/texts.parquet",
+        "capture/llama/read_texts/mlp_out/layer1/chunk0.parquet",
+        "saes/llama/llama_mlp/seed0/quality.parquet",
+        "decimal_bug/llama/parts/llama_mlp/seed0/numbers.parquet",
+        "decimal_bug/llama/prompts.parquet",
+        "decimal_bug/llama/answers.parquet",
+        "decimal_bug/llama/patches.parquet",
+        "decimal_bug/llama/overlap.parquet",
+        "decimal_bug/llama/summary.parquet",
+        "decimal_bug/llama/claims.parquet",
         "compare/hierarchy.parquet",
         "compare/gsm8k.parquet",
         "compare/calibration.parquet",
@@ -88,6 +98,8 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "report/gsm8k-llama.html",
         "report/hierarchy.html",
         "report/hierarchy-gpt2.html",
+        "report/decimal_bug.html",
+        "report/decimal_bug-llama.html",
         "report/compare.html",
         "report/features.html",
         "report/models.html",

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,12 @@ SINGLE = {
     "train_reference",
 }
 """Heavy rules whose one thread is enough: exact counts, small passes, or two models trained."""
+ADAPTERS = {
+    "gather": "gather",
+    "train_controls": "train_bank",
+    "encode_controls": "encode_features",
+}
+"""What rules run that do the same as another, whichever tables or dictionaries, by their first words."""
 HEAVY = {
     "capture_thoughts",
     "capture_tokens",
@@ -114,19 +121,25 @@ HEAVY = {
 }
 
 
+def declared(text: str) -> Iterator[tuple[str, str]]:
+    """Name and body of each rule; of those in a loop the name ends in an underscore."""
+    pattern = r"^( *)rule(?: (\w+))?:\n((?:\1    .*\n|\n)+)"
+    for _, name, body in re.findall(pattern, text, re.M):
+        yield name or re.findall(r'name:\n +f"(\w+){', body)[0], body
+
+
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_rules_declare_what_they_must(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.M):
+    for name, body in declared(text):
         if "script:" not in body:
             continue
         for directive in ("log:", "benchmark:", "conda:", "resources:", "params:"):
             assert directive in body, f"{name} has no {directive}"
-        # What gathers tables does the same whatever they are.
-        script = "gather" if name.startswith("gather_") else name
+        script = ADAPTERS.get(name.rpartition("_")[0], name)
         assert f'code=code_of("{script}")' in body, f"{name} does not carry its modules' digest"
         assert f'"../scripts/{script}.py"' in body, f"{name} runs a script of another name"
-        if name in HEAVY:
+        if script in HEAVY:
             assert "gpu=1" in body, f"{name} has no GPU tag"
             assert ("threads: 1" if name in SINGLE else "threads: THREADS") in body
 

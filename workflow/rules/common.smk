@@ -168,7 +168,7 @@ def bank_of(wildcards):
 def reads_held_out(wildcards):
     """Whether a study reads the problems of a bank's data set that trained no SAE."""
     keys = ("model", "dataset", "dictionary", "seed")
-    named = tuple(str(wildcards[key]) for key in keys)
+    named = tuple(str(getattr(wildcards, key)) for key in keys)
     banks = [*BANKS, *hierarchy_banks(CFG)]
     return any(
         named == tuple(str(getattr(bank, key)) for key in keys) for bank in banks

@@ -6,6 +6,8 @@ TEMPLATES = [
     "base.html.jinja",
     "calibrated.html.jinja",
     "compare.html.jinja",
+    "decimal_bug.html.jinja",
+    "decimal_bug_model.html.jinja",
     "features.html.jinja",
     "features.js",
     "gsm8k.html.jinja",
@@ -46,6 +48,22 @@ HIERARCHY_RUNS = HIERARCHY and {
         "causal": CAUSAL and {"set_size": CAUSAL.set_size, "stories": CAUSAL.stories},
     },
 }
+# Likewise of the study of the decimal bug.
+DECIMAL_RUNS = DECIMALS and {
+    "models": DECIMAL_MODELS,
+    "untrained": {
+        shape: name
+        for name in DECIMAL_MODELS
+        if (shape := getattr(CFG.models[name], "of", None))
+    },
+    "numbers": list(DECIMALS.published.numbers),
+    "top": DECIMALS.published.top,
+    "low": DECIMALS.published.low,
+    "high": DECIMALS.published.high,
+    "samples": DECIMALS.calibrated.behaviour.samples,
+    "temperature": DECIMALS.calibrated.behaviour.temperature,
+    "q_value": DECIMALS.calibrated.attribution.q_value,
+}
 
 
 rule report:
@@ -63,6 +81,11 @@ rule write_report:
         ),
         studied=PUBLIC_TABLES + COMMON_FEATURES + CAPACITY,
         hierarchy=shown_of_hierarchy(),
+        decimal_bug=expand(
+            "results/decimal_bug/{model}/{table}.parquet",
+            model=DECIMAL_MODELS,
+            table=["summary", "claims", "layer_features"],
+        ),
         banks=report_banks,
         comparisons=COMPARISONS,
         evaluations=expand(
@@ -95,6 +118,7 @@ rule write_report:
             "published": plain(GSM8K),
             "calibrated": CALIBRATED_RUNS,
             "hierarchy": HIERARCHY_RUNS,
+            "decimal_bug": DECIMAL_RUNS,
             "evaluated": evaluated(),
         },
     script:

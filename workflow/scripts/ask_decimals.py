@@ -13,8 +13,8 @@ from saeflow.studies.decimal_bug.behaviour import (
     alignment_table,
     ask,
     draw_prompts,
-    prompts_table,
 )
+from saeflow.studies.decimal_bug.records import prompts_table
 
 with job(snakemake) as log:
     given, found = snakemake.params.spec, snakemake.output

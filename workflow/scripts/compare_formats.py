@@ -11,8 +11,8 @@ from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
-from saeflow.studies.decimal_bug.behaviour import read_prompts
 from saeflow.studies.decimal_bug.features import compare_formats
+from saeflow.studies.decimal_bug.records import read_prompts
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input

@@ -1,4 +1,4 @@
-"""Encode what the studies read of a data set with every SAE of a bank."""
+"""Encode what the studies read of a data set with every SAE of one bank or several."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from saeflow.jobs import job
 from saeflow.saes.encoding import encode_layers
 
 with job(snakemake):
-    spec = snakemake.params.spec
-    set_threads(spec["threads"])
-    capture, bank = Path(snakemake.input.capture), Path(snakemake.input.bank)
+    capture = Path(snakemake.input.capture)
     problems = read_table(Path(snakemake.input.problems), PROBLEMS)
-    sources = [
-        read_schema(bank / "quality.parquet")[1],
-        read_schema(capture / "answers.parquet")[1],
-    ]
-    numbers = encoded_numbers(problems, spec["held_out"])
-    layers = encode_layers(capture, bank, numbers, spec["layer_convention"], resolve_device())
-    with atomic_folder(Path(snakemake.output.features)) as folder:
-        for layer, table, shape in layers:
-            provenance = inherit(*sources, config=config_digest(spec), extra=shape)
-            write_table(table, folder / f"layer{layer}.parquet", FEATURES, provenance)
+    answers = read_schema(capture / "answers.parquet")[1]
+    banks = zip(snakemake.input.banks, snakemake.output.features, strict=True)
+    for spec, (source, target) in zip(snakemake.params.spec.values(), banks, strict=True):
+        set_threads(spec["threads"])
+        bank = Path(source)
+        sources = [read_schema(bank / "quality.parquet")[1], answers]
+        numbers = encoded_numbers(problems, spec["held_out"])
+        layers = encode_layers(capture, bank, numbers, spec["layer_convention"], resolve_device())
+        with atomic_folder(Path(target)) as folder:
+            for layer, table, shape in layers:
+                provenance = inherit(*sources, config=config_digest(spec), extra=shape)
+                write_table(table, folder / f"layer{layer}.parquet", FEATURES, provenance)

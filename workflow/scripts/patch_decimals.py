@@ -9,8 +9,8 @@ from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
-from saeflow.studies.decimal_bug.behaviour import read_prompts
 from saeflow.studies.decimal_bug.patching import patch
+from saeflow.studies.decimal_bug.records import read_prompts
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input

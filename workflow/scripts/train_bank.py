@@ -1,4 +1,4 @@
-"""Train the SAEs of one model, recipe and seed, and measure how well they reconstruct."""
+"""Train the SAEs of one model and seed, recipe by recipe, and measure how well they reconstruct."""
 
 from pathlib import Path
 
@@ -12,18 +12,19 @@ from saeflow.jobs import job
 from saeflow.saes.training import sources_of, train_from_capture, write_bank
 
 with job(snakemake):
-    spec = DictionarySpec.model_validate(snakemake.params.spec)
-    set_threads(spec.threads)
-    seed = int(snakemake.wildcards.seed)
+    seed, banks = snakemake.params.spec["seed"], snakemake.params.spec["banks"]
     capture = Path(snakemake.input.capture)
-    sources = sources_of(spec.dictionary)
-    examples = read_table(Path(snakemake.input.examples), sources.examples)
-    trained = train_from_capture(capture, examples, spec.dictionary, seed, resolve_device())
-    provenance = inherit(
-        read_schema(records_path(capture, sources.records))[1],
-        config=config_digest(snakemake.params.spec),
-        seed=seed,
-        packages=("torch", "sae-lens"),
-    )
-    with atomic_folder(Path(snakemake.output.bank)) as folder:
-        write_bank(trained, folder, snakemake.wildcards.dictionary, seed, provenance)
+    for (name, block), target in zip(banks.items(), snakemake.output.banks, strict=True):
+        spec = DictionarySpec.model_validate(block)
+        set_threads(spec.threads)
+        sources = sources_of(spec.dictionary)
+        examples = read_table(Path(snakemake.input.examples), sources.examples)
+        trained = train_from_capture(capture, examples, spec.dictionary, seed, resolve_device())
+        provenance = inherit(
+            read_schema(records_path(capture, sources.records))[1],
+            config=config_digest(block),
+            seed=seed,
+            packages=("torch", "sae-lens"),
+        )
+        with atomic_folder(Path(target)) as folder:
+            write_bank(trained, folder, name, seed, provenance)

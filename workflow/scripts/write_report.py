@@ -21,6 +21,7 @@ with job(snakemake):
         matched=compared.get("capacity"),
         hierarchy=sorted({Path(path).parent for path in found.hierarchy}),
         hierarchies=compared.get("hierarchy"),
+        decimal_bug=sorted({Path(path).parent for path in found.decimal_bug}),
     )
     target = Path(snakemake.output.folder)
     with atomic_folder(target) as folder:

@@ -148,9 +148,9 @@ PATCHES = Artifact(
     1,
     "One row per prompt and patch: what is answered with another run's activations in place.",
     (
-        Column("part", TEXT, "choice, map, random, blend, subsets or published."),
+        Column("part", TEXT, "choice, site, map, random, blend, subsets, published or own."),
         MODE,
-        Column("half", TEXT, "choose or report, as the pair's."),
+        Column("half", TEXT, "choose or report, as the pair's; own: the study's own pair."),
         Column("direction", TEXT, "plain_to_buggy or buggy_to_plain."),
         Column("donor", TEXT, "Where the activations come from."),
         LAYER,
@@ -243,8 +243,8 @@ CLAIMS = Artifact(
         Column("published", TEXT, "The published number."),
         Column("published_value", REAL, "By the published procedure in this run.", nullable=True),
         Column("value", REAL, "Calibrated.", nullable=True),
-        Column("ci_low", REAL, "Lower end of its interval.", nullable=True),
-        Column("ci_high", REAL, "Upper end of its interval.", nullable=True),
+        Column("ci_low", REAL, "Lower end of its interval, or of the analogue's.", nullable=True),
+        Column("ci_high", REAL, "Upper end of that interval.", nullable=True),
         Column("interval", TEXT, "Kind of interval; none where there is none."),
         Column("null", REAL, "What chance or a control gives for it.", nullable=True),
         Column(

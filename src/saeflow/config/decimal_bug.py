@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,7 +10,14 @@ from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.runs import different
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Donor = Literal["same_pair_plain", "other_pair_plain", "other_pair_buggy", "word_problem"]
+Donor = Literal[
+    "same_pair_plain",
+    "other_pair_plain",
+    "other_pair_buggy",
+    "unlike_pair_plain",
+    "unlike_pair_buggy",
+    "word_problem",
+]
 
 
 class DecimalRun(Block):
@@ -78,6 +85,11 @@ class DecimalPublished(ListSettings):
         (0.2, 0.4, 0.6, 0.8, 1.0), description="Weights at which whole modules are blended."
     )
 
+    @field_validator("blends")
+    @classmethod
+    def _different(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return different(values)
+
 
 class OverlapSettings(Block):
     """Overlap of features between formats, beside paraphrases that keep the answer."""
@@ -95,7 +107,7 @@ class PatchSettings(Block):
         30, ge=4, description="Prone pairs that choose a layer, and as many others that report."
     )
     donors: tuple[Donor, ...] = Field(
-        ("same_pair_plain", "other_pair_plain", "other_pair_buggy", "word_problem"),
+        get_args(Donor),
         min_length=1,
         description="Where activations come from, beside the prompt itself (identity) and the mean.",
     )

@@ -125,6 +125,56 @@ def units(bands: ModelBands, axis: str, metric: str) -> list[int]:
     return sorted(n for n in found if n is not None)
 
 
+def error_bars(rows: Sequence[Mapping[str, Any]], width: int = 2) -> dict[str, Any]:
+    """Bars over the intervals of rows; one without an interval has none.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        ``value``, ``ci_low`` and ``ci_high``.
+    width : int
+        Of the bars' ends, in pixels.
+    """
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [_end(row, "ci_high") - row["value"] for row in rows],
+        "arrayminus": [row["value"] - _end(row, "ci_low") for row in rows],
+        "thickness": 1.2,
+        "width": width,
+    }
+
+
+def interval_band(rows: Mapping[Any, Mapping[str, Any]], colour: str, **more: Any) -> go.Scatter:
+    """Fill what lies between the ends of intervals along a line; a row without one has no width.
+
+    Parameters
+    ----------
+    rows : mapping
+        ``value``, ``ci_low`` and ``ci_high`` by where they stand, in order.
+    colour : str
+        Of the line.
+    **more
+        Further settings of the trace.
+    """
+    low, high = ([_end(row, end) for row in rows.values()] for end in ("ci_low", "ci_high"))
+    return go.Scatter(
+        x=[*rows, *reversed(rows)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor=colour + BAND,
+        showlegend=False,
+        hoverinfo="skip",
+        **more,
+    )
+
+
+def _end(row: Mapping[str, Any], key: str) -> float:
+    return float(row["value"] if row[key] is None else row[key])
+
+
 class _Style(NamedTuple):
     number: int
     name: str

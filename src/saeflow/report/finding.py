@@ -108,7 +108,7 @@ def _of_one(beside: Beside, name: str) -> Iterator[Finding]:
             continue
         if not comparisons:
             continue
-        said = clause.format(value=_rate(observed), model=name)
+        said = clause.format(value=rate_text(observed), model=name)
         yield _sentences(said, comparisons, _undefined(beside, measure))
 
 
@@ -138,7 +138,7 @@ def _undefined(beside: Beside, measure: Measure) -> str:
             for name in names
             if beside.compared(measure, name, layer) is None
         ]
-    return f" Not defined for {_joined(missing)}." if missing else ""
+    return f" Not defined for {joined(missing)}." if missing else ""
 
 
 def _listed(comparisons: Iterable[Against]) -> str:
@@ -146,11 +146,11 @@ def _listed(comparisons: Iterable[Against]) -> str:
     parts = []
     for layer, group in groupby(comparisons, key=lambda each: each.layer):
         same = list(group)
-        each_rate = _joined(
-            [f"{control_phrase(each.control)} ({_rate(each.value)})" for each in same]
+        each_rate = joined(
+            [f"{control_phrase(each.control)} ({rate_text(each.value)})" for each in same]
         )
         if layer is not None:
-            each_rate = f"in layer {layer}, where it is {_rate(same[0].observed)}, {each_rate}"
+            each_rate = f"in layer {layer}, where it is {rate_text(same[0].observed)}, {each_rate}"
         parts.append(each_rate)
     return "; ".join(parts)
 
@@ -160,11 +160,13 @@ def control_phrase(control: str) -> str:
     return _PHRASES.get(control, control)
 
 
-def _rate(row: Row) -> str:
+def rate_text(row: Row) -> str:
+    """Write a rate in per cent, never broken from its number."""
     return number_text(row["value"], "rate").replace(" ", NO_BREAK)
 
 
-def _joined(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str]) -> str:
+    """List texts in a sentence."""
     if len(texts) < 2:
         return "".join(texts)
     return ", ".join(texts[:-1]) + " and " + texts[-1]

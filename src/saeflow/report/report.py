@@ -29,6 +29,7 @@ from saeflow.artifacts.catalog import (
     SUMMARY,
     TRAINING,
 )
+from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_BUG, LAYER_FEATURES
 from saeflow.artifacts.hierarchy import (
     EFFECTS,
     HIERARCHY,
@@ -42,6 +43,10 @@ from saeflow.artifacts.tables import read_table
 from saeflow.report.calibrated import CalibratedTables
 from saeflow.report.comparison import COMPARISON_PAGE, answers, write_comparison_page
 from saeflow.report.controls import read_calibration
+from saeflow.report.decimal_bug.finding import decimal_finding
+from saeflow.report.decimal_bug.model import DecimalModel, read_decimal_models
+from saeflow.report.decimal_bug.numbers import DecimalTables
+from saeflow.report.decimal_bug.pages import DECIMAL_PAGE, write_decimal_pages
 from saeflow.report.features import FEATURES, FeatureTables, write_features_page
 from saeflow.report.hierarchy.numbers import ModelTables
 from saeflow.report.hierarchy.pages import (
@@ -88,6 +93,8 @@ class ReportFiles:
         Folders ``results/hierarchy/{model}``, where that study runs.
     hierarchies : Path or None
         ``results/compare/hierarchy.parquet``, likewise.
+    decimal_bug : sequence of Path
+        Folders ``results/decimal_bug/{model}``, where that study runs.
     """
 
     datasets: Sequence[Path]
@@ -100,6 +107,7 @@ class ReportFiles:
     matched: Path | None = None
     hierarchy: Sequence[Path] = ()
     hierarchies: Path | None = None
+    decimal_bug: Sequence[Path] = ()
 
 
 def write_report(
@@ -118,7 +126,9 @@ def write_report(
         page about the models' abilities shows; ``calibrated``: None, or ``settings`` of that mode,
         ``models`` with their runs, and names of models ``reseeded`` and ``sized``; ``hierarchy``:
         None, or ``models`` in order, and the settings ``published`` and ``calibrated`` of that
-        study.
+        study; ``decimal_bug``: None, or ``models`` in order, names of ``untrained`` ones by that of
+        the model whose shape they have, and what
+        `saeflow.report.decimal_bug.pages.write_decimal_pages` reads.
     folder : Path
         Where to.
     """
@@ -126,6 +136,7 @@ def write_report(
     pages = [Link("Overview", OVERVIEW), *map(model_link, models), COMPARISON_PAGE]
     pages += [SIZES] * (files.matched is not None)
     pages += [HIERARCHY_PAGE] * (spec["hierarchy"] is not None)
+    pages += [DECIMAL_PAGE] * (spec["decimal_bug"] is not None)
     site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else [])])
     site.write_assets()
 
@@ -137,7 +148,9 @@ def write_report(
     study = StudyTables(problems, summaries, _banks(files, models), calibrated)
     compared = answers(read_table(files.comparison, COMPARISON), models)
     hierarchy = _hierarchy(files, spec)
-    write_overview(site, study, compared, spec["published"], _card(hierarchy))
+    decimals = _decimals(files, spec)
+    cards = {"hierarchy": _card(hierarchy), "decimal_bug": _decimal_card(decimals)}
+    write_overview(site, study, compared, spec["published"], cards)
     for model in models:
         write_model_page(site, model, study, spec["published"])
     write_comparison_page(site, compared)
@@ -150,6 +163,8 @@ def write_report(
         write_sizes_page(site, grids, read_table(files.matched, MATCHED), trained, capacity)
     if hierarchy:
         write_hierarchy_pages(site, hierarchy, spec["hierarchy"])
+    if decimals:
+        write_decimal_pages(site, decimals, spec["decimal_bug"])
     write_features_page(site, _features(files, spec, problems), calibrated.settings or None)
     if latents:
         evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
@@ -189,13 +204,39 @@ def _hierarchy(files: ReportFiles, spec: Mapping[str, Any]) -> list[HierarchyMod
     return read_models(found, comparison)
 
 
+def _decimals(files: ReportFiles, spec: Mapping[str, Any]) -> list[DecimalModel]:
+    chosen = spec["decimal_bug"]
+    if chosen is None:
+        return []
+    folders = {path.name: path for path in files.decimal_bug}
+    found = {
+        name: DecimalTables(
+            read_table(folders[name] / "summary.parquet", DECIMAL_BUG),
+            read_table(folders[name] / "claims.parquet", CLAIMS),
+            read_table(folders[name] / "layer_features.parquet", LAYER_FEATURES),
+        )
+        for name in chosen["models"]
+    }
+    return read_decimal_models(found, chosen["untrained"])
+
+
 def _card(hierarchy: Sequence[HierarchyModel]) -> dict[str, Any] | None:
     """What the overview tells of the hierarchy study: where it is, and how its finding begins."""
-    if not hierarchy:
-        return None
-    said = finding_of(hierarchy)
-    models = [{"name": each.name, "href": each.href} for each in hierarchy]
-    return {"href": HIERARCHY_PAGE.href, "lead": said["lead"] if said else "", "models": models}
+    return _told(HIERARCHY_PAGE, hierarchy, finding_of(hierarchy)) if hierarchy else None
+
+
+def _decimal_card(models: Sequence[DecimalModel]) -> dict[str, Any] | None:
+    """The same of the study of the decimal bug."""
+    return _told(DECIMAL_PAGE, models, decimal_finding(models)) if models else None
+
+
+def _told(
+    page: Link,
+    models: Sequence[HierarchyModel] | Sequence[DecimalModel],
+    said: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    pages = [{"name": each.name, "href": each.href} for each in models]
+    return {"href": page.href, "lead": said["lead"] if said else "", "models": pages}
 
 
 def _own_dictionaries(spec: Mapping[str, Any]) -> dict[str, Sequence[str]]:

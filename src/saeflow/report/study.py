@@ -58,7 +58,7 @@ def write_overview(
     tables: StudyTables,
     answers: Sequence[Mapping[str, Any]],
     spec: Mapping[str, Any],
-    hierarchy: Mapping[str, Any] | None = None,
+    cards: Mapping[str, Mapping[str, Any] | None],
 ) -> None:
     """Write the front page: what was run, how to read it, and the main rates.
 
@@ -72,8 +72,9 @@ def write_overview(
         One per question of the comparison, as `saeflow.report.comparison.answers` gives them.
     spec : mapping
         The study's settings.
-    hierarchy : mapping or None
-        ``href``, ``lead`` and ``models`` of the hierarchy study's pages, where it runs.
+    cards : mapping of str to mapping or None
+        ``href``, ``lead`` and ``models`` of the pages of ``hierarchy`` and of ``decimal_bug``, where
+        these studies run.
     """
     beside = tables.calibrated.beside
     context = {
@@ -94,7 +95,8 @@ def write_overview(
         "made": made_with({name: weights_of(each) for name, each in tables.summaries.items()}),
         "answers": answers,
         "rates": [each["name"] for each in answers if _has_dots(each)],
-        "hierarchy": hierarchy,
+        "hierarchy": cards["hierarchy"],
+        "decimal_bug": cards["decimal_bug"],
     }
     figures = {
         f"{each['name']}-rate": dotplot(

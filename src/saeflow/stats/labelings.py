@@ -59,6 +59,11 @@ def label_difference(
     return difference
 
 
+def smallest_p_value(n_units: int, n_labelled: int) -> float:
+    """Smallest p-value that `labeling_test` can give: half of the units and the other half are as far."""
+    return (2 if 2 * n_labelled == n_units else 1) / comb(n_units, n_labelled)
+
+
 def labeling_test(
     values: Float[np.ndarray, " units"],
     labels: Bool[np.ndarray, " units"],

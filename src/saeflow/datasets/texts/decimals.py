@@ -26,11 +26,13 @@ PLAIN_FORMATS = {
     "plain_order": "{a} or {b}, which is {adjective}?\nAnswer:",
 }
 FORMATS = BUGGY_FORMATS | PLAIN_FORMATS
+UNEQUAL = "unequal_digits"
+"""Stratum in which the number with more digits is the bigger one, so that no order is wrong."""
 STRATA = {
     "prone_dates": 2,
     "prone_versions": 1,
     "prone_other": 3,
-    "unequal_digits": 2,
+    UNEQUAL: 2,
     "equal_digits": 1,
     "whole_differs": 2,
     "integers": 1,
@@ -193,7 +195,7 @@ def stratum_of(left: str, right: str) -> str:
     if len(digits) == len(others):
         return "equal_digits"
     if is_bigger(left, right) == is_bigger(left, right, as_version=True):
-        return "unequal_digits"
+        return UNEQUAL
     longer = max(digits, others, key=len)
     if longer.endswith("0"):
         return "prone_versions"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from saeflow.report.hierarchy.cells import (
+from saeflow.report.cells import (
     Cell,
     count,
     count_cell,

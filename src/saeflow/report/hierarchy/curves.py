@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from saeflow.config.hierarchy import BIN_LABELS as BINS
-from saeflow.report.figures import BAND, COLOURS, SYMBOLS, plain_figure
+from saeflow.report.figures import BAND, COLOURS, SYMBOLS, error_bars, plain_figure
 from saeflow.report.hierarchy.finding import FOLLOWED, LEVELS, NO_LEVEL
 from saeflow.report.hierarchy.numbers import (
     NONE,
@@ -187,19 +187,7 @@ def _band(rows: Sequence[Row]) -> dict[str, Any] | None:
     """Bars over the ranges of what chance gives; a point without one has none."""
     if all(None in (row["ci_low"], row["ci_high"]) for row in rows):
         return None
-    low, high = (
-        [row["value"] if row[end] is None else row[end] for row in rows]
-        for end in ("ci_low", "ci_high")
-    )
-    values = [row["value"] for row in rows]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [end - value for end, value in zip(high, values, strict=True)],
-        "arrayminus": [value - end for end, value in zip(low, values, strict=True)],
-        "thickness": 1.2,
-        "width": 4,
-    }
+    return error_bars(rows, width=4)
 
 
 def _ends(row: Row) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from saeflow.report.cells import nats, p_text
 from saeflow.report.dotplot import name_rows
-from saeflow.report.figures import COLOURS, SYMBOLS, plain_figure
+from saeflow.report.figures import COLOURS, SYMBOLS, error_bars, plain_figure
 from saeflow.report.heatmaps import Panel, grid_figure
 from saeflow.report.hierarchy.causal import (
     EXCESS,
@@ -18,7 +19,6 @@ from saeflow.report.hierarchy.causal import (
     shortlist,
     unit_title,
 )
-from saeflow.report.hierarchy.cells import nats, p_text
 from saeflow.report.hierarchy.numbers import (
     NONE,
     RANDOM_DIRECTION,
@@ -205,7 +205,7 @@ def _dots(some: dict[int, tuple[Condition, Row]], title: str, number: int) -> go
             "symbol": SYMBOLS[number] + "-open" * number,
             "line": {"width": 1.5, "color": colour},
         },
-        error_x=_interval(rows),
+        error_x=error_bars(rows),
         name=title,
         text=[
             f"<b>{feature_cell(where)['value']}</b><br>{nats(row['value'])} nats<br>q "
@@ -229,25 +229,10 @@ def _curve(found: dict[float, Row], name: str, number: int, *, in_legend: bool) 
             "symbol": SYMBOLS[number] + "-open" * number,
             "color": COLOURS[number],
         },
-        error_y=_interval(rows),
+        error_y=error_bars(rows),
         name=name,
         legendgroup=name,
         showlegend=in_legend,
         text=[f"{name}, dose {dose:g}: {row['value']:.3f}" for dose, row in found.items()],
         hovertemplate="%{text}<extra></extra>",
     )
-
-
-def _interval(rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [_end(row, "ci_high") - row["value"] for row in rows],
-        "arrayminus": [row["value"] - _end(row, "ci_low") for row in rows],
-        "thickness": 1.2,
-        "width": 2,
-    }
-
-
-def _end(row: Row, key: str) -> float:
-    return float(row["value"] if row[key] is None else row[key])

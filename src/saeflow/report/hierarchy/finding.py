@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, control_phrase
+from saeflow.report.cells import nats, p_text
+from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, control_phrase, joined
 from saeflow.report.hierarchy.causal import METRIC
-from saeflow.report.hierarchy.cells import nats, p_text
 from saeflow.report.hierarchy.numbers import (
     NONE,
     PERMUTED,
@@ -234,7 +234,7 @@ def _counts(subject: Subject, start: str, counted: Mapping[str, str]) -> Iterato
     supported = WITHOUT_TRAINING if subject.fresh else SUPPORTED
     # What holds comes first, and last what chance gives.
     for (fails, _, why), texts in sorted(told.items(), key=lambda each: each[0][:2]):
-        yield Finding(NOT_SUPPORTED if fails else supported, f"{start} {_joined(texts)}, {why}.")
+        yield Finding(NOT_SUPPORTED if fails else supported, f"{start} {joined(texts)}, {why}.")
 
 
 def _why(verdict: CountVerdict) -> str:
@@ -250,7 +250,7 @@ def _why(verdict: CountVerdict) -> str:
 
 
 def _controls(names: Sequence[str]) -> str:
-    return _joined([control_phrase(name) for name in names])
+    return joined([control_phrase(name) for name in names])
 
 
 def _ablation(subject: Subject) -> Iterator[Finding]:
@@ -331,9 +331,3 @@ def _count(row: Row) -> str:
 
 def _number(value: float) -> str:
     return number_text(value, "count", mean=True)
-
-
-def _joined(texts: Sequence[str]) -> str:
-    if len(texts) < 2:
-        return "".join(texts)
-    return ", ".join(texts[:-1]) + " and " + texts[-1]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from saeflow.report.cells import filled, p_text, share_cell, table, text_cell
 from saeflow.report.hierarchy import causal, curves, effects, tables
-from saeflow.report.hierarchy.cells import filled, p_text, share_cell, table, text_cell
 from saeflow.report.hierarchy.finding import Subject, hierarchy_finding
 from saeflow.report.hierarchy.numbers import (
     NONE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from saeflow.report.cells import Cell, count, filled, nats, table, text_cell
 from saeflow.report.finding import NO_BREAK
 from saeflow.report.hierarchy.causal import METRIC
-from saeflow.report.hierarchy.cells import Cell, count, filled, nats, table, text_cell
 from saeflow.report.hierarchy.finding import Subject
 from saeflow.report.hierarchy.numbers import (
     NONE,

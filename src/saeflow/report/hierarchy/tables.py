@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saeflow.report.controls import TITLES
-from saeflow.report.hierarchy.cells import (
+from saeflow.report.cells import (
     Cell,
     count,
     count_cell,
@@ -23,6 +22,7 @@ from saeflow.report.hierarchy.cells import (
     table,
     text_cell,
 )
+from saeflow.report.controls import TITLES
 from saeflow.report.hierarchy.finding import FOLLOWED, LEVELS, NO_LEVEL, TYPE
 from saeflow.report.hierarchy.numbers import (
     NONE,

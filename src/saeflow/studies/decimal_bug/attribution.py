@@ -130,7 +130,9 @@ def attribute(
         )
     kinds = [units_of(model.language_model, kind) for kind in ("head", "kv_group", "block")]
     heads = kinds[0].n_units
-    kinds = [each for each in kinds if each.kind != "kv_group" or 1 < each.n_units < heads]
+    # One unit has no others to stand beside.
+    kinds = [each for each in kinds if each.n_units > 1]
+    kinds = [each for each in kinds if each.kind != "kv_group" or each.n_units < heads]
     features = differing_features(model, bank, prompts, settings.features, batch_size=batch_size)
     features = {layer: features[layer] for layer in sorted(features) if len(features[layer])}
     study = _Study(

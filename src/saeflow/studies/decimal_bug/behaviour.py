@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from saeflow.artifacts.decimal_bug import ALIGNMENT, DECIMAL_ANSWERS, PROMPTS
+from saeflow.artifacts.decimal_bug import ALIGNMENT, DECIMAL_ANSWERS
 from saeflow.config.decimal_bug import BehaviourSettings, PairSettings
 from saeflow.datasets.comparisons.formats import FORMS, GIVEN, PLAIN_COUNTERPARTS, usable_forms
 from saeflow.datasets.comparisons.pairs import PUBLISHED_ITEM, comparison_pairs, published_pair
@@ -24,9 +23,7 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.sampling import Sampling
 from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
-
-GREEDY = 0
-"""Number of the greedy answer; samples are counted from 1."""
+from saeflow.studies.decimal_bug.records import GREEDY
 
 
 class Asked(NamedTuple):
@@ -67,16 +64,6 @@ def draw_prompts(
         *comparison_pairs(seed, settings.drawn, settings.per_stratum),
     ]
     return Asked(comparison_prompts(pairs, usable.forms, render=render), usable.note)
-
-
-def prompts_table(prompts: Sequence[Prompt]) -> pa.Table:
-    """Return the prompts as a table with the columns of `PROMPTS`."""
-    return pa.Table.from_pylist([asdict(each) for each in prompts], PROMPTS.schema())
-
-
-def read_prompts(table: pa.Table) -> list[Prompt]:
-    """Return the prompts of a table, in its order."""
-    return [Prompt(**row) for row in table.to_pylist()]
 
 
 def alignment_table(model: CodiModel, prompts: Sequence[Prompt]) -> pa.Table:
@@ -191,8 +178,3 @@ def _row(prompt: Prompt, sample: int, answer: str, difference: float | None) -> 
         "gibberish": bool(found.gibberish),
         "logit_difference": difference,
     }
-
-
-def greedy(answers: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of the greedy answers."""
-    return (row for row in answers.to_pylist() if row["sample"] == GREEDY)

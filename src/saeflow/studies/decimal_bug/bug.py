@@ -15,7 +15,7 @@ from saeflow.datasets.texts.decimals import PRONE
 from saeflow.datasets.texts.judge import RIGHT
 from saeflow.errors import SaeflowError
 from saeflow.stats.resampling import wilson_of_shares
-from saeflow.studies.decimal_bug.behaviour import greedy
+from saeflow.studies.decimal_bug.records import greedy
 
 
 class Rightness(NamedTuple):

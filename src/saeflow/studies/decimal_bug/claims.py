@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.decimal_bug import CLAIMS
+from saeflow.stats.overlap import published_overlap, similarity
+from saeflow.studies.decimal_bug.published_claims import PUBLISHED
+from saeflow.studies.decimal_bug.sentences import Published, Wanted
+from saeflow.studies.depths import layers_at
 
 SUPPORTED = "supported"
 CHANCE = "not distinguishable from chance"
@@ -16,221 +21,17 @@ CONTRADICTED = "contradicted"
 NOT_TESTABLE = "not testable in this run"
 NEVER_MEASURED = "reported but never measured"
 STUDY = "decimal_bug"
-SURGEON, MATS = "surgeon (methods/4)", "MATS 9_8_research (methods/4)"
+LEVEL = 0.05
+"""Largest p-value of what is called supported."""
 OTHER_WEIGHTS = (
     "The claim is about Llama-3.1-8B-Instruct, whose weights this run does not read; what its own "
     "model shows stands beside it without a verdict."
 )
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published sentence.
-
-    Attributes
-    ----------
-    claim : str
-        Short name.
-    source, statement, published : str
-        Where, what and which number.
-    scope : str
-        ``procedure`` or ``model``.
-    found : Wanted, optional
-        Row of the summary that says the same of this run's model.
-    by_procedure : Wanted, optional
-        Row that the published procedure gives in this run.
-    null : Wanted, optional
-        Row of the control.
-    """
-
-    claim: str
-    source: str
-    statement: str
-    published: str
-    scope: Literal["procedure", "model", "none"]
-    found: Wanted | None = None
-    by_procedure: Wanted | None = None
-    null: Wanted | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which row of the summary: the first whose columns are these."""
-
-    part: str
-    group: str
-    metric: str
-    mode: str = "calibrated"
-    control: str = "none"
-    layer: Literal["chosen", "none"] | None = None
-
-
-PUBLISHED = (
-    Published(
-        "qa_wrong",
-        SURGEON,
-        "Asked in the format Q&A, the model always calls 9.11 bigger than 9.8.",
-        "100 % wrong",
-        "model",
-        Wanted("behaviour", "qa_which, prone", "wrong"),
-        Wanted("behaviour", "Q&A", "wrong", "published"),
-        Wanted("behaviour", "qa_which, unequal_digits", "wrong"),
-    ),
-    Published(
-        "simple_right",
-        SURGEON,
-        "Asked in the format Simple, it is always right.",
-        "100 % right",
-        "model",
-        Wanted("behaviour", "plain_which, prone", "right"),
-        Wanted("behaviour", "Simple", "right", "published"),
-        Wanted("behaviour", "plain_which, prone", "right", control="chance"),
-    ),
-    Published(
-        "chat_wrong",
-        SURGEON,
-        "Asked in the format Chat, it is wrong as in Q&A.",
-        "95 to 100 % wrong",
-        "model",
-        Wanted("behaviour", "chat, prone", "wrong"),
-        Wanted("behaviour", "Chat", "wrong", "published"),
-    ),
-    Published(
-        "sampling",
-        MATS,
-        "Sampled at temperature 0.6, Simple is right less often: the contrast is one of greedy answers.",
-        "78.8 % right",
-        "model",
-        Wanted("behaviour", "plain_which, prone", "right", control="sampled"),
-        None,
-        Wanted("behaviour", "plain_which, prone", "right"),
-    ),
-    Published(
-        "repeats",
-        SURGEON,
-        "A thousand repeats of a greedy answer are a thousand trials (binomial p = 9.3e-302).",
-        "n = 1,000",
-        "procedure",
-        Wanted("behaviour", "Q&A", "wrong", "published"),
-    ),
-    Published(
-        "overlap_is_shared_features",
-        SURGEON,
-        "The overlap of top-20 lists says how many features two formats share.",
-        "10 to 80 % by layer, mean 50.6 %",
-        "procedure",
-        Wanted("overlap", "last", "jaccard"),
-        Wanted("overlap", "last", "overlap_percent", "published", layer="none"),
-        Wanted("overlap", "last", "jaccard", control="wording"),
-    ),
-    Published(
-        "layers_discriminate",
-        SURGEON,
-        "Early layers (7 and 8) tell the formats apart, with 10 and 20 % of overlap.",
-        "10 %, 20 %",
-        "model",
-        Wanted("overlap", "last", "jaccard_below_wording"),
-    ),
-    Published(
-        "bottleneck",
-        SURGEON,
-        "Layer 10 is a bottleneck in which 80 % of the features are shared.",
-        "80 %",
-        "model",
-        Wanted("overlap", "last", "jaccard"),
-    ),
-    Published(
-        "amplification",
-        SURGEON,
-        "Shared features are stronger in the wrong format.",
-        "1.208 on average",
-        "model",
-        Wanted("overlap", "last", "amplification", "published", layer="none"),
-    ),
-    Published(
-        "one_layer_suffices",
-        SURGEON,
-        "Attention's output of one layer, taken from Simple, makes every answer right.",
-        "100 % right at layer 10",
-        "model",
-        Wanted("patching", "plain_to_buggy, attn_out, both", "right", layer="chosen"),
-        Wanted(
-            "patching",
-            "blend: plain_to_buggy, attn_out, both",
-            "right",
-            "published",
-            layer="chosen",
-        ),
-        Wanted(
-            "patching",
-            "plain_to_buggy, attn_out, both",
-            "right",
-            control="other_pair_buggy",
-            layer="chosen",
-        ),
-    ),
-    Published(
-        "blending",
-        SURGEON,
-        "Blending the module with a weight of 0.6 suffices, 0.4 does not.",
-        "0 % at 0.4, 100 % at 0.6",
-        "model",
-        Wanted(
-            "patching",
-            "blend: plain_to_buggy, attn_out, both, weight 0.6",
-            "right",
-            "published",
-            layer="chosen",
-        ),
-    ),
-    Published(
-        "even_heads",
-        SURGEON,
-        "Eight even-numbered heads are necessary and sufficient.",
-        "100 % for 8 even, 0 % for odd",
-        "model",
-        Wanted("subsets", "head, even minus odd units", "shapley", layer="chosen"),
-        Wanted("subsets", "block, even minus odd units", "shapley", layer="chosen"),
-    ),
-    Published(
-        "blocks_are_heads",
-        SURGEON,
-        "Blocks of 128 coordinates behind the output projection are attention heads.",
-        "32 heads",
-        "procedure",
-        Wanted("attribution", "block", "share_of_own_head"),
-        None,
-        Wanted("attribution", "block", "share_of_own_head", control="equal_shares"),
-    ),
-    Published(
-        "mixed_features",
-        MATS,
-        "Of the features that heads change, all are changed by even and by odd heads.",
-        "100 of 100 mixed",
-        "model",
-        Wanted("attribution", "head", "mixed_share"),
-    ),
-    Published(
-        "feature_head_correlations",
-        SURGEON,
-        "Features correlate with heads with r = 0.82 to 0.92.",
-        "0.82 to 0.92",
-        "none",
-    ),
-    Published(
-        "feature_ids",
-        SURGEON,
-        "Features 25523, 22441, 11813, 20139 and others of layer 10 carry the difference.",
-        "18 feature numbers",
-        "none",
-    ),
-)
-"""What is judged; of those with the scope ``none`` the study holds no measurement."""
-
 _NEVER = {
     "feature_head_correlations": "The published figures are draws of a random generator with the seed "
     "42 (methods/4, section 5.6.6).",
+    "random_plots": "The script patches no head and plots random numbers (methods/4, section 5.6.6).",
     "feature_ids": "Two of these numbers are of layer 13 and five of layer 25; the others are in no "
     "result of the study (methods/4, section 5.6.6).",
 }
@@ -244,7 +45,8 @@ def judge_claims(
     Parameters
     ----------
     rows : iterable of mapping
-        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`, of one model and bank.
+        Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`, of one model; of several banks the
+        first one's are read.
     own_weights : bool
         Whether the model is the study's own, so that claims about its weights are decided.
     chosen : int, optional
@@ -256,7 +58,8 @@ def judge_claims(
         Columns of `saeflow.artifacts.decimal_bug.CLAIMS`.
     """
     known = list(rows)
-    return [_claim(known, each, own_weights, chosen) for each in PUBLISHED]
+    layers = _Layers(known, chosen)
+    return [_claim(known, each, own_weights, layers) for each in PUBLISHED]
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -265,16 +68,16 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _claim(
-    rows: Sequence[Row], published: Published, own_weights: bool, chosen: int | None
+    rows: Sequence[Row], published: Published, own_weights: bool, layers: _Layers
 ) -> dict[str, Any]:
     found, procedure, null = (
-        _find(rows, wanted, chosen)
+        _find(rows, wanted, layers)
         for wanted in (published.found, published.by_procedure, published.null)
     )
     analogue = published.scope == "model" and not own_weights
     value = None if analogue or found is None else found["value"]
     verdict, rule = _verdict(published, own_weights, found, null)
-    shown = found if value is not None else None
+    shown = found or {"ci_low": None, "ci_high": None, "interval": "none"}
     return {
         "study": STUDY,
         "claim": published.claim,
@@ -284,9 +87,7 @@ def _claim(
         "published": published.published,
         "published_value": procedure["value"] if procedure else None,
         "value": value,
-        "ci_low": shown["ci_low"] if shown else None,
-        "ci_high": shown["ci_high"] if shown else None,
-        "interval": shown["interval"] if shown else "none",
+        **{name: shown[name] for name in ("ci_low", "ci_high", "interval")},
         "null": null["value"] if null else None,
         "analogue_value": found["value"] if analogue and found else None,
         "verdict": verdict,
@@ -303,18 +104,21 @@ def _verdict(
         return NOT_TESTABLE, OTHER_WEIGHTS
     if found is None or found["value"] is None:
         return NOT_TESTABLE, "This run does not measure it."
-    decide = _PROCEDURES.get(published.claim, _beyond_null)
-    return decide(found, null)
+    if published.claim in _RULES:
+        return _RULES[published.claim](found, null)
+    return _beyond_null(found, null, below=published.below)
 
 
-def _beyond_null(found: Row, null: Row | None) -> tuple[str, str]:
+def _beyond_null(found: Row, null: Row | None, *, below: bool) -> tuple[str, str]:
     if null is None or null["value"] is None or found["ci_low"] is None:
         return NOT_TESTABLE, "This run has no interval and control for it."
     if found["ci_low"] <= null["value"] <= found["ci_high"]:
         return CHANCE, "The control is inside the interval."
-    if found["value"] > null["value"]:
-        return SUPPORTED, "The whole interval is above the control."
-    return CONTRADICTED, "The whole interval is below the control."
+    is_below = found["value"] < null["value"]
+    side = "below" if is_below else "above"
+    return SUPPORTED if is_below == below else CONTRADICTED, (
+        f"The whole interval is {side} the control."
+    )
 
 
 def _repeats(found: Row, null: Row | None) -> tuple[str, str]:
@@ -325,11 +129,17 @@ def _repeats(found: Row, null: Row | None) -> tuple[str, str]:
 
 
 def _fillers(found: Row, null: Row | None) -> tuple[str, str]:
-    return CONTRADICTED, (
-        "Lists of 20 are filled up with features of value 0, the same ones in both prompts: of hand-made "
-        "prompts with a Jaccard index of 0.5, 80 % is called shared (methods/4, section 5.6.5; a test "
-        "holds it)."
+    """Count features of two hand-made prompts of which the study's lists hold more than are active."""
+    qa, simple = np.zeros((2, 40))
+    qa[20:26], simple[21:30] = 1.0, 1.0
+    listed = published_overlap(qa, simple)
+    (jaccard,) = similarity(qa[None], simple[None]).jaccard.tolist()
+    said = (
+        f"Of two hand-made prompts with 6 and 9 active features, 5 of them shared, the procedure calls "
+        f"{listed.percent:.0f} % shared and the Jaccard index is {jaccard:.2f}: {listed.shared_fillers} of "
+        f"the {len(listed.shared)} shared entries are 0 (methods/4, section 5.6.5)."
     )
+    return (CONTRADICTED if listed.shared_fillers else SUPPORTED), said
 
 
 def _own_head(found: Row, null: Row | None) -> tuple[str, str]:
@@ -343,27 +153,59 @@ def _own_head(found: Row, null: Row | None) -> tuple[str, str]:
     return SUPPORTED, "Most of what a block of coordinates writes comes from its own head."
 
 
-_PROCEDURES: dict[str, Callable[[Row, Row | None], tuple[str, str]]] = {
+def _does_nothing(found: Row, null: Row | None) -> tuple[str, str]:
+    if null is None or null["value"] is None or found["ci_low"] is None:
+        return NOT_TESTABLE, "This run has no interval and control for it."
+    if found["ci_low"] <= null["value"]:
+        return SUPPORTED, "The interval reaches down to the control."
+    return CONTRADICTED, "The whole interval is above the control."
+
+
+def _parity(found: Row, null: Row | None) -> tuple[str, str]:
+    if found["p_value"] is None:
+        return NOT_TESTABLE, "This run has no test of it."
+    if found["p_value"] > LEVEL:
+        return CHANCE, f"Other labels of as many units differ as much (p {found['p_value']:.2g})."
+    if found["value"] > 0:
+        return SUPPORTED, f"Even units add more than under other labels (p {found['p_value']:.2g})."
+    return CONTRADICTED, f"Odd units add more than under other labels (p {found['p_value']:.2g})."
+
+
+_RULES: dict[str, Callable[[Row, Row | None], tuple[str, str]]] = {
+    "residual_swap": _does_nothing,
+    "means": _does_nothing,
+    "first_half": _does_nothing,
+    "other_pairs": _does_nothing,
+    "even_heads": _parity,
     "repeats": _repeats,
     "overlap_is_shared_features": _fillers,
     "blocks_are_heads": _own_head,
 }
 
 
-def _find(rows: Sequence[Row], wanted: Wanted | None, chosen: int | None) -> Row | None:
-    if wanted is None or (wanted.layer == "chosen" and chosen is None):
+class _Layers:
+    """Which layer a row is wanted of."""
+
+    def __init__(self, rows: Sequence[Row], chosen: int | None) -> None:
+        known = [each["layer"] for each in rows if each["layer"] is not None]
+        self._n_layers = 1 + max(known, default=-1)
+        self._chosen = chosen
+
+    def fits(self, layer: int | None, wanted: str | float | None) -> bool:
+        if wanted is None:
+            return layer is None
+        if isinstance(wanted, str):
+            return layer is not None and layer == self._chosen
+        return layer == layers_at([wanted], self._n_layers)[wanted]
+
+
+def _find(rows: Sequence[Row], wanted: Wanted | None, layers: _Layers) -> Row | None:
+    if wanted is None:
         return None
+    names = ("part", "metric", "mode", "control")
+    group = re.compile(wanted.group)
     for each in rows:
-        same = all(
-            each[name] == getattr(wanted, name)
-            for name in ("part", "group", "metric", "mode", "control")
-        )
-        if same and _layer_fits(each["layer"], wanted.layer, chosen):
+        same = all(each[name] == getattr(wanted, name) for name in names)
+        if same and group.fullmatch(each["group"]) and layers.fits(each["layer"], wanted.layer):
             return each
     return None
-
-
-def _layer_fits(layer: int | None, wanted: str | None, chosen: int | None) -> bool:
-    if wanted == "chosen":
-        return layer == chosen
-    return layer is None if wanted == "none" else True

@@ -6,8 +6,6 @@ same value; those of another pair where they have the same place (methods/4, sec
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,10 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from saeflow.datasets.comparisons.formats import GIVEN, PUBLISHED
-from saeflow.datasets.comparisons.prompts import FIELDS, Prompt
+from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.datasets.generated import generate_problems
-from saeflow.errors import SaeflowError
 from saeflow.interventions.donors import Donor, Table
 from saeflow.interventions.patching import PatchRun
 from saeflow.interventions.prompts import PromptRun
@@ -29,16 +25,24 @@ from saeflow.models.candidates import candidate_tokens
 from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.seeds import derive_seed
-from saeflow.studies.decimal_bug.bug import is_prone
+from saeflow.studies.decimal_bug.names import (
+    BUGGY,
+    IDENTITY,
+    MEAN,
+    OTHER_PAIR,
+    OWN,
+    SAME_PAIR,
+    UNLIKE_PAIR,
+    WORD_PROBLEM,
+)
+from saeflow.studies.decimal_bug.pairing import (
+    numbers_of,
+    other_pairs,
+    own_prompts,
+    prone_prompts,
+    unlike_prompts,
+)
 
-BUGGY, PLAIN = "buggy", "plain"
-FORMS = {BUGGY: PUBLISHED["Q&A"], PLAIN: PUBLISHED["Simple"]}
-PLAIN_TO_BUGGY, BUGGY_TO_PLAIN = "plain_to_buggy", "buggy_to_plain"
-RECIPIENT = {PLAIN_TO_BUGGY: BUGGY, BUGGY_TO_PLAIN: PLAIN}
-"""Format of the prompts that get activations, by direction."""
-SAME_PAIR, OTHER_PAIR, MEAN = "same_pair", "other_pair", "mean"
-WORD_PROBLEM, IDENTITY = "word_problem", "identity"
-"""Donors that are named for no format; ``identity`` is the patched prompt itself."""
 _LARGEST_NUMBER = 100
 _STEP_WEIGHTS = (1, 1, 0, 0)
 
@@ -61,118 +65,6 @@ class Asked(NamedTuple):
     run: PatchRun
 
 
-def donor_name(kind: str, form: str) -> str:
-    """Name of a donor, such as ``same_pair_plain``, for a kind and ``buggy`` or ``plain``."""
-    return f"{kind}_{form}"
-
-
-def in_direction(donor: str, direction: str) -> str:
-    """Name of the donor of the other direction that corresponds to one of ``plain_to_buggy``."""
-    kind, _, form = donor.rpartition("_")
-    if direction == PLAIN_TO_BUGGY or form not in FORMS:
-        return donor
-    return donor_name(kind, PLAIN if form == BUGGY else BUGGY)
-
-
-def prone_prompts(prompts: Sequence[Prompt], half: str, count: int) -> dict[str, list[Prompt]]:
-    """Ask about the first prone pairs of a half, in the buggy and in the plain format.
-
-    Pairs are not chosen by how they are answered, so that a share of right answers is one of all.
-
-    Parameters
-    ----------
-    prompts : sequence of Prompt
-        What can be asked.
-    half : str
-        ``choose`` or ``report``.
-    count : int
-        Most pairs.
-
-    Returns
-    -------
-    dict of str to list of Prompt
-        By ``buggy`` and ``plain``, the same pairs in the same order, numbers as they were drawn.
-
-    Raises
-    ------
-    SaeflowError
-        If the half has no prone pair in one of both formats.
-    """
-    found: dict[str, dict[int, Prompt]] = {form: {} for form in FORMS}
-    for each in prompts:
-        for form, name in FORMS.items():
-            if is_prone(each) and (each.half, each.form, each.order) == (half, name, GIVEN):
-                found[form][each.item] = each
-    items = [item for item in found[BUGGY] if item in found[PLAIN]][:count]
-    if not items:
-        raise SaeflowError(
-            f"the half {half} has no prone pair in the formats {' and '.join(FORMS.values())}; "
-            "expected one at least."
-        )
-    return {form: [each[item] for item in items] for form, each in found.items()}
-
-
-def other_pairs(
-    asked: Mapping[str, Sequence[Prompt]], keys: Mapping[str, Sequence[Sequence[Key]]], seed: int
-) -> list[int]:
-    """Choose for each pair another one whose tokens can be put in place of its own.
-
-    It has no number in common with the pair, and as many tokens in each number and in the adjective.
-    Its bigger number comes in the other place, so that a model that copies which place the donor's
-    answer had is wrong and cannot pass for one that got rid of the bug. Where no pair is like that,
-    one whose bigger number has the same place is taken, and the log tells. Of several the same
-    adjective is preferred.
-
-    Parameters
-    ----------
-    asked : mapping of str to sequence of Prompt
-        As `prone_prompts` gives them.
-    keys : mapping of str to sequence of sequence of tuple
-        What their tokens are.
-    seed : int
-        Seed of the choice.
-
-    Returns
-    -------
-    list of int
-        For each pair the number of the other one.
-
-    Raises
-    ------
-    SaeflowError
-        If there is none.
-    """
-    pairs = asked[BUGGY]
-    shapes = [
-        tuple(_tokens_of_fields(keys[form][row]) for form in FORMS) for row in range(len(pairs))
-    ]
-    chosen, alike = [], 0
-    for row, pair in enumerate(pairs):
-        candidates = [
-            (_place(other) == _place(pair), other.adjective != pair.adjective, drawn, number)
-            for number, other in enumerate(pairs)
-            if shapes[number] == shapes[row] and not _numbers(pair) & _numbers(other)
-            for drawn in [derive_seed(seed, "decimal_bug", "other pair", pair.item, other.item)]
-        ]
-        if not candidates:
-            raise SaeflowError(
-                f"pair {pair.item} has no other prone pair of the half {pair.half} beside it whose "
-                "numbers and adjective take as many tokens and are not its own; ask for more pairs."
-            )
-        same_place, *_, number = min(candidates)
-        alike += same_place
-        chosen.append(number)
-    if alike:
-        logging.getLogger("saeflow").info(
-            "%d of %d pairs of the half %s get another pair whose bigger number has the same place, "
-            "because the tokenizer leaves none where it has the other one",
-            alike,
-            len(pairs),
-            pairs[0].half,
-        )
-    return chosen
-
-
 @dataclass(frozen=True)
 class HalfRuns:
     """What a model carried while it answered prompts about the pairs of one half.
@@ -184,15 +76,19 @@ class HalfRuns:
     asked : dict of str to Asked
         By ``buggy`` and ``plain``; the same pairs in the same order.
     others : list of int
-        For each pair the number of another one (`other_pairs`).
+        For each pair the number of another one (`other_pairs`); the study's own has only itself.
     problems : PromptRun
         As many word problems.
+    unlike : dict of str to Asked
+        For each pair one whose answer looks other (`unlike_prompts`), likewise; empty where none is
+        wanted.
     """
 
     model: CodiModel
     asked: dict[str, Asked]
     others: list[int]
     problems: PromptRun
+    unlike: dict[str, Asked]
 
     @classmethod
     def read(
@@ -204,6 +100,7 @@ class HalfRuns:
         pairs: int,
         max_new_tokens: int,
         seed: int,
+        unlike: bool = True,
     ) -> HalfRuns:
         """Read and answer the prompts of one half, and word problems.
 
@@ -214,32 +111,29 @@ class HalfRuns:
         prompts : sequence of Prompt
             What can be asked.
         half : str
-            ``choose`` or ``report``.
+            ``choose`` or ``report``; or ``own``, of the study's own pair.
         pairs : int
             Most pairs.
         max_new_tokens : int
             Longest answer.
         seed : int
             Seed of the other pairs and of the word problems.
+        unlike : bool
+            Whether pairs whose answers look other are read, too; never for the study's own pair.
 
         Raises
         ------
         SaeflowError
-            As `prone_prompts` and `other_pairs` do.
+            As `prone_prompts`, `own_prompts`, `other_pairs` and `unlike_prompts` do.
         """
-        chosen = prone_prompts(prompts, half, pairs)
-        keys = {
-            form: [prompt_keys(model.tokenizer, each) for each in some]
-            for form, some in chosen.items()
-        }
-        asked = {}
-        for form, some in chosen.items():
-            candidates = [
-                candidate_tokens(model.tokenizer, each.text, each.truth, each.other)
-                for each in some
-            ]
-            run = PatchRun.of(model, candidates, max_new_tokens=max_new_tokens)
-            asked[form] = Asked(some, keys[form], run)
+        own = half == OWN
+        chosen = own_prompts(prompts) if own else prone_prompts(prompts, half, pairs)
+        asked = _asked(model, chosen, max_new_tokens)
+        keys = {form: each.keys for form, each in asked.items()}
+        beside = {}
+        if unlike and not own:
+            others = unlike_prompts(chosen, keys, prompts, model.tokenizer, seed)
+            beside = _asked(model, others, max_new_tokens)
         questions = _word_problems(len(chosen[BUGGY]), derive_seed(seed, "decimal_bug", half))
         problems = PromptRun(
             model.language_model,
@@ -248,7 +142,8 @@ class HalfRuns:
             ends=[model.tokenizer.eos_token_id],
             vocabulary=model.tokens.end,
         )
-        return cls(model, asked, other_pairs(chosen, keys, seed), problems)
+        rows = [0] if own else other_pairs(chosen, keys, seed)
+        return cls(model, asked, rows, problems, beside)
 
     def donor(self, recipient: str, name: str, means: HalfRuns) -> Donor:
         """Return what each prompt of a format gets.
@@ -259,7 +154,8 @@ class HalfRuns:
             ``buggy`` or ``plain``: the prompts that are patched.
         name : str
             ``same_pair_plain``, ``same_pair_buggy``, ``other_pair_plain``, ``other_pair_buggy``,
-            ``mean_plain``, ``mean_buggy``, ``word_problem`` or ``identity``.
+            ``unlike_pair_plain``, ``unlike_pair_buggy``, ``mean_plain``, ``mean_buggy``,
+            ``word_problem`` or ``identity``.
         means : HalfRuns
             Over whose prompts means are taken.
         """
@@ -271,7 +167,7 @@ class HalfRuns:
         if kind == MEAN:
             over = means.asked[form]
             return Donor.mean(target.run, over.run, target.keys, over.keys)
-        source = self.asked[form]
+        source = (self.unlike if kind == UNLIKE_PAIR else self.asked)[form]
         rows, numbers = self._rows(kind), _NUMBERS[kind]
         pairs = [
             align_prompts(self.model.tokenizer, source.prompts[row], own, numbers=numbers)
@@ -289,7 +185,8 @@ class HalfRuns:
         kind, _ = _kind_and_form(name, "")
         if kind not in _NUMBERS:
             return [frozenset()] * len(self.others)
-        return [_numbers(self.asked[BUGGY].prompts[row]) for row in self._rows(kind)]
+        source = self.unlike if kind == UNLIKE_PAIR else self.asked
+        return [numbers_of(source[BUGGY].prompts[row]) for row in self._rows(kind)]
 
     def _rows(self, kind: str) -> list[int]:
         return self.others if kind == OTHER_PAIR else list(range(len(self.others)))
@@ -331,7 +228,21 @@ def exchanged(donor: Donor, units: Units, order: Sequence[int]) -> Donor:
     return replace(donor, prompt=of(donor.prompt), answer=of(donor.answer))
 
 
-_NUMBERS: dict[str, Numbers] = {SAME_PAIR: "value", OTHER_PAIR: "place"}
+_NUMBERS: dict[str, Numbers] = {SAME_PAIR: "value", OTHER_PAIR: "place", UNLIKE_PAIR: "place"}
+
+
+def _asked(
+    model: CodiModel, prompts: Mapping[str, Sequence[Prompt]], max_new_tokens: int
+) -> dict[str, Asked]:
+    found = {}
+    for form, some in prompts.items():
+        candidates = [
+            candidate_tokens(model.tokenizer, each.text, each.truth, each.other) for each in some
+        ]
+        run = PatchRun.of(model, candidates, max_new_tokens=max_new_tokens)
+        keys = [prompt_keys(model.tokenizer, each) for each in some]
+        found[form] = Asked(list(some), keys, run)
+    return found
 
 
 def _kind_and_form(donor: str, recipient: str) -> tuple[str, str]:
@@ -352,17 +263,3 @@ def _word_problems(count: int, seed: int) -> list[str]:
         decimal_share=0,
     )
     return [problem.question for problem in drawn]
-
-
-def _tokens_of_fields(keys: Sequence[Key]) -> tuple[int, ...]:
-    counts = Counter(key[0] for key in keys)
-    return tuple(counts[field] for field in FIELDS)
-
-
-def _place(prompt: Prompt) -> bool:
-    """Whether the bigger number comes first."""
-    return prompt.first == prompt.truth
-
-
-def _numbers(prompt: Prompt) -> frozenset[str]:
-    return frozenset((prompt.first, prompt.second))

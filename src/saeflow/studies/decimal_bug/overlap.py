@@ -23,6 +23,7 @@ from saeflow.saes.bank import Bank
 from saeflow.saes.quality import site_quality
 from saeflow.saes.tokens import encode_texts, token_sae
 from saeflow.stats.overlap import PublishedOverlap, published_overlap, similarity
+from saeflow.studies.decimal_bug.differing import last_tokens
 
 QA, SIMPLE = PUBLISHED["Q&A"], PUBLISHED["Simple"]
 FORMAT = "format"
@@ -32,6 +33,7 @@ CHUNK = 16
 CHECKED = 300
 """Prompts on which the SAEs themselves are checked, at most."""
 METRICS = ("l0_mean", "explained_variance", "fvu")
+EVERY, LAST = "all tokens", "last"
 Encoded = dict[int, Float[np.ndarray, "_ d_sae"]]
 """By block: features of the tokens of one prompt."""
 
@@ -46,9 +48,10 @@ class LayerOverlap(NamedTuple):
 
 
 class Check(NamedTuple):
-    """How well the SAE of a block reconstructs these very prompts."""
+    """How well the SAE of a block reconstructs these very prompts, at all tokens or the last ones."""
 
     layer: int
+    tokens: str
     metric: str
     value: float
     n: int
@@ -73,18 +76,23 @@ def check_bank(
     Returns
     -------
     list of Check
-        For each block, the mean number of active features and the variance explained.
+        For each block, the mean number of active features and the variance explained; of all tokens,
+        and of the last ones alone, which the overlap is read at.
     """
-    parts: dict[int, list[torch.Tensor]] = {site.layer: [] for site in bank.sites}
+    parts: dict[tuple[int, str], list[torch.Tensor]] = {
+        (site.layer, tokens): [] for site in bank.sites for tokens in (EVERY, LAST)
+    }
     texts = [each.text for each in prompts[:: -(-len(prompts) // CHECKED)]]
     for batch in encode_texts(model, bank, texts, batch_size=batch_size):
+        _, last = last_tokens(batch.text)
         for layer, x in batch.activations.items():
-            parts[layer].append(x[~batch.begin].cpu())
+            parts[layer, EVERY].append(x[~batch.begin].cpu())
+            parts[layer, LAST].append(x[last].cpu())
     checks = []
-    for layer, found in parts.items():
+    for (layer, tokens), found in parts.items():
         x = torch.cat(found)
         quality = site_quality(token_sae(bank, layer), x)
-        checks += [Check(layer, name, quality[name], len(x)) for name in METRICS]
+        checks += [Check(layer, tokens, name, quality[name], len(x)) for name in METRICS]
     return checks
 
 

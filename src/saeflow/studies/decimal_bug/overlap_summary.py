@@ -16,11 +16,10 @@ from saeflow.stats.exact import holm
 from saeflow.stats.overlap import overlap_class, overlap_summary
 from saeflow.stats.resampling import cluster_averages, sign_flip_p_value
 from saeflow.studies.decimal_bug import rows
-from saeflow.studies.decimal_bug.overlap import FORMAT, Check, LayerOverlap
+from saeflow.studies.decimal_bug.overlap import EVERY, FORMAT, LAST, Check, LayerOverlap
 from saeflow.studies.decimal_bug.rows import mean_row, row
 
 METRICS = ("jaccard", "weighted_jaccard", "cosine")
-LAST, EVERY = "last", "all tokens"
 PARAPHRASES = (WORDING, ORDER)
 """Controls: another wording of the same question, and the numbers in the other order."""
 
@@ -45,7 +44,7 @@ def check_rows(
         if record["split"] == "validation"
     }
     for check in checks:
-        key = _key("checks", run, rows.CALIBRATED, check.layer, "prompts")
+        key = _key("checks", run, rows.CALIBRATED, check.layer, check.tokens)
         yield row(key, check.metric, check.value, n=check.n)
         other = held_out.get((check.layer, check.metric))
         if other is not None:
@@ -92,7 +91,7 @@ def published_rows(
 def overlap_rows(
     table: pa.Table, settings: OverlapSettings, run: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Mean likeness of the formats' features by layer, beside that of paraphrases.
+    """Mean likeness of the formats' features by layer and over all, beside that of paraphrases.
 
     ``…_below_wording`` is how much less alike the formats are than other wordings of the same question,
     pair by pair; its p-value flips signs of pairs, and is adjusted over layers by Holm. Prompts that
@@ -110,15 +109,15 @@ def overlap_rows(
     frame = table.to_pandas()
     families: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for token, chosen in ((LAST, frame[frame["key"] == LAST]), (EVERY, frame)):
+        every = _key("overlap", run, rows.CALIBRATED, None, token)
+        for metric in METRICS:
+            generator = numpy_generator(settings.seed, "decimal_bug", "overlap", token, metric)
+            yield from _likeness(every, metric, chosen, generator)
         for layer, some in chosen.groupby("layer", sort=True):
             key = _key("overlap", run, rows.CALIBRATED, int(layer), token)
             for metric in METRICS:
                 generator = numpy_generator(settings.seed, "decimal_bug", "overlap", token, metric)
-                for comparison in (FORMAT, *PARAPHRASES):
-                    part = some[some["comparison"] == comparison]
-                    control = rows.NONE if comparison == FORMAT else comparison
-                    values = part[metric].to_numpy(np.float64)
-                    yield mean_row(key, metric, values, part["item"].tolist(), generator, control)
+                yield from _likeness(key, metric, some, generator)
                 below = _below(some, metric)
                 name = f"{metric}_below_wording"
                 found = mean_row(key, name, below, None, generator)
@@ -128,6 +127,17 @@ def overlap_rows(
         adjusted = holm(np.array([each["p_value"] for each in tested], np.float64))
         for each, q_value in zip(tested, adjusted.tolist(), strict=True):
             yield {**each, "q_value": q_value}
+
+
+def _likeness(
+    key: Mapping[str, Any], metric: str, frame: pd.DataFrame, generator: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Mean over pairs of the likeness of formats, and of paraphrases."""
+    for comparison in (FORMAT, *PARAPHRASES):
+        part = frame[frame["comparison"] == comparison]
+        control = rows.NONE if comparison == FORMAT else comparison
+        values = part[metric].to_numpy(np.float64)
+        yield mean_row(key, metric, values, part["item"].tolist(), generator, control)
 
 
 def _below(frame: pd.DataFrame, metric: str) -> np.ndarray:

@@ -16,30 +16,32 @@ from saeflow.interventions.units import Units
 from saeflow.seeds import derive_seed
 from saeflow.stats.games import plan_game
 from saeflow.stats.subsets import random_sets, study_sets
-from saeflow.studies.decimal_bug.donors import (
-    BUGGY,
+from saeflow.studies.decimal_bug.names import (
+    BLEND,
+    BOTH,
+    CHOICE,
+    EXCHANGED,
     IDENTITY,
-    MEAN,
-    OTHER_PAIR,
-    PLAIN,
+    MAP,
+    MEAN_BUGGY,
+    MEAN_PLAIN,
+    MODULES,
+    OTHER_BUGGY,
+    OTHER_PLAIN,
+    OWN,
+    PARTS,
     PLAIN_TO_BUGGY,
+    RANDOM,
     RECIPIENT,
-    SAME_PAIR,
-    donor_name,
+    SAME_PLAIN,
+    SITE,
+    SITES,
+    SUBSETS,
+    UNRELATED,
+    Site,
     in_direction,
 )
 from saeflow.studies.decimal_bug.rows import CALIBRATED, PUBLISHED
-
-MODULES = ("attn_out", "mlp_out", "resid_post")
-PARTS = ("head", "kv_group", "block")
-BOTH = "both"
-CHOICE, MAP, BLEND, SUBSETS, RANDOM = "choice", "map", "blend", "subsets", "random"
-SAME_PLAIN = donor_name(SAME_PAIR, PLAIN)
-OTHER_PLAIN = donor_name(OTHER_PAIR, PLAIN)
-OTHER_BUGGY = donor_name(OTHER_PAIR, BUGGY)
-MEAN_PLAIN, MEAN_BUGGY = donor_name(MEAN, PLAIN), donor_name(MEAN, BUGGY)
-EXCHANGED = "exchanged"
-"""Set of all units, each of which gets what another unit carries in the donor."""
 
 
 class Trial(NamedTuple):
@@ -95,11 +97,26 @@ def layer_choice(n_layers: int) -> Iterator[Trial]:
         yield _to_buggy(CHOICE, donor, layer, kind, half=CHOOSE, phase=phase)
 
 
-def unit_choice(units: Mapping[str, Units], layer: int) -> Iterator[Trial]:
-    """Single units of the chosen layer, on the half that chooses."""
+def unit_choice(units: Mapping[str, Units], layer: int, settings: PatchSettings) -> Iterator[Trial]:
+    """Single units of the chosen layer, on the half that chooses.
+
+    Those that a site may be chosen from get what unrelated donors carry, too; and so does the whole
+    module, as far as it was not tried to choose the layer.
+    """
+    others = [each for each in UNRELATED if each != OTHER_BUGGY and each in settings.donors]
+    for donor in others:
+        yield _to_buggy(CHOICE, donor, layer, "attn_out", half=CHOOSE)
     for kind in kinds_of_parts(units):
-        for unit in range(units[kind].n_units):
-            yield _to_buggy(CHOICE, SAME_PLAIN, layer, kind, half=CHOOSE, units=(unit,))
+        given = (SAME_PLAIN, OTHER_BUGGY, *others) if kind in SITES else (SAME_PLAIN,)
+        for unit, name in product(range(units[kind].n_units), given):
+            yield _to_buggy(CHOICE, name, layer, kind, half=CHOOSE, units=(unit,))
+
+
+def chosen_site(site: Site, settings: PatchSettings) -> Iterator[Trial]:
+    """The chosen site with every donor, on the half that reports; means in both phases only."""
+    for donor in _every_donor(settings):
+        for phase in (BOTH,) if donor in (MEAN_PLAIN, MEAN_BUGGY) else PHASES:
+            yield _to_buggy(SITE, donor, site.layer, site.kind, units=site.units, phase=phase)
 
 
 def full_map(units: Mapping[str, Units], n_layers: int, settings: PatchSettings) -> Iterator[Trial]:
@@ -196,6 +213,27 @@ def published_sets(
         ):
             trial = _to_buggy(PUBLISHED, SAME_PLAIN, layer, kind, mode=mode)
             yield trial._replace(units=each.units, set=each.name)
+
+
+def own_pair(trials: Sequence[Trial], n_layers: int) -> Iterator[Trial]:
+    """What the study did, to its own pair: attention's output of every layer, both ways, and sets.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        As `blends` and `published_sets` plan them for other pairs; those in the published form are
+        done to this one.
+    n_layers : int
+        Blocks of the model.
+    """
+    whole = [
+        Trial(
+            OWN, PUBLISHED, OWN, direction, in_direction(SAME_PLAIN, direction), layer, "attn_out"
+        )
+        for direction, layer in product(RECIPIENT, range(n_layers))
+    ]
+    again = [each._replace(part=OWN, half=OWN) for each in trials if each.mode == PUBLISHED]
+    yield from dict.fromkeys([*whole, *again])
 
 
 def game_masks(n_units: int, settings: SubsetSettings) -> Bool[np.ndarray, "subsets units"]:

@@ -10,16 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from saeflow.artifacts.decimal_bug import PATCHES
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.datasets.comparisons.prompts import Prompt
-from saeflow.datasets.texts.judge import RIGHT, judge
-from saeflow.errors import SaeflowError
+from saeflow.datasets.texts.judge import judge
 from saeflow.interventions.donors import Donor
 from saeflow.interventions.patches import Patch
 from saeflow.interventions.units import KINDS, Units, units_of
@@ -28,8 +25,10 @@ from saeflow.progress import progress
 from saeflow.stats.subsets import exchanged_units
 from saeflow.studies.decimal_bug import patch_plan
 from saeflow.studies.decimal_bug.bug import find_bug
-from saeflow.studies.decimal_bug.donors import RECIPIENT, Asked, HalfRuns, exchanged
-from saeflow.studies.decimal_bug.patch_plan import BOTH, CHOICE, OTHER_BUGGY, SAME_PLAIN, Trial
+from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
+from saeflow.studies.decimal_bug.donors import Asked, HalfRuns, exchanged
+from saeflow.studies.decimal_bug.names import EXCHANGED, OWN, RECIPIENT, UNLIKE_PAIR
+from saeflow.studies.decimal_bug.patch_plan import Trial
 from saeflow.studies.decimal_bug.rows import PUBLISHED
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
@@ -85,90 +84,37 @@ def patch(
             pairs=patching.pairs,
             max_new_tokens=max_new_tokens,
             seed=patching.seed,
+            unlike=any(each.startswith(UNLIKE_PAIR) for each in patching.donors),
         )
-        for half in (CHOOSE, REPORT)
+        for half in (CHOOSE, REPORT, OWN)
     }
     tried = _Tried(halves, patching)
     units = tried.units
     choice = tried.table(patch_plan.layer_choice(model.n_layers))
     layer = choose_layer(choice)
-    single = tried.table(patch_plan.unit_choice(units, layer))
+    single = tried.table(patch_plan.unit_choice(units, layer, patching))
+    site = choose_site(pa.concat_tables([choice, single]))
     ranked = {kind: rank_units(single, kind) for kind in patch_plan.kinds_of_parts(units)}
+    blends = list(patch_plan.blends(layer, weights))
+    sets = list(patch_plan.published_sets(units, layer, subsets))
     report = tried.table(
         [
+            *patch_plan.chosen_site(site, patching),
             *patch_plan.full_map(units, model.n_layers, patching),
-            *patch_plan.blends(layer, weights),
+            *blends,
             *patch_plan.subsets(units, layer, subsets),
             *patch_plan.chosen_sets(units, layer, ranked, patching),
-            *patch_plan.published_sets(units, layer, subsets),
+            *sets,
+            *patch_plan.own_pair([*blends, *sets], model.n_layers),
         ]
     )
     return pa.concat_tables([choice, single, report])
-
-
-def choose_layer(patches: pa.Table, kind: str = "attn_out") -> int:
-    """Layer whose module makes most answers right, beyond what another buggy pair's module does.
-
-    Parameters
-    ----------
-    patches : pyarrow.Table
-        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; only the half that chooses is read.
-    kind : str
-        ``attn_out``, ``mlp_out`` or ``resid_post``.
-
-    Returns
-    -------
-    int
-        The lowest of the best layers, from 0.
-
-    Raises
-    ------
-    SaeflowError
-        If the table does not hold the modules.
-    """
-    frame = _choice(patches, kind)
-    frame = frame[frame["phase"] == BOTH]
-    shares = (frame["verdict"] == RIGHT).groupby([frame["donor"], frame["layer"]]).mean().unstack(0)
-    if not {SAME_PLAIN, OTHER_BUGGY} <= set(shares):
-        raise SaeflowError(
-            f"the table of patches does not hold the choice of a layer of the kind {kind}; expected "
-            f"the donors {SAME_PLAIN} and {OTHER_BUGGY}."
-        )
-    beyond = (shares[SAME_PLAIN] - shares[OTHER_BUGGY]).sort_index()
-    # Shares of as many pairs differ by whole pairs, whatever their last bits are.
-    best: int = beyond.index.tolist()[int(beyond.round(9).to_numpy().argmax())]
-    return best
-
-
-def rank_units(patches: pa.Table, kind: str) -> list[int]:
-    """Units by how much each alone moves the logit difference to the truth, the most first.
-
-    Parameters
-    ----------
-    patches : pyarrow.Table
-        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; only the half that chooses is read.
-    kind : str
-        ``head``, ``kv_group`` or ``block``.
-    """
-    frame = _choice(patches, kind)
-    gain = frame["logit_difference"] - frame["clean_logit_difference"]
-    means = gain.groupby(frame["units"].astype(int)).mean().sort_index()
-    ranked: list[int] = means.sort_values(ascending=False, kind="stable").index.tolist()
-    return ranked
 
 
 def names_only(answer: str, numbers: Set[str], others: Set[str]) -> bool:
     """Whether an answer holds one of some numbers, read whole, and none of some others."""
     named = set(_NUMBER.findall(answer))
     return bool(named & numbers) and not named & others
-
-
-def _choice(patches: pa.Table, kind: str) -> pd.DataFrame:
-    wanted = pc.field("part") == CHOICE
-    for name, value in (("half", CHOOSE), ("kind", kind)):
-        wanted &= pc.field(name) == value
-    frame: pd.DataFrame = patches.filter(wanted).to_pandas()
-    return frame
 
 
 class _Tried:
@@ -217,7 +163,7 @@ class _Tried:
             yield self._judged(some[number], asked, found.answers, found.logit_difference.tolist())
 
     def _donor(self, trial: Trial) -> Donor:
-        special = trial.kind if trial.set == patch_plan.EXCHANGED else trial.mode
+        special = trial.kind if trial.set == EXCHANGED else trial.mode
         key = (trial.half, trial.direction, trial.donor, special)
         if key not in self._donors:
             half, recipient = self._halves[trial.half], RECIPIENT[trial.direction]

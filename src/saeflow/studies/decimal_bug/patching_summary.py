@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,33 @@ from saeflow.datasets.texts.judge import RIGHT
 from saeflow.seeds import numpy_generator
 from saeflow.stats.exact import holm
 from saeflow.stats.games import game_values, plan_game, success_by_size
-from saeflow.stats.labelings import even, label_difference, labeling_test
+from saeflow.stats.labelings import even, label_difference, labeling_test, smallest_p_value
 from saeflow.stats.resampling import WILSON, sign_flip_p_value
 from saeflow.studies.decimal_bug import rows
+from saeflow.studies.decimal_bug.names import (
+    BLEND,
+    BOTH,
+    CHOICE,
+    MAP,
+    OTHER_BUGGY,
+    OTHER_PAIR,
+    OWN,
+    PLAIN_TO_BUGGY,
+    RANDOM,
+    SAME_PLAIN,
+    SITE,
+    SUBSETS,
+    UNLIKE_BUGGY,
+    UNLIKE_PAIR,
+    UNLIKE_PLAIN,
+    UNRELATED,
+    Site,
+)
 from saeflow.studies.decimal_bug.rows import mean_row, row, share_row
 
 PART = "patching"
-SAME, OTHER_BUGGY = "same_pair_plain", "other_pair_buggy"
-TO_BUGGY = "plain_to_buggy"
+FLIPS = 9999
+"""Sign flips of pairs, at most."""
 PLACE = ["half", "direction", "layer", "kind", "units", "phase", "weight", "set"]
 """What a patch and its controls, which take activations from elsewhere, share."""
 
@@ -47,64 +66,60 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
         Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
     """
     frame = patches.to_pandas()
-    for part in ("choice", "map", "random", "blend", "published"):
+    # The site in both phases has rows of its own (`chosen_rows`).
+    frame = frame[(frame["part"] != SITE) | (frame["phase"] != BOTH)]
+    for part in (CHOICE, SITE, MAP, RANDOM, BLEND, rows.PUBLISHED):
         some = frame[frame["part"] == part]
         for (mode, *place), group in some.groupby(["mode", *PLACE], sort=True):
             where = dict(zip(PLACE, place, strict=True))
             key = _key(str(mode), int(where["layer"]), _name(part, where))
             for donor, chosen in group.groupby("donor", sort=True):
-                control = rows.NONE if str(donor).startswith("same_pair") else str(donor)
-                right = (chosen["verdict"] == RIGHT).to_numpy()
-                wrote = chosen["wrote_donor"].to_numpy()
-                yield share_row(key, "right", right.astype(float), control)
-                yield share_row(key, "wrote_donor", wrote.astype(float), control)
-                change = chosen["logit_difference"] - chosen["clean_logit_difference"]
-                generator = numpy_generator(settings.seed, "decimal_bug", PART, key["group"])
-                values = change.to_numpy(np.float64)
-                yield mean_row(key, "logit_change", values, None, generator, control)
+                yield from _donor_rows(key, str(donor), chosen, settings.seed)
+    yield from _own_rows(frame[frame["part"] == OWN])
 
 
 def chosen_rows(
-    patches: pa.Table, chosen: Mapping[str, int], settings: PatchSettings
+    patches: pa.Table, chosen: Mapping[str, int], site: Site, settings: PatchSettings
 ) -> Iterator[dict[str, Any]]:
-    """The layer that was chosen on one half, on the other: right answers beyond other buggy pairs.
+    """The layers and the site that were chosen on one half, on the other.
 
     Parameters
     ----------
     patches : pyarrow.Table
-        Columns of `saeflow.artifacts.decimal_bug.PATCHES`.
+        Columns of `saeflow.artifacts.decimal_bug.PATCHES`; only the half that reports is read.
     chosen : mapping of str to int
         Layer by kind of module.
+    site : Site
+        As `saeflow.studies.decimal_bug.choice.choose_site` gives it.
     settings : PatchSettings
-        Seed of the sign flips.
+        Seed of resamples and sign flips.
 
     Yields
     ------
     dict
-        ``right_beyond_other_pair_buggy`` for each kind, tested by flipping signs of pairs and
-        adjusted over kinds by Holm.
+        Of the site, shares and changes by donor. Of both, ``right_beyond_…``: right answers beyond an
+        unrelated donor. Of attention and of the site ``right_by_format``: those from an unlike pair
+        asked plainly beyond those from the same pair asked Q/A, which no answer of the donor's explains.
+        Differences are tested by flipping signs of pairs and adjusted together by Holm.
     """
     frame = patches.to_pandas()
-    frame = frame[(frame["part"] == "map") & (frame["half"] == REPORT)]
-    frame = frame[(frame["direction"] == TO_BUGGY) & (frame["phase"] == "both")]
-    found = []
+    frame = frame[(frame["half"] == REPORT) & (frame["direction"] == PLAIN_TO_BUGGY)]
+    frame = frame[frame["phase"] == BOTH]
+    whole = frame[frame["part"] == MAP]
+    tested: list[dict[str, Any]] = []
     for kind, layer in chosen.items():
-        some = frame[(frame["kind"] == kind) & (frame["layer"] == layer)]
-        right = {
-            donor: part.set_index("item")["verdict"].eq(RIGHT).astype(float)
-            for donor, part in some.groupby("donor")
-        }
-        if SAME not in right or OTHER_BUGGY not in right:
-            continue
-        beyond = (right[SAME] - right[OTHER_BUGGY]).to_numpy(np.float64)
-        generator = numpy_generator(settings.seed, "decimal_bug", "chosen", kind)
+        right = _right_by_donor(whole[(whole["kind"] == kind) & (whole["layer"] == layer)])
+        against = UNRELATED if kind == "attn_out" else (OTHER_BUGGY,)
         key = _key(rows.CALIBRATED, layer, f"chosen, {kind}")
-        p_value = sign_flip_p_value(beyond, None, 9999, generator)
-        shown = mean_row(key, "right_beyond_other_pair_buggy", beyond, None, generator)
-        found.append({**shown, "p_value": p_value})
-    if found:
-        adjusted = holm(np.array([each["p_value"] for each in found], np.float64))
-        for each, q_value in zip(found, adjusted.tolist(), strict=True):
+        tested += _differences(key, right, against, settings.seed)
+    of_site = frame[frame["part"] == SITE]
+    key = _key(rows.CALIBRATED, site.layer, f"chosen site: {site.name}")
+    for donor, some in of_site.groupby("donor", sort=True):
+        yield from _donor_rows(key, str(donor), some, settings.seed)
+    tested += _differences(key, _right_by_donor(of_site), UNRELATED, settings.seed)
+    if tested:
+        adjusted = holm(np.array([each["p_value"] for each in tested], np.float64))
+        for each, q_value in zip(tested, adjusted.tolist(), strict=True):
             yield {**each, "q_value": q_value}
 
 
@@ -124,17 +139,60 @@ def subset_rows(patches: pa.Table, settings: SubsetSettings) -> Iterator[dict[st
         Columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
     """
     frame = patches.to_pandas()
-    frame = frame[frame["part"] == "subsets"]
+    frame = frame[frame["part"] == SUBSETS]
     for (mode, layer, kind), some in frame.groupby(["mode", "layer", "kind"], sort=True):
         hits = some.assign(hit=some["verdict"] == RIGHT).pivot(
             index="units", columns="item", values="hit"
         )
-        if mode == rows.PUBLISHED:
-            for (name, units), part in some.groupby(["set", "units"], sort=True):
-                shares = (part["verdict"] == RIGHT).to_numpy(np.float64)
-                yield share_row(_subset_key(mode, layer, kind, f"{name}: {units}"), "right", shares)
-        else:
-            yield from _game_rows(str(mode), int(layer), str(kind), hits, settings)
+        yield from _game_rows(str(mode), int(layer), str(kind), hits, settings)
+
+
+def _donor_rows(
+    key: Mapping[str, Any], donor: str, frame: pd.DataFrame, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of one patch with one donor; the same pair's is the measurement, others its controls."""
+    control = rows.NONE if donor.startswith("same_pair") else donor
+    right, wrote = frame["verdict"] == RIGHT, frame["wrote_donor"]
+    yield share_row(key, "right", right.to_numpy(np.float64), control)
+    if donor.startswith((OTHER_PAIR, UNLIKE_PAIR)):
+        # The others have no number that the prompt does not hold.
+        yield share_row(key, "wrote_donor", wrote.to_numpy(np.float64), control)
+    change = frame["logit_difference"] - frame["clean_logit_difference"]
+    generator = numpy_generator(seed, "decimal_bug", PART, key["group"])
+    yield mean_row(key, "logit_change", change.to_numpy(np.float64), None, generator, control)
+
+
+def _own_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The study's own pair: one prompt per patch, so nothing that an interval could be of."""
+    for values in frame.itertuples(index=False, name=None):
+        each = dict(zip(frame.columns, values, strict=True))
+        key = _key(str(each["mode"]), int(each["layer"]), _name(OWN, each))
+        yield row(key, "right", float(each["verdict"] == RIGHT), n=1)
+        change = each["logit_difference"] - each["clean_logit_difference"]
+        yield row(key, "logit_change", float(change), n=1)
+
+
+def _right_by_donor(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Whether each pair is answered rightly, by donor."""
+    return {
+        str(donor): some.set_index("item")["verdict"].eq(RIGHT).astype(float)
+        for donor, some in frame.groupby("donor")
+    }
+
+
+def _differences(
+    key: Mapping[str, Any], right: Mapping[str, pd.Series], against: Sequence[str], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of differences of right answers, pair by pair, each with a p-value of flipped signs."""
+    wanted = {f"right_beyond_{donor}": (SAME_PLAIN, donor) for donor in against}
+    if UNLIKE_BUGGY in against:
+        wanted["right_by_format"] = UNLIKE_PLAIN, UNLIKE_BUGGY
+    for metric, (donor, other) in wanted.items():
+        if donor in right and other in right:
+            beyond = (right[donor] - right[other]).to_numpy(np.float64)
+            generator = numpy_generator(seed, "decimal_bug", key["group"], metric)
+            p_value = sign_flip_p_value(beyond, None, FLIPS, generator)
+            yield {**mean_row(key, metric, beyond, None, generator), "p_value": p_value}
 
 
 def _game_rows(
@@ -163,6 +221,10 @@ def _game_rows(
                 seed=settings.seed,
             )
             yield {**shown, "p_value": test.p_value}
+    if n_units > 1:
+        key = _subset_key(mode, layer, kind, "even minus odd units")
+        smallest = smallest_p_value(n_units, int(even(n_units).sum()))
+        yield row(key, "smallest_p_value", smallest, n=n_units)
     rates = success_by_size(plan.masks, success)
     for place, size in enumerate(rates.size.tolist()):
         key = _subset_key(mode, layer, kind, f"{size} of {n_units} units")
@@ -184,7 +246,7 @@ def _name(part: str, where: Mapping[str, Any]) -> str:
     units = "" if where["units"] == "all" else f" {where['units']}"
     named = f" ({where['set']})" if where["set"] else ""
     weight = "" if where["weight"] == 1 else f", weight {where['weight']:g}"
-    prefix = "" if part == "map" else f"{part}: "
+    prefix = "" if part == MAP else f"{part}: "
     return f"{prefix}{where['direction']}, {where['kind']}{units}{named}, {where['phase']}{weight}"
 
 
@@ -194,4 +256,4 @@ def _key(mode: str, layer: int, group: str) -> dict[str, Any]:
 
 def _subset_key(mode: Any, layer: Any, kind: Any, group: str) -> dict[str, Any]:
     key = _key(str(mode), int(layer), f"{kind}, {group}")
-    return {**key, "part": "subsets"}
+    return {**key, "part": SUBSETS}

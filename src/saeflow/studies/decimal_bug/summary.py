@@ -12,15 +12,18 @@ from saeflow.config.decimal_bug import DecimalCalibrated
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.stats.resampling import WILSON
 from saeflow.studies.decimal_bug import rows
-from saeflow.studies.decimal_bug.behaviour import read_prompts
 from saeflow.studies.decimal_bug.behaviour_summary import behaviour_rows
 from saeflow.studies.decimal_bug.bug import Bug, find_bug
+from saeflow.studies.decimal_bug.choice import choose_layer, choose_site
 from saeflow.studies.decimal_bug.claims import claims_table, judge_claims
-from saeflow.studies.decimal_bug.patching import choose_layer
-from saeflow.studies.decimal_bug.patching_summary import chosen_rows, patch_rows, subset_rows
+from saeflow.studies.decimal_bug.names import MODULES
+from saeflow.studies.decimal_bug.patching_summary import (
+    chosen_rows,
+    patch_rows,
+    subset_rows,
+)
+from saeflow.studies.decimal_bug.records import read_prompts
 from saeflow.studies.decimal_bug.rows import row
-
-MODULES = ("attn_out", "mlp_out", "resid_post")
 
 
 class Summary(NamedTuple):
@@ -59,7 +62,7 @@ def summarise(
     chosen = {kind: choose_layer(patches, kind) for kind in MODULES} if len(patches) else {}
     if chosen:
         found += patch_rows(patches, settings.patching)
-        found += chosen_rows(patches, chosen, settings.patching)
+        found += chosen_rows(patches, chosen, choose_site(patches), settings.patching)
         found += subset_rows(patches, settings.subsets)
     found += [each for bank in banks for each in bank.to_pylist()]
     table = pa.Table.from_pylist(found, DECIMAL_BUG.schema())

@@ -1,11 +1,11 @@
-"""How the study's pages write numbers, and tables that sort by them."""
+"""How pages of studies write numbers, and tables that sort by them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from saeflow.report.hierarchy.numbers import Row
+from saeflow.report.controls import Row
 from saeflow.report.tables import MISSING, cell_text, number_text, percent, points
 
 Cell = dict[str, Any]
