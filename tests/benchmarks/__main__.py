@@ -16,6 +16,7 @@ QUICK = {
     "ablation": ["--features", "8", "--memory", "64", "128"],
     "sae_bank": ["--epochs", "3", "--repeats", "1"],
     "association": ["--layers", "4", "--sample", "8", "--repeats", "3", "--permutations", "10"],
+    "patching": ["--patches", "12", "--memory", "96", "192"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
 }
 

@@ -23,17 +23,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
+from _memory import ONE_ARENA, growth, peak_mib
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -54,8 +53,6 @@ Side = Callable[[Sequence[int]], Tensor]
 BAR, TOLERANCE = 3.0, 1e-4
 LAYERS, LAYER, VOCABULARY = 12, 8, 50257
 TEXTS, TURN, ROWS = 16, 8, 32
-ONE_ARENA = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
-"""What glibc holds back otherwise differs by a tenth of the whole from process to process."""
 LATENTS, STEP, NEW_TOKENS = 6, 3, 16
 
 
@@ -78,7 +75,7 @@ def main() -> int:
         model = small_gpt2(options.width // 2).to(torch.device(device))
         sides = thought_sides(model, sae(model, 512, 100))
         report |= compare(sides, range(few), f"_thoughts{suffix}")
-    flat = memory(options.memory)
+    flat = growth(__file__, options.memory, "features", ["--threads", "1"], ONE_ARENA)
     report |= {"peak_mib": round(peak_mib()), **flat}
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     print(json.dumps(report))
@@ -251,22 +248,6 @@ def compare(sides: dict[str, Side], features: Sequence[int], suffix: str) -> dic
     return {f"{key}{suffix}": value for key, value in found.items()}
 
 
-def memory(counts: Sequence[int]) -> dict[str, Any]:
-    """Peak memory of processes that ablate so many features, and how much it may grow."""
-    peaks = []
-    for count in counts:
-        command = [sys.executable, __file__, "--memory-of", str(count), "--threads", "1"]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ONE_ARENA
-        )
-        measured = json.loads(done.stdout.splitlines()[-1])
-        print(f"{count} features: {measured['peak_mib']:.0f} MiB, {measured['seconds']:.1f} s")
-        peaks.append(measured["peak_mib"])
-    found = {f"peak_mib_{count}": round(peak) for count, peak in zip(counts, peaks, strict=True)}
-    allowed = max(32, peaks[0] * 0.05)
-    return found | {"growth_mib": round(peaks[1] - peaks[0], 1), "growth_allowed": round(allowed)}
-
-
 def ablate_many(count: int) -> dict[str, float]:
     """Ablate so many features in texts and a quarter of them in thoughts; what it took."""
     model = small_gpt2(128)
@@ -277,12 +258,6 @@ def ablate_many(count: int) -> dict[str, float]:
     text_sides(model, bank, count)[0]["saeflow"](features)
     thought_sides(model, bank)["saeflow"](features[: count // 4])
     return {"peak_mib": peak_mib(), "seconds": time.perf_counter() - start}
-
-
-def peak_mib() -> float:
-    """Most memory this process has held, in MiB; getrusage would count its parent's too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import torch
+from _memory import peak_mib
 from scipy.stats import chi2_contingency
 
 from saeflow.artifacts.catalog import ASSOCIATION, COT_TOKENS, FEATURES, PROBLEMS, TESTED
@@ -159,7 +160,7 @@ def script(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Time the workflow's script; the first run does not count."""
     times = np.array([associate(folder) for _ in range(options.repeats + 1)])[1:]
     seconds, processor = times.min(0).tolist()
-    peak = peak_mib()
+    peak = round(peak_mib())
     tested = read_table(folder / "tested.parquet", TESTED)["tested"].to_numpy()
     pairs = len(read_table(folder / "association.parquet", ASSOCIATION))
     found = {"seconds": round(seconds, 3), "cpu_seconds": round(processor, 3), "pairs": pairs}
@@ -265,7 +266,7 @@ def permute(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "product_seconds": round(least["product"], 4),
         "products_per_permutation": round(least["published"] / least["product"], 2),
         "products_per_exact_permutation": round(least["exact"] / least["product"], 2),
-        "peak_mib_permutations": peak_mib(),
+        "peak_mib_permutations": round(peak_mib()),
     }
 
 
@@ -274,12 +275,6 @@ def inputs(folder: Path, layers: list[int] | str) -> tuple[list[LayerFeatures], 
     problems = read_table(folder / "problems.parquet", PROBLEMS)
     tokens = read_table(folder / "tokens.parquet", COT_TOKENS)
     return association_inputs(problems, tokens, read_features(folder / "features", layers))
-
-
-def peak_mib() -> int:
-    """Most memory this process has held, in MiB; getrusage would count its parent's too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 PARTS = {"make": make, "script": script, "loop": loop, "permute": permute}

@@ -18,7 +18,6 @@ import argparse
 import copy
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pyarrow as pa
 import torch
+from _memory import growth, peak_mib
 from torch import Tensor
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, logging
 
@@ -84,7 +84,7 @@ def main() -> int:
                     report[f"{name}{suffix}"] = round(least / seconds["saeflow"], 3)
     report["ratio"] = min(report["ratio_limit_thoughts"], report["ratio_limit_tokens"])
     report["peer"] = f"the loop that keeps nothing (transformer_lens {version} beside)"
-    report |= memory(options.problems)
+    report |= growth(__file__, options.problems, "problems")
     if lens is None:
         report["peer"] = None
     print(json.dumps(report))
@@ -254,20 +254,6 @@ def check_same(found: Tensor | None, expected: Tensor, what: str) -> None:
         torch.testing.assert_close(found, known, rtol=1e-3, atol=1e-3)
 
 
-def memory(sizes: list[int]) -> dict[str, Any]:
-    """Peak memory of processes that capture so many problems, and how much it may grow."""
-    peaks = []
-    for count in sizes:
-        command = [sys.executable, __file__, "--memory-of", str(count)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        measured = json.loads(done.stdout.splitlines()[-1])
-        print(f"{count} problems: {measured['peak_mib']:.0f} MiB, {measured['seconds']:.1f} s")
-        peaks.append(measured["peak_mib"])
-    found = {f"peak_mib_{count}": round(peak) for count, peak in zip(sizes, peaks, strict=True)}
-    allowed = max(32, peaks[0] * 0.05)
-    return found | {"growth_mib": round(peaks[1] - peaks[0], 1), "growth_allowed": round(allowed)}
-
-
 def capture_to_disk(count: int) -> dict[str, float]:
     """Capture problems into files as the workflow does; what it took."""
     torch.set_num_threads(1)  # so small a model gains nothing by two
@@ -292,12 +278,6 @@ def capture_to_disk(count: int) -> dict[str, float]:
             provenance=Provenance(config="benchmark", seed=0),
         )
     return {"peak_mib": peak_mib(), "seconds": time.perf_counter() - start}
-
-
-def peak_mib() -> float:
-    """Most memory this process has held, in MiB; getrusage would count its parent's too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 os.environ["TQDM_DISABLE"] = "1"
 
 import torch
+from _memory import peak_mib
 from torch import Tensor, nn
 
 from saeflow.saes.bank import Bank, Recipe, Site
@@ -144,12 +144,6 @@ def memory() -> dict[str, int]:
     before = peak_mib()
     ours(x[:, :TRAIN_ROWS], sites_of(size), recipe, torch.device("cpu"))
     return {"peak_mib": round(peak_mib()), "peak_mib_before": round(before)}
-
-
-def peak_mib() -> float:
-    """Most memory this process has held, in MiB; getrusage would count its parent's too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def compare(
