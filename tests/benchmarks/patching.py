@@ -2,16 +2,18 @@
 
     python tests/benchmarks/patching.py [--patches 24] [--memory 96 384]
 
-A GPT-2 of 12 layers with random weights, three times as large as usual so that patches change answers,
-reads 30 prompts of 20 to 32 tokens, as the decimal bug's are, and answers each with 8 tokens. Each
-patch puts what one head of one block carries in another prompt in its place, at every token of prompt
-and answer; heads of three blocks and two donors take turns. The peer is what one writes by hand:
-`generate` of all prompts in one batch with a hook on that block, which reads the logits of the first
-token on the way. Both get the same donors' activations; logit differences and answers must come out
-equal. What ours leaves out are the blocks before the patch and answers that stay as they are, so it gains
-little in early layers of patches that change most answers, as these do. Sides take turns and are judged
-by their least time for as many patches; `_cpu` compares processor time. Memory is that of whole processes that try so many patches with a smaller model. Exit code 1
-if `ratio` is below 1.3, outcomes come out unequal or memory grows. The last line is one JSON object.
+A GPT-2 of 12 layers with random weights, three times as large as usual so that patches change
+answers, reads 30 prompts of 20 to 32 tokens, as the decimal bug's are, and answers each with 8
+tokens. Each patch puts what one head of one block carries in another prompt in its place, at every
+token of prompt and answer; heads of three blocks and two donors take turns. The peer is what one
+writes by hand: `generate` of all prompts in one batch with a hook on that block, which reads the
+logits of the first token on the way. Both get the same donors' activations; logit differences and
+answers must come out equal. What ours leaves out are the blocks before the patch and answers that
+stay as they are, so it gains little in early layers of patches that change most answers, as these
+do. Sides take turns and are judged by their least time for as many patches; `_cpu` compares
+processor time. Memory is that of whole processes that try so many patches with a smaller model.
+Exit code 1 if `ratio` is below 1.3, outcomes come out unequal or memory grows. The last line is one
+JSON object.
 """
 
 from __future__ import annotations

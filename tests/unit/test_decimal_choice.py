@@ -10,6 +10,7 @@ import pytest
 from saeflow.artifacts.decimal_bug import PATCHES
 from saeflow.errors import SaeflowError
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
+from saeflow.studies.decimal_bug.names import NO_ITEM
 
 PAIRS = 10
 SAME, BUGGY, PROBLEM = "same_pair_plain", "other_pair_buggy", "word_problem"
@@ -30,6 +31,7 @@ FIXED = {
     "logit_difference": 0.0,
     "clean_logit_difference": 0.0,
     "wrote_donor": False,
+    "donor_item": NO_ITEM,
 }
 
 

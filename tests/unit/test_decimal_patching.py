@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import comparison_pairs, published_pair
 from saeflow.datasets.comparisons.prompts import Prompt, comparison_prompts
 from saeflow.datasets.texts.decimals import BUGGY_FORMATS, FORMATS
-from saeflow.errors import SaeflowError
 from saeflow.interventions.donors import Donor
 from saeflow.interventions.patches import Patch
 from saeflow.interventions.patching import PatchRun
@@ -31,14 +29,15 @@ from saeflow.models.candidates import candidate_tokens
 from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.loading import fresh_model
-from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
 from saeflow.studies.decimal_bug.donors import HalfRuns, exchanged
 from saeflow.studies.decimal_bug.names import in_direction
-from saeflow.studies.decimal_bug.pairing import other_pairs, prone_prompts, unlike_prompts
+from saeflow.studies.decimal_bug.pairing import (
+    other_pairs,
+    prone_prompts,
+)
 from saeflow.studies.decimal_bug.patching import names_only, patch
 from tests.conftest import ROOT
-from tests.sentences import check_sentence
 from tests.small_models import FAMILIES, settings_of
 
 PROMPTS = comparison_prompts(
@@ -274,70 +273,6 @@ def test_model_without_the_bug_is_not_patched() -> None:
     assert table.schema == PATCHES.schema()
 
 
-def test_unlike_pairs_have_the_longer_number_for_an_answer_in_the_other_place() -> None:
-    tokenizer = small_word_model("llama").tokenizer
-    for half in ("choose", "report"):
-        chosen = prone_prompts(PROMPTS, half, 99)
-        keys = {form: [prompt_keys(tokenizer, p) for p in some] for form, some in chosen.items()}
-        found = unlike_prompts(chosen, keys, PROMPTS, tokenizer, 0)
-        assert found == unlike_prompts(chosen, keys, PROMPTS, tokenizer, 0)
-        for form, some in found.items():
-            for own, other in zip(chosen[form], some, strict=True):
-                assert (other.form, other.half) == (own.form, half)
-                assert not {own.first, own.second} & {other.first, other.second}
-                assert (own.first == own.truth) != (other.first == other.truth)
-                assert len(own.truth) < len(own.other)
-                assert len(other.truth) > len(other.other)
-                # Token by token they correspond.
-                shapes = [
-                    [key[:1] for key in prompt_keys(tokenizer, each)] for each in (own, other)
-                ]
-                assert shapes[0] == shapes[1]
-        for buggy, plain in zip(*found.values(), strict=True):
-            assert (buggy.item, buggy.order) == (plain.item, plain.order)
-    prone = [each for each in PROMPTS if each.stratum.startswith("prone")]
-    with pytest.raises(SaeflowError, match="unlike_pair_plain") as caught:
-        unlike_prompts(chosen, keys, prone, tokenizer, 0)
-    check_sentence(caught.value)
-
-
-def test_other_pairs_share_no_number_and_have_the_answer_in_the_other_place() -> None:
-    tokenizer = small_word_model("llama").tokenizer
-    for half in ("choose", "report"):
-        chosen = prone_prompts(PROMPTS, half, 99)
-        assert len(chosen["buggy"]) == 9
-        keys = {form: [prompt_keys(tokenizer, p) for p in some] for form, some in chosen.items()}
-        others = other_pairs(chosen, keys, 0)
-        for row, other in enumerate(others):
-            one, two = chosen["buggy"][row], chosen["buggy"][other]
-            assert one.item != two.item
-            assert two.half == half
-            assert not {one.first, one.second} & {two.first, two.second}
-            assert (one.first == one.truth) != (two.first == two.truth)
-        assert other_pairs(chosen, keys, 0) == others
-        assert any(other_pairs(chosen, keys, seed) != others for seed in range(1, 5))
-
-
-def test_tokenizers_that_leave_no_other_place_are_told_about(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    # Byte by byte the bigger number of a prone pair is the shorter one.
-    tokenizer = byte_tokenizer()
-    pairs = comparison_pairs(0, 8000, 40)
-    chosen = prone_prompts(comparison_prompts(pairs, list(FORMATS)), "choose", 99)
-    keys = {form: [prompt_keys(tokenizer, p) for p in some] for form, some in chosen.items()}
-    with caplog.at_level(logging.INFO, "saeflow"):
-        others = other_pairs(chosen, keys, 0)
-    assert "60 of 60 pairs of the half choose" in caplog.text
-    for row, other in enumerate(others):
-        one, two = chosen["plain"][row], chosen["plain"][other]
-        assert (len(one.first), len(one.second)) == (len(two.first), len(two.second))
-        assert not {one.first, one.second} & {two.first, two.second}
-    alone = {form: some[:1] for form, some in chosen.items()}
-    with pytest.raises(SaeflowError, match="no other prone pair of the half choose"):
-        other_pairs(alone, keys, 0)
-
-
 def test_word_problems_are_aligned_from_the_end() -> None:
     model = small_word_model("gpt2")
     half = HalfRuns.read(model, PROMPTS, "choose", pairs=4, max_new_tokens=N_NEW, seed=0)
@@ -355,9 +290,9 @@ def test_word_problems_are_aligned_from_the_end() -> None:
         for back in range(len(keys) - 1):
             entry = donor.prompt_entry[row, final - back]
             assert torch.equal(given[entry], carried[row, length - 1 - back])
-    own = [frozenset((each.first, each.second)) for each in half.asked["plain"].prompts]
-    assert half.numbers("identity") == half.numbers("same_pair_plain") == own
-    assert half.numbers("word_problem") == half.numbers("mean_plain") == [frozenset()] * 4
+    own = half.asked["buggy"].prompts
+    assert half.prompts("identity") == half.prompts("same_pair_plain") == own
+    assert half.prompts("word_problem") == half.prompts("mean_plain") == [None] * 4
 
 
 def test_exchanged_units_get_what_others_carry() -> None:

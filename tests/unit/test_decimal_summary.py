@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from saeflow.artifacts.decimal_bug import DECIMAL_ANSWERS, DECIMAL_BUG, PATCHES, PROMPTS
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.studies.decimal_bug.behaviour_summary import behaviour_rows
-from saeflow.studies.decimal_bug.names import Site
+from saeflow.studies.decimal_bug.names import NO_ITEM, Site
 from saeflow.studies.decimal_bug.patching_summary import (
     chosen_rows,
     patch_rows,
@@ -100,7 +100,7 @@ def patch(**changes: Any) -> dict[str, Any]:
             "donor": "same_pair_plain", "layer": 0, "kind": "attn_out", "units": "all",
             "phase": "both", "weight": 1.0, "set": "", "form": "qa_which", "order": "given",
             "item": 0, "verdict": "right", "logit_difference": 2.0, "clean_logit_difference": -1.0,
-            "wrote_donor": False}  # fmt: skip
+            "wrote_donor": False, "donor_item": NO_ITEM}  # fmt: skip
     return base | changes
 
 
@@ -210,6 +210,27 @@ def test_a_chosen_site_stands_beside_every_donor_and_is_tested_beyond_unrelated_
     group = "site: plain_to_buggy, head 2, decode"
     assert phases["patching", 2, group, "right", "none", "calibrated"]["value"] == 0
     assert not any(key[2].startswith("site: ") and key[2].endswith("both") for key in phases)
+
+
+def test_pairs_that_share_a_donor_count_once() -> None:
+    """Five donors decide for four pairs each, so there are five trials and not twenty."""
+    rows = [
+        patch(part="site", kind="head", units="2", layer=2, donor=donor, item=item,
+              donor_item=100 + item % 5 if donor.startswith("unlike") else item,
+              verdict="right" if donor == "unlike_pair_plain" and item % 5 < 4 else "wrong")
+        for item in range(PAIRS)
+        for donor in ("same_pair_plain", "unlike_pair_plain", "unlike_pair_buggy")
+    ]  # fmt: skip
+    found = keyed(chosen(pa.Table.from_pylist(rows, PATCHES.schema()), {}))
+    key = ("patching", 2, "chosen site: head 2")
+    plain = found[*key, "right", "unlike_pair_plain", "calibrated"]
+    assert (plain["value"], plain["n"]) == (pytest.approx(0.8), 5)
+    expected = binomtest(4, 5).proportion_ci(method="wilson")
+    assert (plain["ci_low"], plain["ci_high"]) == pytest.approx((expected.low, expected.high))
+    form = found[*key, "right_by_format", "none", "calibrated"]
+    assert (form["value"], form["n"]) == (pytest.approx(0.8), 5)
+    assert form["p_value"] == pytest.approx(2 * (1 / 2) ** 4)  # four donors, each sign
+    assert found[*key, "right", "none", "calibrated"]["n"] == PAIRS
 
 
 def test_units_are_valued_by_all_subsets() -> None:

@@ -168,6 +168,7 @@ PATCHES = Artifact(
         ),
         Column("clean_logit_difference", REAL, "The same without the patch.", unit="nats"),
         Column("wrote_donor", FLAG, "Whether the answer names a number of the donor's pair only."),
+        Column("donor_item", INDEX, "Number of the donor's pair; -2: it has none."),
     ),
     (
         "part",

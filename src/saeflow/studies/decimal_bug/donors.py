@@ -36,7 +36,6 @@ from saeflow.studies.decimal_bug.names import (
     WORD_PROBLEM,
 )
 from saeflow.studies.decimal_bug.pairing import (
-    numbers_of,
     other_pairs,
     own_prompts,
     prone_prompts,
@@ -180,13 +179,13 @@ class HalfRuns:
         kind, form = _kind_and_form(name, recipient)
         return Donor.published(self.asked[recipient].run, self.asked[form].run, self._rows(kind))
 
-    def numbers(self, name: str) -> list[frozenset[str]]:
-        """Tell the numbers of each donor's pair; none of word problems and means."""
-        kind, _ = _kind_and_form(name, "")
+    def prompts(self, name: str) -> Sequence[Prompt | None]:
+        """Prompts about the pair that each donor has; None of word problems and means, which have none."""
+        kind, _ = _kind_and_form(name, BUGGY)
         if kind not in _NUMBERS:
-            return [frozenset()] * len(self.others)
+            return [None] * len(self.others)
         source = self.unlike if kind == UNLIKE_PAIR else self.asked
-        return [numbers_of(source[BUGGY].prompts[row]) for row in self._rows(kind)]
+        return [source[BUGGY].prompts[row] for row in self._rows(kind)]
 
     def _rows(self, kind: str) -> list[int]:
         return self.others if kind == OTHER_PAIR else list(range(len(self.others)))

@@ -20,6 +20,8 @@ SITES = ("attn_out", "kv_group", "head")
 """Kinds that a site is chosen from: parts of the model, which the study's blocks are not."""
 BOTH = "both"
 CHOICE, SITE, MAP, BLEND, SUBSETS, RANDOM = "choice", "site", "map", "blend", "subsets", "random"
+NO_ITEM = -2
+"""Number of a donor's pair where it has none; -1 is that of the study's own pair."""
 OWN = "own"
 """Part and half of patches of the study's own pair, in its own form."""
 EXCHANGED = "exchanged"

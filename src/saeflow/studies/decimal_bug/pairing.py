@@ -6,6 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
 from transformers import PreTrainedTokenizerBase
 
 from saeflow.datasets.comparisons.formats import GIVEN
@@ -17,6 +20,11 @@ from saeflow.models.alignment import Key, prompt_keys
 from saeflow.seeds import derive_seed
 from saeflow.studies.decimal_bug.bug import is_prone
 from saeflow.studies.decimal_bug.names import BUGGY, FORMS, PLAIN
+
+_AGAIN, _OTHER_ADJECTIVE = 1e3, 1.0
+"""What it costs that a pair gives activations once more, and that another adjective is asked about."""
+_DRAWN = 2.0**-64
+"""Turns a seed into a cost that decides between equals only."""
 
 
 def prone_prompts(prompts: Sequence[Prompt], half: str, count: int) -> dict[str, list[Prompt]]:
@@ -84,8 +92,8 @@ def other_pairs(
     It has no number in common with the pair, and as many tokens in each number and in the adjective.
     Its bigger number comes in the other place, so that a model that copies which place the donor's
     answer had is wrong and cannot pass for one that got rid of the bug. Where no pair is like that,
-    one whose bigger number has the same place is taken, and the log tells. Of several the same
-    adjective is preferred.
+    one whose bigger number has the same place is taken, and the log tells. Each pair gives its activations
+    to as few others as can be, and of what is left the same adjective is preferred.
 
     Parameters
     ----------
@@ -107,27 +115,31 @@ def other_pairs(
         If there is none.
     """
     pairs, shapes = asked[BUGGY], _shapes(keys)
-    chosen, alike = [], 0
+    costs = np.full((len(pairs), len(pairs)), np.inf)
     for row, pair in enumerate(pairs):
-        candidates = [
-            (_place(other) == _place(pair), other.adjective != pair.adjective, drawn, number)
+        fitting = [
+            number
             for number, other in enumerate(pairs)
             if shapes[number] == shapes[row] and not numbers_of(pair) & numbers_of(other)
-            for drawn in [derive_seed(seed, "decimal_bug", "other pair", pair.item, other.item)]
         ]
-        if not candidates:
+        elsewhere = [number for number in fitting if _place(pairs[number]) != _place(pair)]
+        for number in elsewhere or fitting:
+            costs[row, number] = _preference(pair, pairs[number], seed, "other pair")
+        if np.isinf(costs[row]).all():
             raise SaeflowError(
                 f"pair {pair.item} has no other prone pair of the half {pair.half} beside it whose "
-                "numbers and adjective take as many tokens and are not its own; ask for more pairs."
+                "numbers and adjective take as many tokens and are not its own; ask for more pairs "
+                "(patching.pairs, and pairs.per_stratum, of which a half is used)."
             )
-        same_place, *_, number = min(candidates)
-        alike += same_place
-        chosen.append(number)
-    if alike:
+    chosen = _assigned(costs)
+    same_place = sum(
+        _place(pairs[number]) == _place(pair) for pair, number in zip(pairs, chosen, strict=True)
+    )
+    if same_place:
         logging.getLogger("saeflow").info(
             "%d of %d pairs of the half %s get another pair whose bigger number has the same place, "
             "because the tokenizer leaves none where it has the other one",
-            alike,
+            same_place,
             len(pairs),
             pairs[0].half,
         )
@@ -145,7 +157,8 @@ def unlike_prompts(
 
     The bigger number of a prone pair is the one with fewer digits, so any other prone pair's answer has
     the shape of its own, right or wrong as it is. Here the number with more digits is the bigger one,
-    in the place where that of the pair is the smaller one; both formats answer it rightly.
+    in the place where that of the pair is the smaller one; no bug changes its answer. Each pair gives its
+    activations to as few others as can be.
 
     Parameters
     ----------
@@ -163,7 +176,7 @@ def unlike_prompts(
     Returns
     -------
     dict of str to list of Prompt
-        By ``buggy`` and ``plain``, one for each pair; the same one may be chosen again.
+        By ``buggy`` and ``plain``, one for each pair; the same one is chosen again where there are too few.
 
     Raises
     ------
@@ -180,26 +193,55 @@ def unlike_prompts(
         form: [prompt_keys(tokenizer, each[name]) for each in found] for form, name in FORMS.items()
     }
     others = _shapes(cut)
-    chosen: dict[str, list[Prompt]] = {form: [] for form in FORMS}
+    items = sorted({each[FORMS[BUGGY]].item for each in found})
+    # Of both orders of a pair at most one has its bigger number in the other place.
+    fitting: dict[tuple[int, int], dict[str, Prompt]] = {}
+    costs = np.full((len(pairs), len(items)), np.inf)
     for row, pair in enumerate(pairs):
-        candidates = [
-            (other.adjective != pair.adjective, drawn, number)
-            for number, forms_of in enumerate(found)
-            for other in [forms_of[FORMS[BUGGY]]]
-            if others[number] == shapes[row]
-            and _place(other) != _place(pair)
-            and not numbers_of(pair) & numbers_of(other)
-            for drawn in [derive_seed(seed, "decimal_bug", "unlike pair", pair.item, other.item)]
-        ]
-        if not candidates:
+        for number, forms_of in enumerate(found):
+            other = forms_of[FORMS[BUGGY]]
+            if (
+                others[number] == shapes[row]
+                and _place(other) != _place(pair)
+                and not numbers_of(pair) & numbers_of(other)
+            ):
+                place = items.index(other.item)
+                fitting[row, place] = forms_of
+                costs[row, place] = _preference(pair, other, seed, "unlike pair")
+        if np.isinf(costs[row]).all():
             raise SaeflowError(
                 f"pair {pair.item} has no pair of the kind {UNEQUAL} of the half {pair.half} beside it "
                 "whose numbers and adjective take as many tokens and whose bigger number has the other "
-                "place; ask for more pairs, or leave out the donors unlike_pair_plain and "
-                "unlike_pair_buggy."
+                "place; ask for more pairs (pairs.per_stratum), or leave out the donors "
+                "unlike_pair_plain and unlike_pair_buggy (patching.donors)."
             )
-        for form, name in FORMS.items():
-            chosen[form].append(found[min(candidates)[-1]][name])
+    chosen = [fitting[row, place] for row, place in enumerate(_assigned(costs))]
+    return {form: [each[name] for each in chosen] for form, name in FORMS.items()}
+
+
+def _preference(pair: Prompt, other: Prompt, seed: int, name: str) -> float:
+    """What it costs to take one pair rather than another that fits as well."""
+    drawn = derive_seed(seed, "decimal_bug", name, pair.item, other.item)
+    return _OTHER_ADJECTIVE * (other.adjective != pair.adjective) + _DRAWN * drawn
+
+
+def _assigned(costs: Float[np.ndarray, "rows donors"]) -> list[int]:
+    """Give each row a donor, each donor to as few rows as can be; infinite costs rule one out.
+
+    The assignment of least cost, in which every further row of a donor costs more than the last one
+    (SciPy's `linear_sum_assignment`).
+    """
+    n_rows, n_donors = costs.shape
+    for times in 2 ** np.arange(1 + int(n_rows).bit_length()):
+        again = np.repeat(_AGAIN * np.arange(times), n_donors)
+        try:
+            # Of fewer columns than rows, SciPy would leave out rows.
+            rows, places = linear_sum_assignment(np.tile(costs, times) + again)
+        except ValueError:
+            continue
+        if len(rows) == n_rows:
+            break
+    chosen: list[int] = (places % n_donors).tolist()
     return chosen
 
 

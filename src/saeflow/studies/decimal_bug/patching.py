@@ -27,7 +27,8 @@ from saeflow.studies.decimal_bug import patch_plan
 from saeflow.studies.decimal_bug.bug import find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
 from saeflow.studies.decimal_bug.donors import Asked, HalfRuns, exchanged
-from saeflow.studies.decimal_bug.names import EXCHANGED, OWN, RECIPIENT, UNLIKE_PAIR
+from saeflow.studies.decimal_bug.names import EXCHANGED, NO_ITEM, OWN, RECIPIENT, UNLIKE_PAIR
+from saeflow.studies.decimal_bug.pairing import numbers_of
 from saeflow.studies.decimal_bug.patch_plan import Trial
 from saeflow.studies.decimal_bug.rows import PUBLISHED
 
@@ -187,11 +188,12 @@ class _Tried:
     ) -> list[dict[str, Any]]:
         """Rows of a trial, one per prompt."""
         fields = trial._asdict() | {"units": trial.units_text}
-        donated = self._halves[trial.half].numbers(trial.donor)
+        donors = self._halves[trial.half].prompts(trial.donor)
         clean = asked.run.logit_difference.tolist()
         rows = []
-        for row, prompt in enumerate(asked.prompts):
+        for row, (prompt, donor) in enumerate(zip(asked.prompts, donors, strict=True)):
             answer = self._text(tuple(answers[row]))
+            donated = frozenset[str]() if donor is None else numbers_of(donor)
             rows.append(
                 {
                     **fields,
@@ -201,7 +203,8 @@ class _Tried:
                     "verdict": judge(answer, prompt.truth, prompt.other),
                     "logit_difference": differences[row],
                     "clean_logit_difference": clean[row],
-                    "wrote_donor": names_only(answer, donated[row], {prompt.truth, prompt.other}),
+                    "wrote_donor": names_only(answer, donated, {prompt.truth, prompt.other}),
+                    "donor_item": NO_ITEM if donor is None else donor.item,
                 }
             )
         return rows

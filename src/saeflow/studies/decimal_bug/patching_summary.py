@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import REPORT
@@ -17,13 +17,14 @@ from saeflow.seeds import numpy_generator
 from saeflow.stats.exact import holm
 from saeflow.stats.games import game_values, plan_game, success_by_size
 from saeflow.stats.labelings import even, label_difference, labeling_test, smallest_p_value
-from saeflow.stats.resampling import WILSON, sign_flip_p_value
+from saeflow.stats.resampling import WILSON, cluster_averages, sign_flip_p_value
 from saeflow.studies.decimal_bug import rows
 from saeflow.studies.decimal_bug.names import (
     BLEND,
     BOTH,
     CHOICE,
     MAP,
+    NO_ITEM,
     OTHER_BUGGY,
     OTHER_PAIR,
     OWN,
@@ -50,8 +51,8 @@ PLACE = ["half", "direction", "layer", "kind", "units", "phase", "weight", "set"
 def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str, Any]]:
     """Share of right answers and mean change of the logit difference, patch by patch.
 
-    Each row is of one prompt per pair, so pairs are independent. Donors other than the prompt of the
-    same pair are its controls.
+    Each row is of one prompt per pair, so pairs are independent; where several get activations of one
+    donor, each donor counts once. Donors other than the prompt of the same pair are its controls.
 
     Parameters
     ----------
@@ -100,7 +101,8 @@ def chosen_rows(
         Of the site, shares and changes by donor. Of both, ``right_beyond_…``: right answers beyond an
         unrelated donor. Of attention and of the site ``right_by_format``: those from an unlike pair
         asked plainly beyond those from the same pair asked Q/A, which no answer of the donor's explains.
-        Differences are tested by flipping signs of pairs and adjusted together by Holm.
+        Differences are tested by flipping signs of pairs, or of the donors that several pairs share, and
+        adjusted together by Holm.
     """
     frame = patches.to_pandas()
     frame = frame[(frame["half"] == REPORT) & (frame["direction"] == PLAIN_TO_BUGGY)]
@@ -152,14 +154,26 @@ def _donor_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of one patch with one donor; the same pair's is the measurement, others its controls."""
     control = rows.NONE if donor.startswith("same_pair") else donor
+    clusters = _clusters(frame)
     right, wrote = frame["verdict"] == RIGHT, frame["wrote_donor"]
-    yield share_row(key, "right", right.to_numpy(np.float64), control)
+    yield share_row(key, "right", _averages(right, clusters), control)
     if donor.startswith((OTHER_PAIR, UNLIKE_PAIR)):
         # The others have no number that the prompt does not hold.
-        yield share_row(key, "wrote_donor", wrote.to_numpy(np.float64), control)
+        yield share_row(key, "wrote_donor", _averages(wrote, clusters), control)
     change = frame["logit_difference"] - frame["clean_logit_difference"]
     generator = numpy_generator(seed, "decimal_bug", PART, key["group"])
-    yield mean_row(key, "logit_change", change.to_numpy(np.float64), None, generator, control)
+    yield mean_row(key, "logit_change", _averages(change, clusters), None, generator, control)
+
+
+def _clusters(frame: pd.DataFrame) -> list[int]:
+    """What each pair's result is of: the donor's pair, or its own where the donor has none."""
+    chosen = frame["donor_item"].where(frame["donor_item"] != NO_ITEM, frame["item"])
+    return [int(each) for each in chosen]
+
+
+def _averages(values: pd.Series, clusters: Sequence[int]) -> Float[np.ndarray, " clusters"]:
+    """Average what is of one cluster, so that it counts once."""
+    return cluster_averages(values.to_numpy(np.float64), clusters)
 
 
 def _own_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -172,16 +186,19 @@ def _own_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield row(key, "logit_change", float(change), n=1)
 
 
-def _right_by_donor(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Whether each pair is answered rightly, by donor."""
+def _right_by_donor(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Whether each pair is answered rightly, and which donor it has, by kind of donor."""
     return {
-        str(donor): some.set_index("item")["verdict"].eq(RIGHT).astype(float)
+        str(donor): pd.DataFrame(
+            {"right": some["verdict"].eq(RIGHT).to_numpy(float), "cluster": _clusters(some)},
+            index=some["item"],
+        )
         for donor, some in frame.groupby("donor")
     }
 
 
 def _differences(
-    key: Mapping[str, Any], right: Mapping[str, pd.Series], against: Sequence[str], seed: int
+    key: Mapping[str, Any], right: Mapping[str, pd.DataFrame], against: Sequence[str], seed: int
 ) -> Iterator[dict[str, Any]]:
     """Rows of differences of right answers, pair by pair, each with a p-value of flipped signs."""
     wanted = {f"right_beyond_{donor}": (SAME_PLAIN, donor) for donor in against}
@@ -189,7 +206,10 @@ def _differences(
         wanted["right_by_format"] = UNLIKE_PLAIN, UNLIKE_BUGGY
     for metric, (donor, other) in wanted.items():
         if donor in right and other in right:
-            beyond = (right[donor] - right[other]).to_numpy(np.float64)
+            pair_by_pair = right[donor]["right"] - right[other]["right"]
+            # The same donor in both formats, or the pair itself beside one: the latter's is shared.
+            clusters = right[other]["cluster"].loc[pair_by_pair.index]
+            beyond = _averages(pair_by_pair, clusters.tolist())
             generator = numpy_generator(seed, "decimal_bug", key["group"], metric)
             p_value = sign_flip_p_value(beyond, None, FLIPS, generator)
             yield {**mean_row(key, metric, beyond, None, generator), "p_value": p_value}
