@@ -285,7 +285,7 @@ def summary(told: Told = BUGGY) -> pa.Table:
 
 def claims(told: Told = BUGGY) -> pa.Table:
     """Three sentences: of other weights, of any, and one that was never measured."""
-    fixed: Row = {"study": "decimal_bug", "source": "surgeon", "interval": "none"}
+    fixed: Row = {"study": "decimal_bug", "source": "surgeon", "interval": "none", "metric": ""}
     fixed |= dict.fromkeys(
         ("published_value", "value", "ci_low", "ci_high", "null", "analogue_value")
     )

@@ -20,7 +20,7 @@ def summary(value: float = 0.9, low: float = 0.8, high: float = 0.95) -> list[di
     return [
         {**base, "group": "qa_which, prone", "metric": "wrong", "control": "none"},
         {**base, "group": "qa_which, unequal_digits", "metric": "wrong", "control": "none",
-         "value": 0.05},
+         "value": 0.05, "ci_low": 0.02, "ci_high": 0.1},
         {**base, "group": "Q&A", "metric": "wrong", "control": "none", "mode": "published",
          "value": 1.0, "n": 1},
     ]  # fmt: skip
@@ -47,7 +47,8 @@ def test_claims_about_other_weights_have_an_analogue_and_no_verdict() -> None:
     [
         ((0.8, 0.95), "supported"),
         ((0.01, 0.95), "not distinguishable from chance"),
-        ((0.001, 0.04), "contradicted"),
+        ((0.08, 0.95), "not distinguishable from chance"),
+        ((0.001, 0.015), "contradicted"),
     ],
 )
 def test_claims_about_own_weights_are_held_against_their_control(
@@ -83,9 +84,13 @@ def test_claims_about_named_layers_read_the_layer_at_their_relative_depth() -> N
         assert found["analogue_value"] == pytest.approx(layer / 32)
         assert found["null"] == 0.9
     assert claim("overlap_is_shared_features", rows)["value"] == 0.77
-    # Formats that are less alike than other wordings are what the one says, and not the other.
-    assert claim("layers_discriminate", rows, own_weights=True)["verdict"] == "supported"
-    assert claim("bottleneck", rows, own_weights=True)["verdict"] == "contradicted"
+    # Even beside the study's weights they are about SAEs that are not read.
+    for name in ("layers_discriminate", "bottleneck"):
+        found = claim(name, rows, own_weights=True)
+        assert found["verdict"] == "not testable in this run"
+        assert "Llama Scope" in found["rule"]
+        assert (found["value"], found["metric"]) == (None, "jaccard")
+        assert found["analogue_value"] is not None
     quarter = [likeness(layer, layer / 8) for layer in range(8)]
     assert claim("layers_discriminate", quarter)["analogue_value"] == pytest.approx(1 / 8)
 
@@ -117,9 +122,9 @@ NOTHING_HELD = {"value": 0.1, "null": 0.08}
 DIRECTIONS = {
     **dict.fromkeys(("qa_wrong", "chat_wrong", "sampling", "simple_right"), HELD),
     **dict.fromkeys(("one_layer_suffices", "layer_15", "mlp_suffices", "blending"), HELD),
-    **dict.fromkeys(("bottleneck", "mixed_features"), HELD),
-    **dict.fromkeys(("layers_discriminate", "reverse", "other_phrases"), LOW_HELD),
-    **dict.fromkeys(("residual_swap", "means", "first_half", "other_pairs"), NOTHING_HELD),
+    **dict.fromkeys(("reverse", "every_fourth"), HELD),
+    "other_phrases": LOW_HELD,
+    **dict.fromkeys(("residual_swap", "first_half", "other_pairs"), NOTHING_HELD),
 }
 
 
@@ -143,6 +148,35 @@ def test_claims_hold_in_the_direction_of_their_sentence(name: str) -> None:
         "value": DIRECTIONS[name]["null"], "null": DIRECTIONS[name]["value"]
     }  # fmt: skip
     assert verdict(**opposite) == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "null", "verdict"),
+    [
+        # 2 and 3 of 30 beside none and 1 of 30: equal rates give such a difference often.
+        ("layer_15", (2 / 30, 0.018, 0.213), (0.0, 0.0, 0.114), "not distinguishable from chance"),
+        ("first_half", (0.1, 0.035, 0.256), (1 / 30, 0.006, 0.167), "supported"),
+        # More than its control, and yet not what "suffices" says.
+        ("layer_15", (0.3, 0.2, 0.4), (0.05, 0.0, 0.1), "contradicted"),
+        ("layer_15", (0.6, 0.45, 0.75), (0.05, 0.0, 0.1), "not distinguishable from chance"),
+        ("first_half", (0.6, 0.45, 0.75), (0.5, 0.35, 0.65), "not distinguishable from chance"),
+    ],
+)
+def test_verdicts_heed_the_error_of_the_control(
+    name: str,
+    value: tuple[float, float, float],
+    null: tuple[float, float, float],
+    verdict: str,
+) -> None:
+    (published,) = (each for each in PUBLISHED if each.claim == name)
+    assert published.found is not None
+    assert published.null is not None
+    rows = [
+        measured(wanted, 0.0) | dict(zip(("value", "ci_low", "ci_high"), found, strict=True))
+        for wanted, found in ((published.found, value), (published.null, null))
+    ]
+    rows.append(measured(Wanted("overlap", "last", "any", layer=1.0), 0.5))
+    assert claim(name, rows, own_weights=True, chosen=31)["verdict"] == verdict
 
 
 @pytest.mark.parametrize(
@@ -172,6 +206,7 @@ def test_sets_that_the_study_tried_are_found_whatever_their_size() -> None:
     assert claim("first_half", rows, chosen=2)["published_value"] == 0.25
     assert claim("first_half", rows, chosen=1)["published_value"] is None
     assert claim("first_half", rows)["published_value"] is None
+    assert claim("even_heads", rows, chosen=2)["published_value"] == 0.9
 
 
 def test_every_claim_has_a_verdict_and_can_be_written() -> None:

@@ -91,7 +91,9 @@ def test_several_models_with_a_bug() -> None:
 
 def test_a_site_that_does_not_beat_its_controls() -> None:
     lead, parts = said({"toy": replace(BUGGY, beyond=-0.01)})
-    assert lead.endswith("What was chosen to carry it does not beat its controls.")
+    assert lead.endswith(
+        "What was chosen to carry it does not beat its controls, or may copy answers."
+    )
     assert any("chosen on other pairs" in each for each in parts["Not supported"])
     assert not any("chosen on other pairs" in each for each in parts.get("Supported", []))
     (model,) = models({"toy": replace(BUGGY, beyond=-0.01)})
@@ -112,7 +114,7 @@ def test_without_a_chosen_site_nothing_is_said_of_one() -> None:
         (0.9, 0.05, "what is carried over is a signal of the format, not a copied answer."),
         (0.1, 0.8, "what is carried over is the donor’s answer, not a signal of the format."),
         (0.1, 0.1, "neither is carried over; only the same pair’s prompt can help."),
-        (0.51, 0.1, "the intervals leave open whether the format or an answer is carried over."),
+        (0.51, 0.1, "the intervals leave open whether the format is carried over."),
         (0.9, 0.49, "the intervals leave open whether the format or an answer is carried over."),
     ],
 )
@@ -123,6 +125,28 @@ def test_another_pair_tells_a_format_from_a_copy(right: float, wrote: float, end
     assert text is not None
     assert text.endswith(ending)
     assert f"{100 * right:.1f}\xa0% of the answers are right" in text
+
+
+@pytest.mark.parametrize(
+    ("wrote", "ending"),
+    [
+        (0.49, "the intervals leave open whether the format or an answer is carried over."),
+        (0.97, "what is carried over is the donor’s answer, not a signal of the format."),
+    ],
+)
+def test_a_site_that_may_copy_answers_carries_no_format(wrote: float, ending: str) -> None:
+    """Whatever unlike pairs say, and though it beats every unrelated donor."""
+    told = replace(BUGGY, donors={**DONORS, "other_pair_plain": (0.05, wrote)})
+    (model,) = models({"toy": told})
+    text = interpretation(model.numbers)
+    assert text is not None
+    assert text.endswith(ending)
+    assert not carries(model.numbers)
+    lead, parts = said({"toy": told})
+    assert lead.endswith(
+        "What was chosen to carry it does not beat its controls, or may copy answers."
+    )
+    assert any("chosen on other pairs" in each for each in parts["Not supported"])
 
 
 def test_without_another_pair_nothing_is_interpreted() -> None:

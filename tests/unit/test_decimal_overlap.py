@@ -241,9 +241,10 @@ def test_checks_stand_beside_held_out_texts(
         {"layer": [0, 0], "metric": ["l0_mean", "l0_mean"], "split": ["validation", "train"],
          "value": [5.5, 9.9], "n": [10, 20]}
     )  # fmt: skip
-    shown = list(check_rows([Check(0, "last", "l0_mean", 6.0, 7)], quality, RUN))
-    assert [(each["control"], each["value"], each["n"]) for each in shown] == [
-        ("none", 6.0, 7),
-        ("held_out_texts", 5.5, 10),
+    shown = [
+        [(each["control"], each["value"], each["n"]) for each in check_rows([check], quality, RUN)]
+        for tokens in ("all tokens", "last")
+        for check in [Check(0, tokens, "l0_mean", 6.0, 7)]
     ]
-    assert {each["group"] for each in shown} == {"last"}
+    # Nothing is known of last tokens of texts.
+    assert shown == [[("none", 6.0, 7), ("held_out_texts", 5.5, 10)], [("none", 6.0, 7)]]

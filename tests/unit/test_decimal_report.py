@@ -312,10 +312,10 @@ def test_claims_stand_side_by_side() -> None:
     assert found["models"] == list(TOLD)
     wrong, shared, unheard = found["rows"]
     assert [cell["value"].replace("\xa0", " ") for cell in wrong["cells"]] == [
-        *("95.0 %", "6.0 %", "100.0 %")
+        *("95.0 % wrong", "6.0 % wrong", "100.0 % wrong")
     ]
-    assert wrong["cells"][0]["procedure"].replace("\xa0", " ") == "100.0 %"
-    assert wrong["cells"][0]["null"].replace("\xa0", " ") == "6.2 %"
+    assert wrong["cells"][0]["procedure"].replace("\xa0", " ") == "100.0 % wrong"
+    assert wrong["cells"][0]["null"].replace("\xa0", " ") == "6.2 % wrong"
     assert wrong["verdicts"] == [
         {"verdict": "not testable in this run", "rule": "Other weights.", "models": []}
     ]

@@ -12,14 +12,24 @@ from hypothesis.extra.numpy import arrays
 
 from saeflow.stats.discovery import halves
 from saeflow.stats.overlap import (
-    PUBLISHED_AMPLIFICATION,
-    PUBLISHED_OVERLAP,
     overlap_class,
     overlap_summary,
     published_overlap,
     similarity,
     top_features,
 )
+
+PUBLISHED_OVERLAP = (
+    *(40, 25, 30, 50, 35, 45, 60, 10, 20, 45, 80, 60, 40, 40, 60, 65),
+    *(65, 55, 75, 45, 45, 50, 55, 30, 60, 60, 65, 65, 45, 55, 65, 80),
+)
+"""Percent, layer by layer, of Llama-3.1-8B-Instruct with SAEs of its base model (methods/4, 5.2)."""
+PUBLISHED_AMPLIFICATION = (
+    *(1.11, 0.77, 0.78, 1.71, 1.15, 2.63, 1.81, 1.00, 1.97, 1.25, 1.24, 1.00, 0.88, 0.97, 0.86, 1.08),
+    *(0.96, 0.95, 1.08, 1.11, 1.13, 1.28, 1.10, 1.70, 1.31, 1.13, 1.16, 1.04, 1.17, 0.88, 1.28, 1.18),
+)  # fmt: skip
+"""Mean ratio of values of shared features, wrong answer over right one, layer by layer."""
+
 
 FEW = arrays(np.float64, (4, 12), elements=st.sampled_from([0.0, 0.0, 0.5, 1.0, 2.5, -1.0, -0.25]))
 

@@ -75,7 +75,9 @@ def test_patches_of_the_readme(row: str) -> None:
         "plain_to_buggy, resid_post, both",
     )
     found = [rows.loc[(place, DONORS[row])] for place in places]
-    assert {each["n"] for each in found} == {PAIRS}
+    # Unlike pairs are half as many, and count once.
+    n_donors = PAIRS // 2 if "unlike" in row else PAIRS
+    assert {each["n"] for each in found} == {n_donors}
     assert said_of(row) == pytest.approx([100 * each["value"] for each in found], abs=POINTS)
 
 
@@ -84,11 +86,12 @@ def test_what_the_readme_makes_of_the_patches() -> None:
     rows = summary()
     rows = rows[(rows["layer"] == layer) & (rows["mode"] == "calibrated")]
     rows = rows.set_index(["group", "metric", "control"])["value"]
-    # The bounds hold for the layer; a word problem's signal does not keep to them.
+    # The bounds hold for the layer; a word problem, of which it asks the same, is above.
     attention = "plain_to_buggy, attn_out, both"
     assert rows[attention, "right", "none"] >= 0.8
     assert rows[attention, "right", "other_pair_plain"] >= 0.8
     assert rows[attention, "right", "other_pair_buggy"] <= 0.2
+    assert 0.2 < rows[attention, "right", "word_problem"] < rows[attention, "right", "none"] - 0.3
     assert rows[attention, "wrote_donor", "other_pair_plain"] == 0
     assert rows["plain_to_buggy, resid_post, both", "wrote_donor", "other_pair_plain"] > 0.9
     (alone,) = said(r"attention's output makes ([\d.]+) % right")

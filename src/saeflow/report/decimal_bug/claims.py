@@ -81,11 +81,17 @@ def _cell(claim: str, row: Row | None) -> dict[str, str]:
     value = row["value"] if row["value"] is not None else row["analogue_value"]
     ends = (row["ci_low"], row["ci_high"])
     return {
-        "value": _text(own, value) or MISSING,
+        "value": _named(own, value) or MISSING,
         "interval": "" if None in ends else "[{}, {}]".format(*(_text(own, end) for end in ends)),
-        "procedure": _text(procedure, row["published_value"]),
-        "null": _text(null, row["null"]),
+        "procedure": _named(procedure, row["published_value"]),
+        "null": _named(null, row["null"]),
     }
+
+
+def _named(metric: str, value: float | None) -> str:
+    """Write a number; a share of answers says of which."""
+    text = _text(metric, value)
+    return f"{text} {metric}" if text and metric in (RIGHT, WRONG, UNCLEAR) else text
 
 
 def _text(metric: str, value: float | None) -> str:

@@ -69,6 +69,8 @@ def interpretation(numbers: Numbers) -> str | None:
     )
     if wrote["ci_low"] > EVEN:
         return said + "what is carried over is the donor’s answer, not a signal of the format."
+    if wrote["ci_high"] >= EVEN:
+        return said + "the intervals leave open whether the format or an answer is carried over."
     form = numbers.at_site(FORMAT)
     plain, buggy = (numbers.at_site("right", f"unlike_pair_{each}") for each in ("plain", "buggy"))
     if form is not None and plain is not None and buggy is not None:
@@ -79,17 +81,25 @@ def interpretation(numbers: Numbers) -> str | None:
             f"{rate_text(buggy)} if in the Q/A format: {shown} a difference by itself, "
             f"{_difference(form)}."
         )
-    if wrote["ci_high"] < EVEN < right["ci_low"]:
+    if right["ci_low"] > EVEN:
         return said + "what is carried over is a signal of the format, not a copied answer."
-    if max(wrote["ci_high"], right["ci_high"]) < EVEN:
+    if right["ci_high"] < EVEN:
         return said + "neither is carried over; only the same pair’s prompt can help."
-    return said + "the intervals leave open whether the format or an answer is carried over."
+    return (
+        said
+        + "no answer is copied, and the intervals leave open whether the format is carried over."
+    )
 
 
 def carries(numbers: Numbers) -> bool:
-    """Whether the chosen site makes more answers right than each unrelated donor, by its test."""
+    """Whether the chosen site makes more answers right than each unrelated donor, by its test.
+
+    A site that copies the donor's answer does, too, and carries no format.
+    """
     tested = _tested(numbers)
-    return bool(tested) and all(map(_holds, tested.values()))
+    wrote = numbers.at_site("wrote_donor", "other_pair_plain")
+    copies = wrote is not None and wrote["ci_high"] is not None and wrote["ci_high"] >= EVEN
+    return bool(tested) and all(map(_holds, tested.values())) and not copies
 
 
 def _tested(numbers: Numbers) -> dict[str, Row]:
@@ -118,7 +128,9 @@ def _lead(models: Sequence[DecimalModel]) -> str:
         return f"{lead}. It is carried by {joined(carried)}."
     chosen = any(model.numbers.site() for model in buggy)
     return (
-        f"{lead}. What was chosen to carry it does not beat its controls." if chosen else f"{lead}."
+        f"{lead}. What was chosen to carry it does not beat its controls, or may copy answers."
+        if chosen
+        else f"{lead}."
     )
 
 
@@ -179,7 +191,7 @@ def _parity(model: DecimalModel) -> Iterator[Finding]:
     for key, row in model.numbers.of_part("subsets").items():
         kind, _, group = key.group.partition(", ")
         if group == PARITY and key.metric == "shapley" and kind == "head":
-            differ = row["p_value"] is not None and row["p_value"] <= LEVEL
+            more = row["p_value"] is not None and row["p_value"] <= LEVEL and row["value"] > 0
             p_value = "–" if row["p_value"] is None else p_text(row["p_value"])
             text = (
                 f"Even minus odd {PARTS[kind]}s of layer {key.layer} of {model.name}: "
@@ -191,7 +203,7 @@ def _parity(model: DecimalModel) -> Iterator[Finding]:
                 told = f"{text}, and with so few units it cannot be below {least}."
                 yield Finding(UNTESTABLE, told)
             else:
-                yield Finding(SUPPORTED if differ else NOT_SUPPORTED, f"{text}.")
+                yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
 
 
 def _likeness(model: DecimalModel, bank: Bank, name: str) -> Iterator[Finding]:

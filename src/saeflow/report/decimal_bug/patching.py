@@ -215,7 +215,9 @@ def random_table(numbers: Numbers) -> Table | None:
     }
     names = dict.fromkeys((key[0], key[1], key[3]) for key in found)
     cells = []
-    for kind, name, layer in sorted(names, key=lambda key: (kind_order(key[0]), key[1])):
+    for kind, name, layer in sorted(
+        names, key=lambda key: (kind_order(key[0]), len(key[1]), key[1])
+    ):
         size = name.removeprefix("chosen_")
         if not name.startswith("chosen_"):
             continue

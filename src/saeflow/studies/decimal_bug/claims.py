@@ -21,11 +21,19 @@ CONTRADICTED = "contradicted"
 NOT_TESTABLE = "not testable in this run"
 NEVER_MEASURED = "reported but never measured"
 STUDY = "decimal_bug"
+EVEN = 0.5
+"""Share of right answers that a coin gives."""
+UNTESTED = "This run has no interval and control for it."
+OVERLAP = "The interval and that of the control have values in common."
 LEVEL = 0.05
 """Largest p-value of what is called supported."""
 OTHER_WEIGHTS = (
     "The claim is about Llama-3.1-8B-Instruct, whose weights this run does not read; what its own "
     "model shows stands beside it without a verdict."
+)
+OTHER_SAES = (
+    "The claim is about features of Llama Scope, which this run does not read; what SAEs trained here "
+    "show stands beside it without a verdict."
 )
 Row = Mapping[str, Any]
 _NEVER = {
@@ -74,10 +82,11 @@ def _claim(
         _find(rows, wanted, layers)
         for wanted in (published.found, published.by_procedure, published.null)
     )
-    analogue = published.scope == "model" and not own_weights
+    analogue = published.scope == "model" and (published.saes or not own_weights)
     value = None if analogue or found is None else found["value"]
     verdict, rule = _verdict(published, own_weights, found, null)
     shown = found or {"ci_low": None, "ci_high": None, "interval": "none"}
+    wanted = published.found or published.by_procedure
     return {
         "study": STUDY,
         "claim": published.claim,
@@ -85,6 +94,7 @@ def _claim(
         "statement": published.statement,
         "scope": "model" if published.scope == "none" else published.scope,
         "published": published.published,
+        "metric": "" if wanted is None else wanted.metric,
         "published_value": procedure["value"] if procedure else None,
         "value": value,
         **{name: shown[name] for name in ("ci_low", "ci_high", "interval")},
@@ -102,23 +112,42 @@ def _verdict(
         return NEVER_MEASURED, _NEVER[published.claim]
     if published.scope == "model" and not own_weights:
         return NOT_TESTABLE, OTHER_WEIGHTS
+    if published.saes:
+        return NOT_TESTABLE, OTHER_SAES
     if found is None or found["value"] is None:
         return NOT_TESTABLE, "This run does not measure it."
     if published.claim in _RULES:
         return _RULES[published.claim](found, null)
-    return _beyond_null(found, null, below=published.below)
+    return _beyond_null(found, null, published)
 
 
-def _beyond_null(found: Row, null: Row | None, *, below: bool) -> tuple[str, str]:
+def _beyond_null(found: Row, null: Row | None, published: Published) -> tuple[str, str]:
+    beyond = _beyond(found, null)
+    if beyond is None:
+        return NOT_TESTABLE, UNTESTED
+    if not beyond:
+        return CHANCE, OVERLAP
+    side = "below" if beyond < 0 else "above"
+    apart = f"The whole interval is {side} the control{_its_interval(null)}"
+    if (beyond < 0) != published.below:
+        return CONTRADICTED, f"{apart}."
+    if published.suffices and found["ci_high"] < EVEN:
+        return CONTRADICTED, f"{apart}, but below one half: it helps, and does not suffice."
+    if published.suffices and found["ci_low"] <= EVEN:
+        return CHANCE, f"{apart}, but it holds one half, which a coin gives."
+    return SUPPORTED, f"{apart}."
+
+
+def _beyond(found: Row, null: Row | None) -> int | None:
+    """Whether a number is above its control (1) or below (-1) with all of both intervals."""
     if null is None or null["value"] is None or found["ci_low"] is None:
-        return NOT_TESTABLE, "This run has no interval and control for it."
-    if found["ci_low"] <= null["value"] <= found["ci_high"]:
-        return CHANCE, "The control is inside the interval."
-    is_below = found["value"] < null["value"]
-    side = "below" if is_below else "above"
-    return SUPPORTED if is_below == below else CONTRADICTED, (
-        f"The whole interval is {side} the control."
-    )
+        return None
+    low, high = (null["value"] if null[end] is None else null[end] for end in ("ci_low", "ci_high"))
+    return int(found["ci_low"] > high) - int(found["ci_high"] < low)
+
+
+def _its_interval(null: Row | None) -> str:
+    return "" if null is None or null["ci_low"] is None else "'s interval"
 
 
 def _repeats(found: Row, null: Row | None) -> tuple[str, str]:
@@ -154,11 +183,14 @@ def _own_head(found: Row, null: Row | None) -> tuple[str, str]:
 
 
 def _does_nothing(found: Row, null: Row | None) -> tuple[str, str]:
-    if null is None or null["value"] is None or found["ci_low"] is None:
-        return NOT_TESTABLE, "This run has no interval and control for it."
-    if found["ci_low"] <= null["value"]:
-        return SUPPORTED, "The interval reaches down to the control."
-    return CONTRADICTED, "The whole interval is above the control."
+    beyond = _beyond(found, null)
+    if beyond is None:
+        return NOT_TESTABLE, UNTESTED
+    if beyond > 0:
+        return CONTRADICTED, f"The whole interval is above the control{_its_interval(null)}."
+    if found["ci_high"] < EVEN:
+        return SUPPORTED, "The interval reaches down to the control's, and is below one half."
+    return CHANCE, OVERLAP
 
 
 def _parity(found: Row, null: Row | None) -> tuple[str, str]:
@@ -173,7 +205,6 @@ def _parity(found: Row, null: Row | None) -> tuple[str, str]:
 
 _RULES: dict[str, Callable[[Row, Row | None], tuple[str, str]]] = {
     "residual_swap": _does_nothing,
-    "means": _does_nothing,
     "first_half": _does_nothing,
     "other_pairs": _does_nothing,
     "even_heads": _parity,

@@ -202,7 +202,7 @@ def overlap_table(
     items = list(by_item)
     wanted = _comparisons(forms)
     read = sorted({place for comparison in wanted for place in comparison[1:]})
-    parts = []
+    parts = [OVERLAP.schema().empty_table()]
     chunks = range(0, len(items), CHUNK)
     for start in progress(chunks, description="pairs compared", total=len(chunks), unit="chunks"):
         chosen = [by_item[item][place] for item in items[start : start + CHUNK] for place in read]
@@ -213,12 +213,20 @@ def overlap_table(
                 strict=True,
             )
         )
-        for item in items[start : start + CHUNK]:
-            for kind, one, other in wanted:
-                first, second = by_item[item][one], by_item[item][other]
-                features = encoded[item, *one], encoded[item, *other]
-                parts += list(_compare(model, kind, first, second, features, run))
-    return pa.Table.from_pylist(parts, OVERLAP.schema())
+        rows = [
+            row
+            for item in items[start : start + CHUNK]
+            for kind, one, other in wanted
+            for row in _compare(
+                model,
+                kind,
+                (by_item[item][one], by_item[item][other]),
+                (encoded[item, *one], encoded[item, *other]),
+                run,
+            )
+        ]
+        parts.append(pa.Table.from_pylist(rows, OVERLAP.schema()))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _comparisons(
@@ -235,11 +243,11 @@ def _comparisons(
 def _compare(
     model: CodiModel,
     kind: str,
-    one: Prompt,
-    other: Prompt,
+    prompts: tuple[Prompt, Prompt],
     encoded: tuple[Encoded, Encoded],
     run: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
+    one, other = prompts
     pairs = align_prompts(model.tokenizer, one, other, numbers="value")
     keys = prompt_keys(model.tokenizer, one)
     pairs = [(a, b) for a, b in pairs if keys[a] != (BEGIN,)]

@@ -46,7 +46,8 @@ def check_rows(
     for check in checks:
         key = _key("checks", run, rows.CALIBRATED, check.layer, check.tokens)
         yield row(key, check.metric, check.value, n=check.n)
-        other = held_out.get((check.layer, check.metric))
+        # Held-out texts are read at all of their tokens.
+        other = held_out.get((check.layer, check.metric)) if check.tokens == EVERY else None
         if other is not None:
             yield row(key, check.metric, other["value"], n=other["n"], control="held_out_texts")
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import REPORT
-from saeflow.datasets.texts.judge import RIGHT
+from saeflow.datasets.texts.judge import RIGHT, WRONG
 from saeflow.seeds import numpy_generator
 from saeflow.stats.exact import holm
 from saeflow.stats.games import game_values, plan_game, success_by_size
@@ -22,6 +22,7 @@ from saeflow.studies.decimal_bug import rows
 from saeflow.studies.decimal_bug.names import (
     BLEND,
     BOTH,
+    BUGGY_TO_PLAIN,
     CHOICE,
     MAP,
     NO_ITEM,
@@ -76,6 +77,8 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
             key = _key(str(mode), int(where["layer"]), _name(part, where))
             for donor, chosen in group.groupby("donor", sort=True):
                 yield from _donor_rows(key, str(donor), chosen, settings.seed)
+                if where["direction"] == BUGGY_TO_PLAIN:
+                    yield _share(key, WRONG, str(donor), chosen, chosen["verdict"] == WRONG)
     yield from _own_rows(frame[frame["part"] == OWN])
 
 
@@ -153,16 +156,24 @@ def _donor_rows(
     key: Mapping[str, Any], donor: str, frame: pd.DataFrame, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Rows of one patch with one donor; the same pair's is the measurement, others its controls."""
-    control = rows.NONE if donor.startswith("same_pair") else donor
-    clusters = _clusters(frame)
-    right, wrote = frame["verdict"] == RIGHT, frame["wrote_donor"]
-    yield share_row(key, "right", _averages(right, clusters), control)
+    yield _share(key, RIGHT, donor, frame, frame["verdict"] == RIGHT)
     if donor.startswith((OTHER_PAIR, UNLIKE_PAIR)):
         # The others have no number that the prompt does not hold.
-        yield share_row(key, "wrote_donor", _averages(wrote, clusters), control)
+        yield _share(key, "wrote_donor", donor, frame, frame["wrote_donor"])
     change = frame["logit_difference"] - frame["clean_logit_difference"]
     generator = numpy_generator(seed, "decimal_bug", PART, key["group"])
-    yield mean_row(key, "logit_change", _averages(change, clusters), None, generator, control)
+    averages = _averages(change, _clusters(frame))
+    yield mean_row(key, "logit_change", averages, None, generator, _control(donor))
+
+
+def _share(
+    key: Mapping[str, Any], metric: str, donor: str, frame: pd.DataFrame, flags: pd.Series
+) -> dict[str, Any]:
+    return share_row(key, metric, _averages(flags, _clusters(frame)), _control(donor))
+
+
+def _control(donor: str) -> str:
+    return rows.NONE if donor.startswith("same_pair") else donor
 
 
 def _clusters(frame: pd.DataFrame) -> list[int]:
@@ -181,7 +192,8 @@ def _own_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for values in frame.itertuples(index=False, name=None):
         each = dict(zip(frame.columns, values, strict=True))
         key = _key(str(each["mode"]), int(each["layer"]), _name(OWN, each))
-        yield row(key, "right", float(each["verdict"] == RIGHT), n=1)
+        for verdict in (RIGHT, WRONG):
+            yield row(key, verdict, float(each["verdict"] == verdict), n=1)
         change = each["logit_difference"] - each["clean_logit_difference"]
         yield row(key, "logit_change", float(change), n=1)
 

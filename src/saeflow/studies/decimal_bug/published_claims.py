@@ -111,6 +111,7 @@ PUBLISHED = (
         Wanted("overlap", "last", "overlap_percent", "published", layer=LAYER_7),
         Wanted("overlap", "last", "jaccard", control="wording", layer=LAYER_7),
         below=True,
+        saes=True,
     ),
     Published(
         "bottleneck",
@@ -121,6 +122,7 @@ PUBLISHED = (
         Wanted("overlap", "last", "jaccard", layer=LAYER_10),
         Wanted("overlap", "last", "overlap_percent", "published", layer=LAYER_10),
         Wanted("overlap", "last", "jaccard", control="wording", layer=LAYER_10),
+        saes=True,
     ),
     Published(
         "amplification",
@@ -130,6 +132,7 @@ PUBLISHED = (
         "model",
         None,
         Wanted("overlap", "last", "amplification", "published"),
+        saes=True,
     ),
     Published(
         "one_layer_suffices",
@@ -152,6 +155,7 @@ PUBLISHED = (
             control="other_pair_buggy",
             layer="chosen",
         ),
+        suffices=True,
     ),
     Published(
         "blending",
@@ -180,6 +184,7 @@ PUBLISHED = (
             "published",
             layer="chosen",
         ),
+        suffices=True,
     ),
     Published(
         "reverse",
@@ -187,18 +192,18 @@ PUBLISHED = (
         "The same output taken from Q&A makes Simple wrong.",
         "100 % wrong",
         "model",
-        Wanted("patching", "buggy_to_plain, attn_out, both", "right", layer="chosen"),
+        Wanted("patching", "buggy_to_plain, attn_out, both", "wrong", layer="chosen"),
         Wanted(
-            "patching", "own: buggy_to_plain, attn_out, both", "right", "published", layer="chosen"
+            "patching", "own: buggy_to_plain, attn_out, both", "wrong", "published", layer="chosen"
         ),
         Wanted(
             "patching",
             "buggy_to_plain, attn_out, both",
-            "right",
+            "wrong",
             control="other_pair_plain",
             layer="chosen",
         ),
-        below=True,
+        suffices=True,
     ),
     Published(
         "mlp_suffices",
@@ -215,6 +220,7 @@ PUBLISHED = (
             control="other_pair_buggy",
             layer=LAYER_20,
         ),
+        suffices=True,
     ),
     Published(
         "residual_swap",
@@ -238,15 +244,6 @@ PUBLISHED = (
         "Vectors of the difference of means do nothing.",
         "0 % right",
         "model",
-        Wanted(
-            "patching",
-            "plain_to_buggy, attn_out, both",
-            "right",
-            control="mean_plain",
-            layer="chosen",
-        ),
-        None,
-        ITSELF,
     ),
     Published(
         "layer_15",
@@ -263,6 +260,7 @@ PUBLISHED = (
             control="other_pair_buggy",
             layer=LAYER_15,
         ),
+        suffices=True,
     ),
     Published(
         "first_half",
@@ -295,7 +293,7 @@ PUBLISHED = (
         Wanted("subsets", "head, even minus odd units", "shapley", layer="chosen"),
         Wanted(
             "patching",
-            r"own: plain_to_buggy, block [\d,]+ \(even_\d+\), both",
+            r"own: plain_to_buggy, block [\d,]+ \(first_\d+_even\), both",
             "right",
             "published",
             layer="chosen",
@@ -320,6 +318,7 @@ PUBLISHED = (
         Wanted("attribution", "head", "mixed_share"),
         None,
         Wanted("attribution", "head", "mixed_share", control="drawn_units"),
+        saes=True,
     ),
     Published(
         "every_fourth",
@@ -327,6 +326,22 @@ PUBLISHED = (
         "Blocks with a number divisible by four suffice, others do not.",
         "100 % right, 0 % for the three other rests",
         "model",
+        Wanted(
+            "patching",
+            r"published: plain_to_buggy, block [\d,]+ \(every_other_even\), both",
+            "right",
+            "published",
+            layer="chosen",
+        ),
+        Wanted(
+            "patching",
+            r"own: plain_to_buggy, block [\d,]+ \(every_other_even\), both",
+            "right",
+            "published",
+            layer="chosen",
+        ),
+        ITSELF,
+        suffices=True,
     ),
     Published(
         "some_even_heads",
@@ -348,6 +363,7 @@ PUBLISHED = (
         "Exchanging or clamping features of the residual stream does nothing.",
         "0 % right",
         "model",
+        saes=True,
     ),
     Published(
         "random_plots",

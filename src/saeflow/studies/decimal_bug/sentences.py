@@ -26,6 +26,10 @@ class Published:
         Row of the control.
     below : bool
         Whether the statement holds where the number is below its control.
+    suffices : bool
+        Whether it says that something makes answers so: then most of them have to be.
+    saes : bool
+        Whether it is about the features of the study's SAEs.
     """
 
     claim: str
@@ -37,6 +41,8 @@ class Published:
     by_procedure: Wanted | None = None
     null: Wanted | None = None
     below: bool = False
+    suffices: bool = False
+    saes: bool = False
 
 
 @dataclass(frozen=True)
