@@ -287,7 +287,7 @@ def claims(told: Told = BUGGY) -> pa.Table:
     """Three sentences: of other weights, of any, and one that was never measured."""
     fixed: Row = {"study": "decimal_bug", "source": "surgeon", "interval": "none", "metric": ""}
     fixed |= dict.fromkeys(
-        ("published_value", "value", "ci_low", "ci_high", "null", "analogue_value")
+        ("published_value", "value", "ci_low", "ci_high", "null", "analogue_value", "layer")
     )
     found = [
         {**fixed, "claim": "qa_wrong", "statement": f"Always wrong {EVIL}", "scope": "model"}

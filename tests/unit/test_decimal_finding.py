@@ -26,8 +26,8 @@ def said(told: Mapping[str, Told]) -> tuple[str, dict[str, list[str]]]:
 def test_a_bug_and_what_carries_it() -> None:
     lead, parts = said({"toy": BUGGY, "other": NO_BUG, "toy_untrained": NOTHING})
     assert lead == (
-        "1 of 2 trained models has a bug that depends on the format: toy. It is carried by KV group 1, "
-        "layer 1 of toy."
+        "1 of 2 trained models has a bug that depends on the format: toy. A signal of the format "
+        "passes through KV group 1, layer 1 of toy."
     )
     assert list(parts) == [
         *("Bug", "No bug", "Supported", "Not testable", "Untrained", "Published lists")
@@ -84,8 +84,8 @@ def test_models_without_a_bug() -> None:
 def test_several_models_with_a_bug() -> None:
     lead, _ = said({"one": BUGGY, "two": BUGGY})
     assert lead == (
-        "2 of 2 trained models have a bug that depends on the format: one and two. It is carried by "
-        "KV group 1, layer 1 of one and KV group 1, layer 1 of two."
+        "2 of 2 trained models have a bug that depends on the format: one and two. A signal of "
+        "the format passes through KV group 1, layer 1 of one and KV group 1, layer 1 of two."
     )
 
 
@@ -151,8 +151,25 @@ def test_a_site_that_may_copy_answers_carries_no_format(wrote: float, ending: st
 
 def test_without_another_pair_nothing_is_interpreted() -> None:
     donors = {name: found for name, found in DONORS.items() if name != "other_pair_plain"}
-    (model,) = models({"toy": replace(BUGGY, donors=donors)})
+    told = replace(BUGGY, donors=donors)
+    (model,) = models({"toy": told})
     assert interpretation(model.numbers) is None
+    assert carries(model.numbers) is None
+    _, parts = said({"toy": told})
+    assert any(
+        each.endswith("It was not held against another pair, plain format.")
+        for each in parts["Not testable"]
+    )
+
+
+def test_a_site_that_was_held_against_some_controls_only_is_not_judged() -> None:
+    told = replace(BUGGY, by_format=None)
+    (model,) = models({"toy": told})
+    assert carries(model.numbers) is None
+    lead, parts = said({"toy": told})
+    assert lead.endswith("What was chosen to carry it was not held against every control.")
+    (text,) = (each for each in parts["Not testable"] if "chosen on other pairs" in each)
+    assert text.endswith("It was not held against a pair whose answer looks other, Q/A format.")
 
 
 def test_likeness_is_supported_beyond_the_untrained_model_only() -> None:

@@ -324,6 +324,7 @@ def test_claims_stand_side_by_side() -> None:
         "interval": "[0.450, 0.550]",
         "procedure": "70.0\xa0%",
         "null": "0.625",
+        "layer": "",
     }
     # Rules that tell a model's own numbers differ between models.
     assert [each["models"] for each in shared["verdicts"]] == [[name] for name in TOLD]

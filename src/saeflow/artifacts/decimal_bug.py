@@ -243,6 +243,7 @@ CLAIMS = Artifact(
         Column("scope", TEXT, "procedure: true of any model; model: about named weights."),
         Column("published", TEXT, "The published number."),
         Column("metric", TEXT, "What the numbers of this run measure; empty: it has none."),
+        Column("layer", SMALL, "Block of this model that they are of.", nullable=True),
         Column("published_value", REAL, "By the published procedure in this run.", nullable=True),
         Column("value", REAL, "Calibrated.", nullable=True),
         Column("ci_low", REAL, "Lower end of its interval, or of the analogue's.", nullable=True),

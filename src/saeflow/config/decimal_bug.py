@@ -104,7 +104,7 @@ class PatchSettings(Block):
     """Activations of one prompt put in place of another's, and what is then answered."""
 
     pairs: int = Field(
-        30, ge=4, description="Prone pairs that choose a layer, and as many others that report."
+        30, ge=4, description="Most prone pairs that choose a layer, and most that report."
     )
     donors: tuple[Donor, ...] = Field(
         get_args(Donor),

@@ -74,7 +74,7 @@ def claims_table(models: Sequence[DecimalModel]) -> dict[str, Any] | None:
 def _cell(claim: str, row: Row | None) -> dict[str, str]:
     """What one model shows: its number, and by the published procedure and the control below it."""
     if row is None:
-        return {"value": MISSING, "interval": "", "procedure": "", "null": ""}
+        return dict.fromkeys(("interval", "procedure", "null", "layer"), "") | {"value": MISSING}
     told = _WANTED.get(claim)
     wanted = (None, None, None) if told is None else (told.found, told.by_procedure, told.null)
     own, procedure, null = ("" if each is None else each.metric for each in wanted)
@@ -85,6 +85,7 @@ def _cell(claim: str, row: Row | None) -> dict[str, str]:
         "interval": "" if None in ends else "[{}, {}]".format(*(_text(own, end) for end in ends)),
         "procedure": _named(procedure, row["published_value"]),
         "null": _named(null, row["null"]),
+        "layer": "" if row["layer"] is None else f"layer {row['layer']}",
     }
 
 

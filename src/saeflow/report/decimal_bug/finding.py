@@ -9,11 +9,12 @@ from saeflow.report.cells import p_text
 from saeflow.report.decimal_bug.model import DecimalModel, bank_titles
 from saeflow.report.decimal_bug.numbers import PARTS, PUBLISHED, TO_BUGGY, Bank, Numbers, Row
 from saeflow.report.decimal_bug.overlap import LAST
-from saeflow.report.decimal_bug.patching import FORMAT, baseline, tested_against
+from saeflow.report.decimal_bug.patching import DONORS, FORMAT, baseline, tested_against
 from saeflow.report.decimal_bug.subsets import PARITY
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, joined, rate_text
 from saeflow.report.shares import EVEN
 from saeflow.report.tables import percent, points
+from saeflow.studies.decimal_bug.names import OTHER_PLAIN, UNRELATED
 
 WITHOUT_TRAINING = "Untrained"
 PUBLISHED_RULES = "Published lists"
@@ -23,6 +24,7 @@ WORDS = (BUG, NO_BUG, SUPPORTED, NOT_SUPPORTED, UNTESTABLE, WITHOUT_TRAINING, PU
 LEVEL = 0.05
 """Largest p-value of what is called supported."""
 MEASURE = "jaccard_below_wording"
+_UNRELATED = {DONORS[donor] for donor in UNRELATED}
 
 
 def decimal_finding(models: Sequence[DecimalModel]) -> dict[str, Any] | None:
@@ -91,15 +93,18 @@ def interpretation(numbers: Numbers) -> str | None:
     )
 
 
-def carries(numbers: Numbers) -> bool:
+def carries(numbers: Numbers) -> bool | None:
     """Whether the chosen site makes more answers right than each unrelated donor, by its test.
 
-    A site that copies the donor's answer does, too, and carries no format.
+    A site that copies the donor's answer does, too, and carries no format. None where not every
+    unrelated donor was tried.
     """
     tested = _tested(numbers)
     wrote = numbers.at_site("wrote_donor", "other_pair_plain")
-    copies = wrote is not None and wrote["ci_high"] is not None and wrote["ci_high"] >= EVEN
-    return bool(tested) and all(map(_holds, tested.values())) and not copies
+    if wrote is None or set(tested) != _UNRELATED:
+        return None
+    copies = wrote["ci_high"] is None or wrote["ci_high"] >= EVEN
+    return all(map(_holds, tested.values())) and not copies
 
 
 def _tested(numbers: Numbers) -> dict[str, Row]:
@@ -125,8 +130,10 @@ def _lead(models: Sequence[DecimalModel]) -> str:
         if (site := model.numbers.site()) is not None and carries(model.numbers)
     ]
     if carried:
-        return f"{lead}. It is carried by {joined(carried)}."
-    chosen = any(model.numbers.site() for model in buggy)
+        return f"{lead}. A signal of the format passes through {joined(carried)}."
+    chosen = [model.numbers for model in buggy if model.numbers.site()]
+    if any(carries(each) is None for each in chosen):
+        return f"{lead}. What was chosen to carry it was not held against every control."
     return (
         f"{lead}. What was chosen to carry it does not beat its controls, or may copy answers."
         if chosen
@@ -183,8 +190,13 @@ def _site(model: DecimalModel) -> Iterator[Finding]:
     ]
     text += f"; {joined(differences)}." if differences else "."
     said = interpretation(numbers)
-    word = SUPPORTED if carries(numbers) else NOT_SUPPORTED
-    yield Finding(word, text if said is None else f"{text} {said}")
+    text = text if said is None else f"{text} {said}"
+    held = carries(numbers)
+    if held is None:
+        missing = sorted(_UNRELATED - set(_tested(numbers))) or [DONORS[OTHER_PLAIN]]
+        yield Finding(UNTESTABLE, f"{text} It was not held against {joined(missing)}.")
+    else:
+        yield Finding(SUPPORTED if held else NOT_SUPPORTED, text)
 
 
 def _parity(model: DecimalModel) -> Iterator[Finding]:

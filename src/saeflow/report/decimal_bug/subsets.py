@@ -114,7 +114,7 @@ def values_figure(numbers: Numbers) -> Figure | None:
         figure.update_xaxes(dtick=_step([len(rows)]), row=1, col=column)
     figure.update_xaxes(title_text="unit", zeroline=False, showgrid=False)
     figure.update_yaxes(tickformat=".0%")
-    figure.update_yaxes(title_text="of right answers", col=1)
+    figure.update_yaxes(title_text="value, of all answers", col=1)
     return _finished(figure)
 
 

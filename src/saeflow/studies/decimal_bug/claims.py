@@ -23,6 +23,7 @@ NEVER_MEASURED = "reported but never measured"
 STUDY = "decimal_bug"
 EVEN = 0.5
 """Share of right answers that a coin gives."""
+UNMEASURED = "This run does not measure it."
 UNTESTED = "This run has no interval and control for it."
 OVERLAP = "The interval and that of the control have values in common."
 LEVEL = 0.05
@@ -95,6 +96,7 @@ def _claim(
         "scope": "model" if published.scope == "none" else published.scope,
         "published": published.published,
         "metric": "" if wanted is None else wanted.metric,
+        "layer": None if found is None else found["layer"],
         "published_value": procedure["value"] if procedure else None,
         "value": value,
         **{name: shown[name] for name in ("ci_low", "ci_high", "interval")},
@@ -110,12 +112,14 @@ def _verdict(
 ) -> tuple[str, str]:
     if published.scope == "none":
         return NEVER_MEASURED, _NEVER[published.claim]
+    if published.found is None and published.by_procedure is None:
+        return NOT_TESTABLE, UNMEASURED
     if published.scope == "model" and not own_weights:
         return NOT_TESTABLE, OTHER_WEIGHTS
     if published.saes:
         return NOT_TESTABLE, OTHER_SAES
     if found is None or found["value"] is None:
-        return NOT_TESTABLE, "This run does not measure it."
+        return NOT_TESTABLE, UNMEASURED
     if published.claim in _RULES:
         return _RULES[published.claim](found, null)
     return _beyond_null(found, null, published)
@@ -173,7 +177,7 @@ def _fillers(found: Row, null: Row | None) -> tuple[str, str]:
 
 def _own_head(found: Row, null: Row | None) -> tuple[str, str]:
     if null is None or null["value"] is None:
-        return NOT_TESTABLE, "This run does not measure it."
+        return NOT_TESTABLE, UNMEASURED
     if found["value"] < 0.5:
         return CONTRADICTED, (
             "Of what a block of coordinates writes, its own head gives "
