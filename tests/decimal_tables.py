@@ -69,6 +69,8 @@ class Told:
         What the format does to unlike pairs; None: they are no donors.
     below : float
         How much less alike formats are than wordings in layer 1.
+    spared : float or None
+        Unlike pairs that stay right with a prone pair's plain activations; None: none were tried.
     smallest : float
         Smallest p-value that labels of units can have.
     seeds : int
@@ -85,6 +87,7 @@ class Told:
     beyond: float = 0.4
     donors: Mapping[str, tuple[float, float]] | None = None
     by_format: float | None = 0.25
+    spared: float | None = 0.9
     smallest: float = 0.333
     below: float = 0.2
     seeds: int = 1
@@ -254,6 +257,11 @@ def _site(told: Told, group: str) -> Iterator[Row]:
         ends = {"p_value": 0.0031, "q_value": 0.0062, "layer": 1, "reach": 0.05}
         yield row("patching", group, "right_beyond_unlike_pair_buggy", 0.45, **ends)
         yield row("patching", group, "right_by_format", told.by_format, **ends)
+    if told.spared is not None:
+        where = f"spared: plain_to_buggy, {told.site}, both"
+        for donor, right in (("none", 0.95), ("unlike_pair_plain", told.spared), ("identity", 1.0)):
+            key = {"layer": 1, "control": donor, "reach": 0.05, "n": 15}
+            yield row("patching", where, "right", right, **key)
 
 
 def subsets(told: Told) -> Iterator[Row]:

@@ -50,7 +50,9 @@ def test_a_bug_and_what_carries_it() -> None:
     assert site.endswith(
         "what is carried over is no copied answer. From pairs whose answer looks other, having more "
         "digits, 60.0 % are right if these are asked plainly and 35.0 % if in "
-        "the Q/A format: the format makes a difference by itself, +25.0 points (p 0.0062, Holm)."
+        "the Q/A format: the format makes a difference by itself, +25.0 points (p 0.0062, Holm). Of 15 "
+        "unlike pairs asked Q/A, 90.0 % [85.0, 95.0] are right with a prone pair’s plain activations, "
+        "100.0 % with their own: so it is no mere preference for the number with fewer digits."
     )
     parity, alone = parts["Not testable"]
     assert parity == (
@@ -92,7 +94,7 @@ def test_several_models_with_a_bug() -> None:
 def test_a_site_that_does_not_beat_its_controls() -> None:
     lead, parts = said({"toy": replace(BUGGY, beyond=-0.01)})
     assert lead.endswith(
-        "What was chosen to carry it does not beat its controls, or may copy answers."
+        "What was chosen to carry it does not beat its controls, may copy answers, or harms others."
     )
     assert any("chosen on other pairs" in each for each in parts["Not supported"])
     assert not any("chosen on other pairs" in each for each in parts.get("Supported", []))
@@ -144,7 +146,7 @@ def test_a_site_that_may_copy_answers_carries_no_format(wrote: float, ending: st
     assert not carries(model.numbers)
     lead, parts = said({"toy": told})
     assert lead.endswith(
-        "What was chosen to carry it does not beat its controls, or may copy answers."
+        "What was chosen to carry it does not beat its controls, may copy answers, or harms others."
     )
     assert any("chosen on other pairs" in each for each in parts["Not supported"])
 
@@ -160,6 +162,26 @@ def test_without_another_pair_nothing_is_interpreted() -> None:
         each.endswith("It was not held against another pair, plain format.")
         for each in parts["Not testable"]
     )
+
+
+@pytest.mark.parametrize(
+    ("spared", "ending"),
+    [
+        (0.1, "so it makes any answer the number with fewer digits."),
+        (0.52, "this leaves open whether it only prefers the number with fewer digits."),
+    ],
+)
+def test_a_site_that_harms_pairs_that_are_not_prone_carries_no_format(
+    spared: float, ending: str
+) -> None:
+    told = replace(BUGGY, spared=spared)
+    (model,) = models({"toy": told})
+    assert carries(model.numbers) is False
+    _, parts = said({"toy": told})
+    (text,) = (each for each in parts["Not supported"] if "chosen on other pairs" in each)
+    assert text.endswith(ending)
+    (model,) = models({"toy": replace(BUGGY, spared=None)})
+    assert carries(model.numbers) is True
 
 
 def test_a_site_that_was_held_against_some_controls_only_is_not_judged() -> None:

@@ -19,7 +19,7 @@ from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import comparison_pairs, published_pair
 from saeflow.datasets.comparisons.prompts import Prompt, comparison_prompts
-from saeflow.datasets.texts.decimals import BUGGY_FORMATS, FORMATS
+from saeflow.datasets.texts.decimals import BUGGY_FORMATS, FORMATS, UNEQUAL
 from saeflow.interventions.donors import Donor
 from saeflow.interventions.patches import Patch
 from saeflow.interventions.patching import PatchRun
@@ -114,8 +114,11 @@ def test_every_planned_patch_is_done_on_every_pair(found: Found) -> None:
     frame = found.frame
     keys = [name for name in PATCHES.keys if name not in ("form", "order", "item")]
     sizes = frame.groupby(keys).size()
-    own = sizes.index.get_level_values("part") == "own"
-    assert set(sizes[~own]) == {7}
+    parts = sizes.index.get_level_values("part")
+    own = parts == "own"
+    # Unlike pairs, of which there are three, are as many as they are.
+    assert set(sizes[~own & (parts != "spared")]) == {7}
+    assert set(sizes[parts == "spared"]) == {3}
     assert set(sizes[own]) == {1}
     trials = sizes.reset_index().groupby("part").size()
     # Query heads and blocks, four of each; two groups of heads in a Llama, none of their own in GPT-2.
@@ -244,6 +247,31 @@ def test_the_chosen_site_is_reported_with_every_donor(found: Found) -> None:
     assert set(pairs) == {PATCHING.pairs}
     same = frame[frame["donor"] == "identity"]
     assert same["logit_difference"].tolist() == same["clean_logit_difference"].tolist()
+
+
+def test_pairs_that_are_not_prone_are_patched_at_the_chosen_site(found: Found) -> None:
+    site = choose_site(found.table)
+    frame = found.frame[found.frame["part"] == "spared"]
+    units = "all" if site.units is None else str(site.units[0])
+    assert {(site.kind, units), ("attn_out", "all")} == set(
+        zip(frame["kind"], frame["units"], strict=True)
+    )
+    assert set(frame["layer"]) == {site.layer}
+    strata = {each.item: (each.stratum, each.half) for each in PROMPTS}
+    assert {strata[item] for item in frame["item"]} == {(UNEQUAL, "report")}
+    own, prone = (frame[frame["donor"] == name] for name in ("identity", "unlike_pair_plain"))
+    assert own["logit_difference"].tolist() == own["clean_logit_difference"].tolist()
+    assert (own["donor_item"] == own["item"]).all()
+    assert all(strata[item][0].startswith("prone") for item in prone["donor_item"])
+    assert {strata[item][1] for item in prone["donor_item"]} == {"report"}
+    assert (prone["logit_difference"] != prone["clean_logit_difference"]).any()
+    # Each is given to by the pair that it gives to.
+    given = found.frame[
+        (found.frame["part"] == "site") & (found.frame["donor"] == "unlike_pair_plain")
+    ]
+    pairs = set(zip(given["donor_item"], given["item"], strict=True))
+    assert set(zip(prone["item"], prone["donor_item"], strict=True)) <= pairs
+    assert not len(tried(found.model, FEW).filter(pc.field("part") == "spared"))
 
 
 def test_what_is_chosen_does_not_depend_on_pairs_that_report() -> None:

@@ -95,6 +95,11 @@ def test_the_llama_has_the_bug_and_one_layer_of_attention_carries_it() -> None:
     assert part["other_pair_buggy"].mean() <= 0.2
     assert part["word_problem"].mean() <= 0.3
     assert part["unlike_pair_plain"].mean() > part["unlike_pair_buggy"].mean() + 0.2
+    # It mends the bug and spoils nothing else: answers with more digits stay right.
+    spared = table.to_pandas()
+    spared = spared[(spared["part"] == "spared") & (spared["donor"] == "unlike_pair_plain")]
+    assert set(spared["kind"]) == {"attn_out", site.kind}
+    assert (spared["verdict"] == "right").groupby(spared["kind"]).mean().min() >= 0.8
 
 
 def test_the_gpt2_has_no_bug_and_nothing_is_patched() -> None:

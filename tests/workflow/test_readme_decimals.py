@@ -97,6 +97,15 @@ def test_what_the_readme_makes_of_the_patches() -> None:
     (alone,) = said(r"attention's output makes ([\d.]+) % right")
     prefill = rows["plain_to_buggy, attn_out, prefill", "right", "none"]
     assert 100 * prefill == pytest.approx(alone, abs=POINTS)
+    # What the patch does to pairs that no bug changes.
+    kept, n_unlike = said(r"in the group, ([\d.]+) % of (\d+) unlike pairs stay right")
+    spared = f"spared: plain_to_buggy, {told_units()}, both"
+    if (spared, "right", "unlike_pair_plain") in rows:
+        assert 100 * rows[spared, "right", "unlike_pair_plain"] == pytest.approx(
+            kept, abs=2 * POINTS
+        )
+    assert rows["spared: plain_to_buggy, attn_out, both", "right", "unlike_pair_plain"] >= 0.8
+    assert n_unlike == PAIRS // 2
     # What the format does by itself, where the answer's form cannot.
     alone = summary()
     alone = alone[alone["metric"] == "right_by_format"].set_index("group")

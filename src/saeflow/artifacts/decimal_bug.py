@@ -148,9 +148,15 @@ PATCHES = Artifact(
     1,
     "One row per prompt and patch: what is answered with another run's activations in place.",
     (
-        Column("part", TEXT, "choice, site, map, random, blend, subsets, published or own."),
+        Column(
+            "part", TEXT, "choice, site, spared, map, random, blend, subsets, published or own."
+        ),
         MODE,
-        Column("half", TEXT, "choose or report, as the pair's; own: the study's own pair."),
+        Column(
+            "half",
+            TEXT,
+            "choose or report, as the pair's; own: the study's; spared: unlike pairs.",
+        ),
         Column("direction", TEXT, "plain_to_buggy or buggy_to_plain."),
         Column("donor", TEXT, "Where the activations come from."),
         LAYER,

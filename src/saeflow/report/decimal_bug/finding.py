@@ -96,15 +96,17 @@ def interpretation(numbers: Numbers) -> str | None:
 def carries(numbers: Numbers) -> bool | None:
     """Whether the chosen site makes more answers right than each unrelated donor, by its test.
 
-    A site that copies the donor's answer does, too, and carries no format. None where not every
-    unrelated donor was tried.
+    A site that copies the donor's answer does, too, and carries no format; nor does one that makes
+    answers of pairs wrong that no bug changes. None where not every unrelated donor was tried.
     """
     tested = _tested(numbers)
     wrote = numbers.at_site("wrote_donor", "other_pair_plain")
     if wrote is None or set(tested) != _UNRELATED:
         return None
     copies = wrote["ci_high"] is None or wrote["ci_high"] >= EVEN
-    return all(map(_holds, tested.values())) and not copies
+    kept = numbers.spared()
+    harms = kept is not None and kept["ci_low"] is not None and kept["ci_low"] <= EVEN
+    return all(map(_holds, tested.values())) and not copies and not harms
 
 
 def _tested(numbers: Numbers) -> dict[str, Row]:
@@ -135,7 +137,7 @@ def _lead(models: Sequence[DecimalModel]) -> str:
     if any(carries(each) is None for each in chosen):
         return f"{lead}. What was chosen to carry it was not held against every control."
     return (
-        f"{lead}. What was chosen to carry it does not beat its controls, or may copy answers."
+        f"{lead}. What was chosen to carry it does not beat its controls, may copy answers, or harms others."
         if chosen
         else f"{lead}."
     )
@@ -190,13 +192,29 @@ def _site(model: DecimalModel) -> Iterator[Finding]:
     ]
     text += f"; {joined(differences)}." if differences else "."
     said = interpretation(numbers)
-    text = text if said is None else f"{text} {said}"
+    text = " ".join(filter(None, (text, said, _spared(numbers))))
     held = carries(numbers)
     if held is None:
         missing = sorted(_UNRELATED - set(_tested(numbers))) or [DONORS[OTHER_PLAIN]]
         yield Finding(UNTESTABLE, f"{text} It was not held against {joined(missing)}.")
     else:
         yield Finding(SUPPORTED if held else NOT_SUPPORTED, text)
+
+
+def _spared(numbers: Numbers) -> str | None:
+    """What becomes of pairs that no bug changes."""
+    kept, own = numbers.spared(), numbers.spared(control="identity")
+    if kept is None or own is None or kept["ci_low"] is None:
+        return None
+    text = (
+        f"Of {kept['n']:,} unlike pairs asked Q/A, {_with_ends(kept)} are right with a prone pair’s plain "
+        f"activations, {rate_text(own)} with their own: "
+    )
+    if kept["ci_low"] > EVEN:
+        return text + "so it is no mere preference for the number with fewer digits."
+    if kept["ci_high"] < EVEN:
+        return text + "so it makes any answer the number with fewer digits."
+    return text + "this leaves open whether it only prefers the number with fewer digits."
 
 
 def _parity(model: DecimalModel) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ MODULES = {
 PARTS = {"head": "head", "kv_group": "KV group", "block": "block"}
 """Parts of what attention writes, in words: heads and their groups in front of the projection."""
 _PATCH = re.compile(
-    r"(?:(?P<part>choice|site|random|blend|published|own): )?"
+    r"(?:(?P<part>choice|site|spared|random|blend|published|own): )?"
     r"(?P<direction>plain_to_buggy|buggy_to_plain), (?P<kind>\w+)(?: (?P<units>[\d,]*))?"
     r"(?: \((?P<set>.*)\))?, (?P<phase>prefill|decode|both)(?:, weight (?P<weight>[\d.e-]+))?"
 )
@@ -220,6 +220,15 @@ class Numbers:
         wanted = (metric, control)
         found = (row for row in self.of_site() if (row["metric"], row["control"]) == wanted)
         return next(found, None)
+
+    def spared(self, metric: str = "right", control: str = "unlike_pair_plain") -> Row | None:
+        """Row of what the chosen site does to pairs that are not prone; None where none were tried."""
+        site = self.site()
+        if site is None:
+            return None
+        where = " ".join(filter(None, (site.where.kind, site.where.units)))
+        group = f"spared: {TO_BUGGY}, {where}, both"
+        return self.row("patching", group, metric, control, layer=site.layer)
 
     def banks(self) -> list[Bank]:
         """Banks that any number is of, in the order of the table."""

@@ -144,6 +144,21 @@ class HalfRuns:
         rows = [0] if own else other_pairs(chosen, keys, seed)
         return cls(model, asked, rows, problems, beside)
 
+    def turned_round(self) -> HalfRuns:
+        """Each unlike pair by itself, with a prone pair that gets its activations for its unlike one."""
+        rows: dict[int, int] = {}
+        for row, each in enumerate(self.unlike[BUGGY].prompts):
+            rows.setdefault(each.item, row)
+
+        def of(given: Mapping[str, Asked]) -> dict[str, Asked]:
+            prompts = {
+                form: [each.prompts[row] for row in rows.values()] for form, each in given.items()
+            }
+            return _asked(self.model, prompts, self.problems.max_new_tokens)
+
+        others = list(range(len(rows)))
+        return replace(self, asked=of(self.unlike), unlike=of(self.asked), others=others)
+
     def donor(self, recipient: str, name: str, means: HalfRuns) -> Donor:
         """Return what each prompt of a format gets.
 

@@ -24,6 +24,8 @@ NO_ITEM = -2
 """Number of a donor's pair where it has none; -1 is that of the study's own pair."""
 OWN = "own"
 """Part and half of patches of the study's own pair, in its own form."""
+SPARED = "spared"
+"""Part and half of patches of unlike pairs, whose answers no bug changes."""
 EXCHANGED = "exchanged"
 """Set of all units, each of which gets what another unit carries in the donor."""
 

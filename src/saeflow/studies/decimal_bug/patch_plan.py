@@ -36,7 +36,9 @@ from saeflow.studies.decimal_bug.names import (
     SAME_PLAIN,
     SITE,
     SITES,
+    SPARED,
     SUBSETS,
+    UNLIKE_PLAIN,
     UNRELATED,
     Site,
     in_direction,
@@ -117,6 +119,18 @@ def chosen_site(site: Site, settings: PatchSettings) -> Iterator[Trial]:
     for donor in _every_donor(settings):
         for phase in (BOTH,) if donor in (MEAN_PLAIN, MEAN_BUGGY) else PHASES:
             yield _to_buggy(SITE, donor, site.layer, site.kind, units=site.units, phase=phase)
+
+
+def spared_pairs(site: Site) -> Iterator[Trial]:
+    """The chosen site and the attention that it is of, in pairs that are not prone.
+
+    They get what the same pair, and what a prone one, carries in its plain prompt. What mends the bug
+    must leave their answers right; what makes any answer the number with fewer digits makes them wrong.
+    """
+    places = {(site.kind, site.units), ("attn_out", None)}
+    for kind, units in sorted(places, key=lambda place: place[0]):
+        for donor in (SAME_PLAIN, UNLIKE_PLAIN, IDENTITY):
+            yield _to_buggy(SPARED, donor, site.layer, kind, half=SPARED, units=units)
 
 
 def full_map(units: Mapping[str, Units], n_layers: int, settings: PatchSettings) -> Iterator[Trial]:

@@ -27,7 +27,14 @@ from saeflow.studies.decimal_bug import patch_plan
 from saeflow.studies.decimal_bug.bug import find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site, rank_units
 from saeflow.studies.decimal_bug.donors import Asked, HalfRuns, exchanged
-from saeflow.studies.decimal_bug.names import EXCHANGED, NO_ITEM, OWN, RECIPIENT, UNLIKE_PAIR
+from saeflow.studies.decimal_bug.names import (
+    EXCHANGED,
+    NO_ITEM,
+    OWN,
+    RECIPIENT,
+    SPARED,
+    UNLIKE_PAIR,
+)
 from saeflow.studies.decimal_bug.pairing import numbers_of
 from saeflow.studies.decimal_bug.patch_plan import Trial
 from saeflow.studies.decimal_bug.rows import PUBLISHED
@@ -73,6 +80,7 @@ def patch(
     SaeflowError
         If prompts cannot be aligned, or the model lacks a module.
     """
+    unlike = any(each.startswith(UNLIKE_PAIR) for each in patching.donors)
     bug = find_bug(prompts, answers, CHOOSE)
     logging.getLogger("saeflow").info(bug.sentence)
     if not bug.found:
@@ -85,10 +93,12 @@ def patch(
             pairs=patching.pairs,
             max_new_tokens=max_new_tokens,
             seed=patching.seed,
-            unlike=any(each.startswith(UNLIKE_PAIR) for each in patching.donors),
+            unlike=unlike,
         )
         for half in (CHOOSE, REPORT, OWN)
     }
+    if unlike:
+        halves[SPARED] = halves[REPORT].turned_round()
     tried = _Tried(halves, patching)
     units = tried.units
     choice = tried.table(patch_plan.layer_choice(model.n_layers))
@@ -101,6 +111,7 @@ def patch(
     report = tried.table(
         [
             *patch_plan.chosen_site(site, patching),
+            *(patch_plan.spared_pairs(site) if unlike else ()),
             *patch_plan.full_map(units, model.n_layers, patching),
             *blends,
             *patch_plan.subsets(units, layer, subsets),

@@ -33,6 +33,7 @@ from saeflow.studies.decimal_bug.names import (
     RANDOM,
     SAME_PLAIN,
     SITE,
+    SPARED,
     SUBSETS,
     UNLIKE_BUGGY,
     UNLIKE_PAIR,
@@ -70,7 +71,7 @@ def patch_rows(patches: pa.Table, settings: PatchSettings) -> Iterator[dict[str,
     frame = patches.to_pandas()
     # The site in both phases has rows of its own (`chosen_rows`).
     frame = frame[(frame["part"] != SITE) | (frame["phase"] != BOTH)]
-    for part in (CHOICE, SITE, MAP, RANDOM, BLEND, rows.PUBLISHED):
+    for part in (CHOICE, SITE, SPARED, MAP, RANDOM, BLEND, rows.PUBLISHED):
         some = frame[frame["part"] == part]
         for (mode, *place), group in some.groupby(["mode", *PLACE], sort=True):
             where = dict(zip(PLACE, place, strict=True))
