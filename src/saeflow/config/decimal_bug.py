@@ -121,7 +121,9 @@ class PatchSettings(Block):
     @classmethod
     def _different(cls, donors: tuple[Donor, ...]) -> tuple[Donor, ...]:
         if "same_pair_plain" not in donors:
-            raise ValueError(f"{list(donors)} must name same_pair_plain")
+            raise ValueError(
+                f"{list(donors)} lacks same_pair_plain, which every donor is held against"
+            )
         return different(donors)
 
 

@@ -107,7 +107,7 @@ def comparison_pairs(seed: int, n_drawn: int, per_stratum: int) -> list[Comparis
         if len(of_kind) < per_stratum:
             raise SaeflowError(
                 f"{n_drawn} drawn pairs of numbers hold {len(of_kind)} held-out ones of the kind "
-                f"{stratum}; expected per_stratum: {per_stratum}. Draw more or ask for fewer."
+                f"{stratum}; expected pairs.per_stratum: {per_stratum}. Raise pairs.drawn or ask for fewer."
             )
     columns = [list(_halved(seed, of_kind)) for of_kind in found.values()]
     return [pair for row in zip(*columns, strict=True) for pair in row]

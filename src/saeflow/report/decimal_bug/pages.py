@@ -59,14 +59,17 @@ def overview_table(models: Sequence[DecimalModel]) -> dict[str, Any]:
         numbers, site = model.numbers, model.numbers.site()
         name = text_cell(model.name) | {"href": model.href}
         where = text_cell(MISSING if site is None else site.title)
-        donors = [share_cell(numbers.at_site("right", donor)) for donor in OVERVIEW_DONORS]
         named = share_cell(numbers.at_site("wrote_donor", "other_pair_plain"))
+        same, other, *more = (
+            share_cell(numbers.at_site("right", each)) for each in OVERVIEW_DONORS
+        )
         right = behaviour.right_cells(numbers)
-        cells.append([name, *right, _bug_cell(model), where, *donors, named])
+        cells.append([name, *right, _bug_cell(model), where, same, other, named, *more])
     heads = [("Model", False), ("Right, Q/A formats", True), ("Right, plain formats", True)]
     heads += [("Bug", False), ("Chosen site", False)]
-    heads += [(patching.capital(patching.SHORT[donor]), True) for donor in OVERVIEW_DONORS]
-    heads.append(("Names other pair’s number", True))
+    same, other, *more = (patching.capital(patching.SHORT[each]) for each in OVERVIEW_DONORS)
+    names = (same, other, "Names its number", *more)
+    heads += [(each, True) for each in names]
     return filled(table(heads, cells))
 
 
