@@ -53,22 +53,24 @@ OVERVIEW_DONORS = [donor for donor in patching.DONORS if not donor.startswith("m
 
 
 def overview_table(models: Sequence[DecimalModel]) -> dict[str, Any]:
-    """A row per model: whether it has the bug, what was chosen, and every donor there."""
+    """A row per model: whether it has the bug, what was chosen, and every donor there.
+
+    Behind another pair's plain prompt stands how often its number is named, which tells what that did.
+    """
     cells = []
     for model in models:
         numbers, site = model.numbers, model.numbers.site()
         name = text_cell(model.name) | {"href": model.href}
         where = text_cell(MISSING if site is None else site.title)
         named = share_cell(numbers.at_site("wrote_donor", "other_pair_plain"))
-        same, other, *more = (
-            share_cell(numbers.at_site("right", each)) for each in OVERVIEW_DONORS
-        )
+        donors = [share_cell(numbers.at_site("right", donor)) for donor in OVERVIEW_DONORS]
+        donors.insert(2, named)
         right = behaviour.right_cells(numbers)
-        cells.append([name, *right, _bug_cell(model), where, same, other, named, *more])
+        cells.append([name, *right, _bug_cell(model), where, *donors])
     heads = [("Model", False), ("Right, Q/A formats", True), ("Right, plain formats", True)]
     heads += [("Bug", False), ("Chosen site", False)]
-    same, other, *more = (patching.capital(patching.SHORT[each]) for each in OVERVIEW_DONORS)
-    names = (same, other, "Names its number", *more)
+    names = [patching.capital(patching.SHORT[donor]) for donor in OVERVIEW_DONORS]
+    names.insert(2, "Names its number")
     heads += [(each, True) for each in names]
     return filled(table(heads, cells))
 
