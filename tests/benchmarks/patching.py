@@ -12,7 +12,7 @@ answers must come out equal. What ours leaves out are the blocks before the patc
 stay as they are, so it gains little in early layers of patches that change most answers, as these
 do. Sides take turns and are judged by their least time for as many patches; `_cpu` compares
 processor time. Memory is that of whole processes that try so many patches with a smaller model.
-Exit code 1 if `ratio` is below 1.3, outcomes come out unequal or memory grows. The last line is one
+Exit code 1 if `ratio` is below 1, outcomes come out unequal or memory grows. The last line is one
 JSON object.
 """
 
@@ -44,7 +44,7 @@ from saeflow.seeds import torch_generator
 
 Found = tuple[Tensor, list[list[int]]]
 """Logit differences of the prompts, and their answers."""
-BAR, TOLERANCE = 1.3, 1e-3
+BAR, TOLERANCE = 1.0, 1e-3
 LAYERS, VOCABULARY, PROMPTS, NEW_TOKENS, TURN = 12, 5000, 30, 8, 6
 PATCHED_LAYERS = (2, 6, 10)
 
