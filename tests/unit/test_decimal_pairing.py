@@ -42,6 +42,9 @@ def test_no_donor_serves_many_where_others_can() -> None:
     costs = np.array([[0.0, 5.0, np.inf], [0.0, 5.0, 9.0], [0.0, np.inf, np.inf]])
     assert _assigned(costs) == [1, 2, 0]
     assert _assigned(np.array([[0.0, np.inf], [0.0, np.inf], [0.0, 1.0]])) == [0, 0, 1]
+    # That one has to serve two is no reason for others to.
+    forced, free = [0.0, np.inf, np.inf], [np.inf, 0.0, np.inf]
+    assert _assigned(np.array([forced, forced, free, [np.inf, 0.0, 5.0]])) == [0, 0, 1, 2]
 
 
 def test_unlike_pairs_have_the_longer_number_for_an_answer_in_the_other_place() -> None:
