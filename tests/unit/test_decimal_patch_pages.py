@@ -90,6 +90,17 @@ def test_chosen_sets_are_beside_random_and_exchanged_ones() -> None:
     ]
 
 
+def test_chosen_sets_stand_in_the_order_of_their_size() -> None:
+    told = numbers()
+    (key,) = (each for each in told.rows if "(chosen_2)" in each.group and each.control == "none")
+    for size in (16, 4):
+        units = ",".join(map(str, range(size)))
+        group = f"random: plain_to_buggy, head {units} (chosen_{size}), both"
+        told.rows[key._replace(group=group)] = told.rows[key]
+    _, *rows = shown(patching.random_table(told))
+    assert [row[0].count(",") + 1 for row in rows] == [2, 4, 16]
+
+
 def test_blending_has_a_line_and_each_phase_alone() -> None:
     figure = patching.blend_figure(numbers())
     assert figure is not None

@@ -96,8 +96,8 @@ def interpretation(numbers: Numbers) -> str | None:
 def carries(numbers: Numbers) -> bool | None:
     """Whether the chosen site makes more answers right than each unrelated donor, by its test.
 
-    A site that copies the donor's answer does, too, and carries no format; nor does one that makes
-    answers of pairs wrong that no bug changes. None where not every unrelated donor was tried.
+    A site that may copy the donor's answer may do so, too, and carries no format; nor does one that may
+    make answers of pairs wrong that no bug changes. None where not every unrelated donor was tried.
     """
     tested = _tested(numbers)
     wrote = numbers.at_site("wrote_donor", "other_pair_plain")
