@@ -1,0 +1,1 @@
+"""Texts of the specialists study: the same content in several forms, and plain categories."""

@@ -1,0 +1,269 @@
+"""How selective the best of many features is by chance: classes drawn anew, pair by pair of texts.
+
+A relabeling is a class that could have been: as many texts, from as many pairs, contrasted in the same
+way. All features see the same ones, so the largest statistic over features is that of a search of all of
+them, however they depend on one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+from scipy.stats import false_discovery_control
+
+from saeflow.errors import SaeflowError
+from saeflow.seeds import numpy_generator
+from saeflow.stats.selectivity import (
+    best_feature,
+    doubled_ranks,
+    groups_of_classes,
+    rank_dtype,
+    require_both,
+)
+
+
+class Relabelings(NamedTuple):
+    """Classes that could have been; the first is the observed one.
+
+    Attributes
+    ----------
+    inside, outside : numpy.ndarray of bool, shape (texts, 1 + permutations)
+        Texts of the class and those that it is contrasted with.
+    """
+
+    inside: Bool[np.ndarray, "texts relabelings"]
+    outside: Bool[np.ndarray, "texts relabelings"]
+
+
+class MaxNull(NamedTuple):
+    """Statistic of each feature, and of the best of all features by chance.
+
+    Attributes
+    ----------
+    statistic : numpy.ndarray of float64, shape (features,)
+        Area under the curve, with the ranks of all texts; see `max_nulls`.
+    p_value : numpy.ndarray of float64, shape (features,)
+        Relabelings, the observed one included, whose best feature is as good or better.
+    maxima : numpy.ndarray of float64, shape (permutations,)
+        Largest statistic over features under each relabeling.
+    """
+
+    statistic: Float[np.ndarray, " features"]
+    p_value: Float[np.ndarray, " features"]
+    maxima: Float[np.ndarray, " permutations"]
+
+
+class SpecialistTests(NamedTuple):
+    """Best feature of each class, tested as the best of all features.
+
+    Attributes
+    ----------
+    feature : numpy.ndarray of int64, shape (classes,)
+        With the largest statistic; of equal ones that with the largest d', then the lowest number.
+    statistic, threshold : numpy.ndarray of float64, shape (classes,)
+        Its statistic, and the 95th percentile of the best one's by chance.
+    p_value, q_value : numpy.ndarray of float64, shape (classes,)
+        By the largest of all features, and adjusted over classes (Benjamini and Hochberg).
+    n_passing : numpy.ndarray of int64, shape (classes,)
+        Features with a p-value of .05 or less.
+    """
+
+    feature: Int[np.ndarray, " classes"]
+    statistic: Float[np.ndarray, " classes"]
+    threshold: Float[np.ndarray, " classes"]
+    p_value: Float[np.ndarray, " classes"]
+    q_value: Float[np.ndarray, " classes"]
+    n_passing: Int[np.ndarray, " classes"]
+
+
+def relabelings(
+    inside: Bool[np.ndarray, " texts"],
+    outside: Bool[np.ndarray, " texts"],
+    clusters: Int[np.ndarray, " texts"],
+    permutations: int,
+    generator: np.random.Generator,
+) -> Relabelings:
+    """Draw classes of as many texts from as many pairs as the observed one.
+
+    Where a class is contrasted with other pairs (the study leaves other forms of its own pairs out),
+    pairs are drawn, and in each as many texts as an observed pair has inside; other texts of drawn
+    pairs are left out as well. Drawing whole pairs instead would give classes with more texts than the
+    observed one, and drawing texts classes of more pairs: both too little spread. Where the contrast
+    holds texts of the class's own pairs, such as other forms of them, pairs stay and texts are drawn
+    within them.
+
+    Parameters
+    ----------
+    inside, outside : numpy.ndarray of bool, shape (texts,)
+        Texts of the class and those that it is contrasted with. A text of neither is drawn only if its
+        pair has a text inside.
+    clusters : numpy.ndarray of int, shape (texts,)
+        Pair of each text.
+    permutations : int
+        How many to draw.
+    generator : numpy.random.Generator
+        Draws them.
+
+    Raises
+    ------
+    SaeflowError
+        If either holds no text, or both the same one.
+    """
+    require_both(inside, outside)
+    place = np.unique(clusters, return_inverse=True)[1]
+    quota = np.bincount(place, inside)
+    held = quota[place] > 0
+    paired = bool((outside & held).any())
+    drawn_from = inside | outside if paired else inside | outside | held
+    sizes = np.bincount(place, drawn_from).astype(np.int64)
+    found = np.zeros((2, len(inside), 1 + permutations), bool)
+    found[:, :, 0] = inside, outside
+    for number in range(1, 1 + permutations):
+        drawn = quota if paired else _drawn_quota(quota, sizes, generator)
+        chosen = _texts_of_quota(drawn, place, drawn_from, generator)
+        others = ~chosen if paired else drawn[place] == 0
+        found[:, :, number] = chosen, drawn_from & others
+    return Relabelings(found[0], found[1])
+
+
+def max_nulls(
+    values: Num[np.ndarray, "texts features"], designs: Sequence[Relabelings]
+) -> list[MaxNull]:
+    """Statistic of every feature and its largest value over features, for classes as they could be.
+
+    The statistic is ½ + mean F inside - mean F outside, where F is the share of all texts of the
+    designs with a smaller value, equal ones counting one half. Where no text is left out it is the
+    area under the curve (`contrast_aurocs`), and else nearly so, but may be a little above 1; being a
+    sum of ranks that no relabeling changes, it takes one product of matrices. A thousand relabelings of
+    700 texts of 25,000 features take about 2 s a class on one core, and 150 MB beyond the input;
+    features that do not vary take no time.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, shape (texts, features)
+        Finite.
+    designs : sequence of Relabelings
+        One for each class, all of the same texts.
+
+    Raises
+    ------
+    SaeflowError
+        If a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise SaeflowError("Some values of features are not finite; expected finite numbers.")
+    used = np.zeros(len(values), bool)
+    for design in designs:
+        used |= (design.inside | design.outside).any(1)
+    n_texts, n_features = int(used.sum()), values.shape[1]
+    dtype = rank_dtype(n_texts)
+    varies = np.flatnonzero(np.ptp(values, axis=0) > 0)
+    # A feature that is the same on all texts, such as one never active, gives ½ for any class.
+    least = 0.5 if len(varies) < n_features else -np.inf
+    statistics = [np.full(n_features, 0.5) for _ in designs]
+    maxima = [np.full(design.inside.shape[1], least) for design in designs]
+    for chosen, ranks in doubled_ranks(values[np.ix_(used, varies)]):
+        for design, statistic, largest in zip(designs, statistics, maxima, strict=True):
+            found = np.full((len(ranks), design.inside.shape[1]), 0.5)
+            for part, sign in ((design.inside, 0.5), (design.outside, -0.5)):
+                found += (ranks @ part[used].astype(dtype)) * (sign / (n_texts * part.sum(0)))
+            statistic[varies[chosen]] = found[:, 0]
+            np.maximum(largest, found.max(0), out=largest)
+    return [
+        MaxNull(statistic, _max_p_values(statistic, largest[1:]), largest[1:])
+        for statistic, largest in zip(statistics, maxima, strict=True)
+    ]
+
+
+def specialist_tests(
+    values: Num[np.ndarray, "texts features"],
+    classes: Int[np.ndarray, " texts"],
+    clusters: Int[np.ndarray, " texts"],
+    groups: Int[np.ndarray, " texts"] | None = None,
+    *,
+    permutations: int = 1000,
+    seed: int = 0,
+) -> SpecialistTests:
+    """Test the best feature of every class against the best of all features by chance.
+
+    How good the feature is must be read elsewhere (`nested_scores`): here it was chosen. A thousand
+    relabelings of 700 texts of 25,000 features in 20 classes take about half a minute on one core,
+    and 200 MB beyond the input.
+
+    Parameters
+    ----------
+    values, classes, groups : numpy.ndarray
+        As of `saeflow.stats.selectivity.class_aurocs`.
+    clusters : numpy.ndarray of int, shape (texts,)
+        Pair of each text.
+    permutations : int
+        Relabelings of each class.
+    seed : int
+        Seed of the relabelings; each class has its own.
+    """
+    group_of = groups_of_classes(classes, groups)
+    own = group_of[classes]
+    parts = [(classes == each, own != group) for each, group in enumerate(group_of)]
+    designs = [
+        relabelings(
+            *part, clusters, permutations, numpy_generator(seed, "stats", "relabelings", each)
+        )
+        for each, part in enumerate(parts)
+    ]
+    nulls = max_nulls(values, designs)
+    feature = np.array(
+        [
+            best_feature(values, null.statistic, *part)
+            for null, part in zip(nulls, parts, strict=True)
+        ]
+    )
+    pairs = list(zip(nulls, feature, strict=True))
+    p_value = np.array([null.p_value[each] for null, each in pairs])
+    return SpecialistTests(
+        feature,
+        np.array([null.statistic[each] for null, each in pairs]),
+        np.array([np.quantile(null.maxima, 0.95) for null in nulls]),
+        p_value,
+        false_discovery_control(p_value),
+        np.array([(null.p_value <= 0.05).sum() for null in nulls]),
+    )
+
+
+def _max_p_values(
+    statistic: Float[np.ndarray, " features"], maxima: Float[np.ndarray, " permutations"]
+) -> Float[np.ndarray, " features"]:
+    below = np.searchsorted(np.sort(maxima), statistic - 1e-12)
+    found: Float[np.ndarray, " features"] = (1 + len(maxima) - below) / (1 + len(maxima))
+    return found
+
+
+def _drawn_quota(
+    quota: Float[np.ndarray, " clusters"],
+    sizes: Int[np.ndarray, " clusters"],
+    generator: np.random.Generator,
+) -> Float[np.ndarray, " clusters"]:
+    """Deal the numbers of texts inside to clusters that have as many, the largest numbers first."""
+    drawn = np.zeros(len(quota))
+    numbers, counts = np.unique(quota[quota > 0], return_counts=True)
+    for number, count in zip(numbers[::-1], counts[::-1], strict=True):
+        free = np.flatnonzero((sizes >= number) & (drawn == 0))
+        drawn[generator.choice(free, count, replace=False)] = number
+    return drawn
+
+
+def _texts_of_quota(
+    quota: Float[np.ndarray, " clusters"],
+    place: Int[np.ndarray, " texts"],
+    drawn_from: Bool[np.ndarray, " texts"],
+    generator: np.random.Generator,
+) -> Bool[np.ndarray, " texts"]:
+    """Random texts, of each cluster as many as its quota says."""
+    order = np.lexsort((generator.random(len(place)), ~drawn_from, place))
+    starts = np.searchsorted(place[order], np.arange(len(quota)))
+    position = np.arange(len(place)) - starts[place[order]]
+    chosen = np.zeros(len(place), bool)
+    chosen[order] = position < quota[place[order]]
+    return chosen

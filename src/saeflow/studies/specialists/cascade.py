@@ -1,0 +1,149 @@
+"""How far what an ablation takes away travels through the blocks behind it (methods/3, section 4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saeflow.errors import SaeflowError
+from saeflow.interventions.edits import Splice, ablate
+from saeflow.models.capture import cut_batches
+from saeflow.models.codi import CodiModel
+from saeflow.models.hooks import editing, listening
+from saeflow.models.reader import Reader
+from saeflow.models.token_capture import begin_tokens
+from saeflow.progress import progress
+from saeflow.saes.bank import Bank
+from saeflow.saes.tokens import token_sae
+from saeflow.studies.specialists.ablation_prompts import Prompt
+from saeflow.studies.specialists.behaviour import SpecialistFeature, check_specialists
+
+
+@torch.no_grad()
+def relative_change(
+    model: CodiModel,
+    bank: Bank,
+    prompts: Sequence[Prompt],
+    specialists: Sequence[SpecialistFeature],
+    *,
+    batch_size: int = 32,
+    left_pad: bool = False,
+) -> Float[np.ndarray, "specialists layers prompts"]:
+    """Change of the residual stream behind an ablated specialist, relative to its length.
+
+    Parameters
+    ----------
+    model, bank
+        Model and SAEs of its tokens, behind blocks (resid_post).
+    prompts : sequence of Prompt
+        What is read; targets are not.
+    specialists : sequence of SpecialistFeature
+        Features of the bank, each ablated by itself.
+    batch_size : int
+        Most prompts per forward pass.
+    left_pad : bool
+        On which side shorter prompts are padded; the result does not depend on it.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (specialists, layers, prompts)
+        ‖δ‖ / ‖x‖ at the output of each block of the model, over all tokens of a prompt but those that
+        the tokenizer puts before it: 0 where the specialist is silent, NaN at blocks before it.
+
+    Raises
+    ------
+    SaeflowError
+        If a specialist is not of the bank, or the bank reads inside blocks.
+    """
+    check_specialists(bank, specialists)
+    if bank.recipe.hook != "resid_post":
+        raise SaeflowError(
+            f"the bank reads {bank.recipe.hook}; expected one of resid_post, behind which whole blocks "
+            "follow."
+        )
+    found = np.full((len(specialists), model.n_layers, len(prompts)), np.nan)
+    saes = {site.layer: token_sae(bank, site.layer).to(model.device) for site in bank.sites}
+    lengths = np.array([len(prompt.ids) for prompt in prompts], np.int64)
+    batches = list(cut_batches(lengths, batch_size))
+    for numbers in progress(batches, description="cascade", total=len(batches)):
+        batch = _Batch(model, [list(prompts[n].ids) for n in numbers], left_pad)
+        clean = batch.read({})
+        size = batch.norms(clean)
+        silent = _silent(batch, clean, saes)
+        for number, each in enumerate(specialists):
+            if bool(silent[each.layer][each.feature]):
+                found[number, each.layer :, numbers] = 0.0
+                continue
+            edit = batch.edit(Splice(saes[each.layer], ablate([each.feature])))
+            changed = batch.read({("resid_post", each.layer): edit})
+            moved = batch.norms(changed - clean)
+            share = (moved / torch.where(size > 0, size, 1.0))[each.layer :]
+            # An index before a slice puts the indexed axis first.
+            found[number, each.layer :, numbers] = share.T.double().cpu().numpy()
+    return found
+
+
+def _silent(
+    batch: _Batch, clean: Float[Tensor, "layers batch length d_in"], saes: dict[int, Bank]
+) -> dict[int, Bool[Tensor, " d_sae"]]:
+    """Features that no token of the batch has, by block: their ablation need not be read."""
+    return {
+        layer: (sae.encode(clean[layer][batch.tokens].float()[None])[0] == 0).all(0)
+        for layer, sae in saes.items()
+    }
+
+
+class _Batch:
+    """Prompts that are read in whole forward passes."""
+
+    def __init__(self, model: CodiModel, rows: list[list[int]], left_pad: bool) -> None:
+        self._model = model
+        self._ids, self._mask = model.pad(rows, left_pad=left_pad)
+        place: Int[Tensor, "batch length"] = self._mask.cumsum(1)
+        self.tokens = (self._mask == 1) & (place > begin_tokens(model))
+
+    def read(
+        self, edits: dict[tuple[str, int], Callable[[Tensor], Tensor]]
+    ) -> Float[Tensor, "layers batch length d_in"]:
+        """Output of every block."""
+        seen: dict[int, Tensor] = {}
+
+        def keep(hook: str, layer: int, hidden: Tensor) -> None:
+            seen[layer] = hidden.float()
+
+        language_model = self._model.language_model
+        blocks = range(self._model.n_layers)
+        # Listeners come behind edits, so that they hear what is edited.
+        with (
+            editing(language_model, edits),
+            listening(language_model, {"resid_post": blocks}, keep),
+        ):
+            embedded = language_model.get_input_embeddings()(self._ids)
+            Reader(language_model, self._mask).read(embedded)
+        return torch.stack([seen[layer] for layer in blocks])
+
+    def norms(
+        self, hidden: Float[Tensor, "layers batch length d_in"]
+    ) -> Float[Tensor, "layers batch"]:
+        """Length over all tokens that count."""
+        counted = torch.where(self.tokens[None, :, :, None], hidden, 0.0)
+        lengths: Tensor = torch.linalg.vector_norm(counted.flatten(2), dim=2)
+        return lengths
+
+    def edit(self, splice: Splice) -> Callable[[Tensor], Tensor]:
+        """Edit of the tokens that count, the others left as they are."""
+
+        def change(hidden: Tensor) -> Tensor:
+            edited = hidden.clone()
+            x = hidden[self.tokens]
+            if len(x):
+                edited[self.tokens] = splice(
+                    x, torch.zeros(len(x), dtype=torch.long, device=x.device)
+                )
+            return edited
+
+        return change
