@@ -35,6 +35,11 @@ from saeflow.config.root import (
     resolve_dictionary,
     resolve_model,
 )
+from saeflow.config.specialist_runs import (
+    specialist_banks,
+    specialist_contradictions,
+    specialist_models,
+)
 from saeflow.errors import SaeflowError
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -55,7 +60,12 @@ def check_paths(config: Config, root: Path) -> None:
     SaeflowError
         If a path is missing, a model directory holds no weights, or a layer does not exist.
     """
-    checks = (calibration_contradictions, hierarchy_contradictions, decimal_contradictions)
+    checks = (
+        calibration_contradictions,
+        hierarchy_contradictions,
+        decimal_contradictions,
+        specialist_contradictions,
+    )
     for sentence in (each for check in checks for each in check(config)):
         raise SaeflowError(sentence)
     used = _used_keys(config)
@@ -167,7 +177,7 @@ def studied_models(config: Config) -> list[str]:
 
 def read_models(config: Config) -> list[str]:
     """Names of the models that any study analyses."""
-    others = (hierarchy_models(config), decimal_models(config))
+    others = (hierarchy_models(config), decimal_models(config), specialist_models(config))
     return list(
         dict.fromkeys([*studied_models(config), *(name for each in others for name in each)])
     )
@@ -202,9 +212,10 @@ def _used_keys(config: Config) -> set[str]:
     """Only what a study reads must exist; other named blocks may wait for their files."""
     used = {f"datasets.{name}.path" for name in study_datasets(config)}
     used.add("reference_models.mixture")
+    used |= {"studies.specialists.texts.pairs", "studies.specialists.texts.categories"}
     for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
-    banks = [*study_dictionaries(config), *decimal_banks(config)]
+    banks = [*study_dictionaries(config), *decimal_banks(config), *specialist_banks(config)]
     for model, dictionary, _ in banks:
         used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
         block = config.models[model]

@@ -20,6 +20,8 @@ from saeflow.artifacts.columns import (
 from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
 from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
 from saeflow.artifacts.schema import Artifact, Column
+from saeflow.artifacts.specialist_effects import EFFECT_ARTIFACTS
+from saeflow.artifacts.specialists import SPECIALIST_ARTIFACTS
 
 PROBLEMS = Artifact(
     "problems",
@@ -356,5 +358,7 @@ ARTIFACTS = {
         *CALIBRATION_ARTIFACTS,
         *HIERARCHY_ARTIFACTS,
         *DECIMAL_ARTIFACTS,
+        *SPECIALIST_ARTIFACTS,
+        *EFFECT_ARTIFACTS,
     )
 }

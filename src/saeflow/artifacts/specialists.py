@@ -131,7 +131,12 @@ SPECIALISTS = Artifact(
     1,
     "Numbers of the study, each beside what chance, words or other halves give.",
     (
-        Column("part", TEXT, "discovery, overlap, geometry, retrieval, variance or sparsity."),
+        Column(
+            "part",
+            TEXT,
+            "discovery, overlap, geometry, retrieval, variance, sparsity, tasks, tokens, ablation or "
+            "cascade.",
+        ),
         Column("dictionary", TEXT, "Recipe of the SAEs; empty where none is read."),
         Column("seed", INDEX, "Seed of the SAEs; 0 where none is read."),
         MODE,
@@ -152,6 +157,7 @@ FEATURE_ALIGNMENT = Artifact(
     1,
     "What the features of two models share on the same texts, beside exchanged texts.",
     (
+        Column("model", TEXT, "The first model, by its name in the configuration."),
         *BANK_KEYS,
         Column("other_model", TEXT, "The second model, by its name in the configuration."),
         Column("other_dictionary", TEXT, "Recipe of its SAEs."),
@@ -168,6 +174,7 @@ FEATURE_ALIGNMENT = Artifact(
         Column("q_value", REAL, "Adjusted over pairs of layers.", nullable=True),
     ),
     (
+        "model",
         "dictionary",
         "seed",
         "other_model",
@@ -192,3 +199,7 @@ SPECIALIST_ARTIFACTS = (
     SPECIALISTS,
     FEATURE_ALIGNMENT,
 )
+BANK_TABLES = (SPECIALIST_FEATURES, SIMILARITIES, SPECIALISTS)
+"""What is made of the pooled features of each bank."""
+SHARED_TABLES = (SIMILARITIES, SPECIALISTS, FEATURE_ALIGNMENT)
+"""What is made of words alone, and of all models together."""

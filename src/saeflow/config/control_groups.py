@@ -11,6 +11,7 @@ from saeflow.config.decimal_runs import decimal_banks
 from saeflow.config.dictionaries import DictionaryControl
 from saeflow.config.hierarchy_runs import balanced_dataset, hierarchy_banks
 from saeflow.config.root import Config, resolve_dictionary
+from saeflow.config.specialist_runs import specialist_banks
 
 
 def trained_groups(config: Config) -> dict[str, list[Bank]]:
@@ -23,7 +24,7 @@ def trained_groups(config: Config) -> dict[str, list[Bank]]:
         that share model and seed, sorted by name, each with the data set that trains it.
     """
     read = [(bank.model, bank.dictionary, bank.seed) for bank in _encoded(config)]
-    read += decimal_banks(config)
+    read += [*decimal_banks(config), *specialist_banks(config)]
     trained = (
         _bank(config, model, resolve_dictionary(config, dictionary).dataset, dictionary, seed)
         for model, dictionary, seed in read

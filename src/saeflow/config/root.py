@@ -124,7 +124,8 @@ def evaluated_models(config: Config) -> list[str]:
     if wanted != "all":
         return wanted
     studies = config.studies
-    others = [each for each in (studies.hierarchy, studies.decimal_bug) if each is not None]
+    every = (studies.hierarchy, studies.decimal_bug, studies.specialists)
+    others = [each for each in every if each is not None]
     read = _gsm8k_models(config).union(*(each.published.models for each in others))
     return [name for name in config.models if name in read]
 
@@ -354,6 +355,11 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
         if isinstance(dataset, PathDataset | TextFile):
             yield f"datasets.{name}.path", dataset.path
     yield "reference_models.mixture", config.reference_models.mixture
+    study = config.studies.specialists
+    if study is not None and study.texts.source == "path":
+        yield "studies.specialists.texts.pairs", study.texts.pairs
+        if study.texts.categories is not None:
+            yield "studies.specialists.texts.categories", study.texts.categories
     for name, model in config.models.items():
         if isinstance(model, PathModel):
             yield f"models.{name}.path", model.path

@@ -13,6 +13,31 @@ Pooling = Literal["average_then_encode", "encode_then_average", "max", "last"]
 Masking = Literal["begin", "published"]
 
 
+class BundledPairs(Block):
+    """Our own texts in the study's shape: those of the mixture that no training step reads."""
+
+    source: Literal["bundled"] = Field(description="Our own texts.")
+    per_topic: Positive | None = Field(
+        35, description="Pairs of each topic, in all of its forms; null: all that are held out."
+    )
+    per_category: Positive | None = Field(
+        10, description="Plain texts of each category; null: all that are held out."
+    )
+
+
+class PairsFile(Block):
+    """Texts in the published shape, from files."""
+
+    source: Literal["path"] = Field(description="Files of one's own.")
+    pairs: str = Field(min_length=1, description="JSON of pairs by topic, as published.")
+    categories: str | None = Field(
+        None, min_length=1, description="JSON of plain texts by category; null: none."
+    )
+
+
+MatchedTexts = Annotated[BundledPairs | PairsFile, Field(discriminator="source")]
+
+
 class SpecialistRun(Block):
     """What is analysed of one model."""
 
@@ -82,6 +107,33 @@ class SpecialistsPublished(DiscoverySettings):
     models: Annotated[dict[Name, SpecialistRun], DropNulls] = Field(
         min_length=1, description="What is analysed, per model."
     )
+    answer_tokens: Positive = Field(5, description="Greedy tokens that are read of an answer.")
+
+
+class TaskSettings(Block):
+    """Whether a specialist's activation tells how well a task is done (methods/3, section 4.7)."""
+
+    pooling: Pooling = Field(
+        "encode_then_average", description="How a specialist's activation on a prompt is pooled."
+    )
+    others: int = Field(
+        200, ge=0, description="Other features of the same SAE that each is held against."
+    )
+    permutations: int = Field(999, ge=19, description="Permutations of each test.")
+    seed: int = Field(0, description="Seed of resamples and permutations.")
+
+
+class AblationSettings(Block):
+    """What is read while specialists are ablated, beside controls (methods/3, section 4.7)."""
+
+    texts: Positive = Field(
+        10, description="Texts of each class that are read; all of the half that chose nothing."
+    )
+    items: Positive = Field(60, description="Items of each group of tasks that are read.")
+    draws: Positive = Field(2, description="Draws of each random control.")
+    to_mean: bool = Field(True, description="Set specialists to their means, too.")
+    permutations: int = Field(999, ge=19, description="Sign flips of each test.")
+    seed: int = Field(0, description="Seed of controls, resamples and flips.")
 
 
 class SpecialistsCalibrated(Block):
@@ -109,6 +161,15 @@ class SpecialistsCalibrated(Block):
         0.6, ge=0.5, le=1, description="Smallest area under the curve of a specialist, on half B."
     )
     seed: int = Field(0, description="Seed of splits and permutations.")
+    tasks: TaskSettings = Field(
+        default_factory=TaskSettings, description="Specialists beside how well tasks are done."
+    )
+    ablation: AblationSettings = Field(
+        default_factory=AblationSettings, description="What changes without a specialist."
+    )
+    examples: int = Field(
+        5, ge=0, description="Texts shown per specialist: those on which it is strongest."
+    )
 
     @field_validator("sizes")
     @classmethod
@@ -135,6 +196,9 @@ class AlignmentSettings(Block):
 class SpecialistsStudy(Block):
     """Whether the most selective features detect form or meaning, in a small and in a large model."""
 
+    texts: MatchedTexts = Field(
+        default_factory=lambda: BundledPairs(source="bundled"), description="What is read."
+    )
     published: SpecialistsPublished = Field(description="The published procedure.")
     calibrated: SpecialistsCalibrated = Field(
         default_factory=SpecialistsCalibrated, description="The same questions, calibrated."

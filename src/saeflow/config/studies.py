@@ -10,6 +10,7 @@ from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.decimal_bug import DecimalBugStudy
 from saeflow.config.hierarchy import HierarchyStudy
 from saeflow.config.runs import BankRun, ExactSettings, Positive, different
+from saeflow.config.specialists import SpecialistsStudy
 
 
 class AssociationSettings(Block):
@@ -218,6 +219,9 @@ class StudySettings(Block):
     )
     decimal_bug: DecimalBugStudy | None = Field(
         None, description="Why 9.11 is taken for bigger than 9.8 in some formats; null: not."
+    )
+    specialists: SpecialistsStudy | None = Field(
+        None, description="Whether specialist features detect form or meaning; null: not."
     )
 
 

@@ -96,8 +96,8 @@ class PublishedCell(NamedTuple):
     p_value : float
         Of Student's test of the changes against 0: ours, the study's test cannot be reached. NaN where
         changes do not vary.
-    n : int
-        Prompts.
+    n, n_active : int
+        Prompts, and those on which the specialist is active.
     """
 
     specialist: int
@@ -107,6 +107,7 @@ class PublishedCell(NamedTuple):
     flip_rate: float
     p_value: float
     n: int
+    n_active: int
 
 
 class Ratio(NamedTuple):
@@ -179,6 +180,7 @@ def published_matrix(trials: AblationTrials, groups: Sequence[str]) -> list[Publ
                     float(effects.flip[number, members].mean()),
                     float(ttest_1samp(changes, 0.0).pvalue) if varies else float("nan"),
                     len(changes),
+                    int(trials.active[number, members].sum()),
                 )
             )
     return cells

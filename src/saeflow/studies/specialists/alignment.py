@@ -8,6 +8,7 @@ than topics and forms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.stats import spearmanr
 from saeflow.artifacts.specialists import FEATURE_ALIGNMENT
 from saeflow.config.specialists import AlignmentSettings
 from saeflow.errors import SaeflowError
+from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
 from saeflow.stats.association_strength import spearman_association
 from saeflow.stats.feature_alignment import RULES, matched_features, neighbours_again
@@ -91,6 +93,7 @@ def align_models(
     rows += _sparsity(first, second, texts, settings)
     found = adjust(rows, ("mode", "pooling", "group", "metric"))
     sides = {
+        "model": first.model,
         "dictionary": first.dictionary,
         "seed": first.seed,
         "other_model": second.model,
@@ -98,6 +101,27 @@ def align_models(
         "other_seed": second.seed,
     }
     return pa.Table.from_pylist([{**each, **sides} for each in found], FEATURE_ALIGNMENT.schema())
+
+
+def align_pairs(sides: Sequence[Side], texts: StudyTexts, settings: AlignmentSettings) -> pa.Table:
+    """Align every two models.
+
+    Parameters
+    ----------
+    sides : sequence of Side
+        The models; with fewer than two the table is empty.
+    texts, settings
+        As of `align_models`.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `saeflow.artifacts.specialists.FEATURE_ALIGNMENT`.
+    """
+    pairs = list(combinations(sides, 2))
+    shown = progress(pairs, description="pairs of models", total=len(pairs))
+    found = [align_models(first, second, texts, settings) for first, second in shown]
+    return pa.concat_tables([FEATURE_ALIGNMENT.schema().empty_table(), *found])
 
 
 def same_depths(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
+from saeflow.artifacts.specialist_effects import SPECIALIST_TASKS
 from saeflow.datasets.matched.published import MatchedText
 from saeflow.datasets.texts import choices, cloze
 from saeflow.datasets.texts.cloze import ARITHMETIC, OTHER
@@ -33,25 +34,6 @@ PUBLISHED_TOKENS = 5
 PUBLISHED_ENDINGS = {"symbolic": "=", "verbal": " is", "prose": " is"}
 """What is put behind a matched text to make a prompt, by form: the study puts "=" or a template that
 cannot be reached any more, so that the other two are ours."""
-COLUMNS = pa.schema(
-    [
-        ("part", pa.string()),  # cloze or choices
-        ("group", pa.string()),  # arithmetic or other
-        ("form", pa.string()),  # symbols, words, sentence, or kind of fact
-        ("item", pa.int32()),  # number within part and group; the forms of a content share it
-        ("level", pa.int16()),  # difficulty, 1 the easiest
-        ("prompt", pa.string()),
-        ("target", pa.string()),  # right ending
-        ("target_tokens", pa.int32()),
-        ("log_probability", pa.float64()),  # of the right ending, nats per token
-        ("best_distractor", pa.float64()),  # of the likeliest wrong ending, nats per token
-        ("mean_distractor", pa.float64()),  # mean of all wrong endings, nats per token
-        ("margin", pa.float64()),  # log_probability - best_distractor
-        ("mean_margin", pa.float64()),  # log_probability - mean_distractor
-        ("correct", pa.bool_()),  # whether the margin is above 0
-    ]
-)
-"""Columns of `cloze_table`, a row per item."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +150,14 @@ def score_cloze(model: CodiModel, items: Sequence[Text], *, batch_size: int) -> 
     return ClozeScores(target, distractors, sizes[0], sizes[1])
 
 
-def cloze_table(items: Sequence[Text], scores: ClozeScores) -> pa.Table:
-    """Items and their scores, with the columns `COLUMNS`."""
+def cloze_table(
+    items: Sequence[Text], scores: ClozeScores, covariates: Float[np.ndarray, "items 3"]
+) -> pa.Table:
+    """Items, their scores and `ending_covariates`, with the columns of `SPECIALIST_TASKS`."""
     fields = ("part", "group", "form", "item", "level", "prompt", "target")
     columns: dict[str, object] = {name: [getattr(item, name) for item in items] for name in fields}
     columns |= {
+        "task": range(len(items)),
         "target_tokens": scores.target_tokens,
         "log_probability": scores.target,
         "best_distractor": scores.target - scores.margin,
@@ -180,8 +165,12 @@ def cloze_table(items: Sequence[Text], scores: ClozeScores) -> pa.Table:
         "margin": scores.margin,
         "mean_margin": scores.mean_margin,
         "correct": scores.correct,
+        "chance": chance_of(items),
+        "prompt_tokens": covariates[:, 0].astype(np.int32),
+        "log_frequency": covariates[:, 2],
     }
-    return pa.table(columns, schema=COLUMNS)
+    schema = SPECIALIST_TASKS.schema()
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 def chance_of(items: Sequence[Text]) -> Float[np.ndarray, " items"]:

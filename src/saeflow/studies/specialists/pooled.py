@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Int
 
-from saeflow.artifacts.specialists import TEXT_LENGTHS
+from saeflow.artifacts.provenance import metadata_of
+from saeflow.artifacts.specialists import POOLED, TEXT_LENGTHS
+from saeflow.artifacts.tables import read_table
 from saeflow.errors import SaeflowError
 
 
@@ -129,6 +132,24 @@ class PooledFeatures:
         order = np.argsort(part["text"].to_numpy(), kind="stable")
         counts: Int[np.ndarray, " texts"] = part["n_tokens"].to_numpy()[order].astype(np.int64)
         return counts
+
+
+def open_pooled(features: Path, lengths: Path) -> PooledFeatures:
+    """Open the features that the workflow pooled.
+
+    Parameters
+    ----------
+    features, lengths : Path
+        Files with the columns of `POOLED` and `TEXT_LENGTHS`.
+
+    Raises
+    ------
+    SaeflowError
+        If a file does not fit, or does not tell what it holds.
+    """
+    table = read_table(features, POOLED)
+    shape = PooledShape.of(metadata_of(table.schema))
+    return PooledFeatures(table, read_table(lengths, TEXT_LENGTHS), shape)
 
 
 def lengths_table(lengths: Mapping[str, Int[np.ndarray, " texts"]]) -> pa.Table:

@@ -1,0 +1,142 @@
+# Helper functions of the study of specialists.
+
+from saeflow.config.public_tables import (
+    SPECIALIST_FOUND,
+    SPECIALIST_TABLES,
+    SPECIALIST_TRIED,
+)
+from saeflow.config.specialist_runs import (
+    is_studied,
+    specialist_banks,
+    specialist_models,
+)
+
+SPECIALISTS = CFG.studies.specialists
+SPECIALIST_MODELS = list(specialist_models(CFG))
+SPECIALIST_PART = "results/specialists/{model}/parts/{dictionary}/seed{seed}"
+WORDS = "results/compare/specialist_word_similarities.parquet"
+SPECIALIST_SUMMARIES = expand(
+    "results/specialists/{model}/{table}.parquet",
+    model=SPECIALIST_MODELS,
+    table=["summary", "claims"],
+)
+SPECIALIST_SHARED = ["results/compare/specialists.parquet"] * bool(SPECIALISTS)
+
+
+def specialist_parts(table, model=None):
+    return [
+        f"{SPECIALIST_PART}/{table}.parquet".format(**bank._asdict())
+        for bank in specialist_banks(CFG)
+        if model in (None, bank.model)
+    ]
+
+
+# What each public table of banks is gathered from, by its path; words stand beside features.
+SPECIALIST_GATHERED = {
+    f"results/specialists/{model}/{table}.parquet": {
+        "artifact": f"specialist_{table}",
+        "parts": specialist_parts(table, model) + [WORDS] * (table == "similarities"),
+    }
+    for model in SPECIALIST_MODELS
+    for table in SPECIALIST_TABLES
+}
+
+
+def matched_source(wildcards):
+    texts = SPECIALISTS.texts
+    if texts.source == "bundled":
+        return ["results/mixture/texts.parquet"]
+    named = [texts.pairs] + [texts.categories] * (texts.categories is not None)
+    return [os.path.relpath(ROOT / path) for path in named]
+
+
+def matched_spec(wildcards):
+    # Where a file lies decides nothing; it is an input, and its content is what counts.
+    return {
+        name: value
+        for name, value in plain(SPECIALISTS.texts).items()
+        if name not in ("pairs", "categories")
+    }
+
+
+def pooling_spec(wildcards):
+    return {
+        "model": model_spec(wildcards),
+        "pooling": {
+            "published": plain(SPECIALISTS.published.pooling),
+            "calibrated": plain(SPECIALISTS.calibrated.pooling),
+        },
+    }
+
+
+def discovery_settings():
+    """What the published criteria read, whatever is analysed of which model."""
+    return without(plain(SPECIALISTS.published), "models", "answer_tokens", "judge")
+
+
+def found_settings():
+    """What is read of the calibrated mode where no model is."""
+    return without(plain(SPECIALISTS.calibrated), "tasks", "ablation", "examples")
+
+
+def finding_spec(wildcards):
+    return {
+        "published": discovery_settings(),
+        "calibrated": found_settings(),
+        "threads": THREADS,
+    }
+
+
+def answering_spec(wildcards):
+    published = plain(SPECIALISTS.published)
+    return {
+        "model": model_spec(wildcards),
+        "answer_tokens": published["answer_tokens"],
+        "judge": published["judge"],
+    }
+
+
+def trying_spec(wildcards):
+    settings = plain(SPECIALISTS.calibrated)
+    read = ("seed", "splits", "tasks", "ablation", "examples")
+    return {
+        "model": model_spec(wildcards),
+        "calibrated": {name: settings[name] for name in read},
+    }
+
+
+def asked_tables(wildcards):
+    return expand(
+        "results/specialists/{{model}}/{table}.parquet", table=["tasks", "answers"]
+    )
+
+
+def compared_banks():
+    """The first bank of each model, which is compared with those of the others."""
+    first = {}
+    for bank in specialist_banks(CFG):
+        first.setdefault(bank.model, bank)
+    return list(first.values())
+
+
+def compared_pools(table):
+    return [
+        f"{SPECIALIST_PART}/{table}.parquet".format(**bank._asdict())
+        for bank in compared_banks()
+    ]
+
+
+def shared_spec(wildcards):
+    return {
+        "calibrated": found_settings(),
+        "alignment": plain(SPECIALISTS.alignment),
+        "banks": [list(bank) for bank in compared_banks()],
+        "threads": THREADS,
+    }
+
+
+def specialists_spec(wildcards):
+    return {
+        "seed": SPECIALISTS.calibrated.seed,
+        "own_weights": is_studied(CFG, wildcards.model),
+    }

@@ -1,0 +1,40 @@
+"""Hold specialists against what a model answers, and ablate them."""
+
+from pathlib import Path
+
+from saeflow.artifacts.catalog import MIXTURE_TEXTS
+from saeflow.artifacts.provenance import config_digest, inherit
+from saeflow.artifacts.specialist_effects import ASKED, TRIED
+from saeflow.artifacts.specialists import SPECIALIST_FEATURES, SPECIALIST_TEXTS
+from saeflow.artifacts.tables import read_table, write_table
+from saeflow.config.specialists import SpecialistsCalibrated
+from saeflow.datasets.texts.table import table_to_texts
+from saeflow.device import resolve_device, set_threads
+from saeflow.jobs import job
+from saeflow.models.loading import load_from_spec
+from saeflow.saes.encoding import open_bank
+from saeflow.studies.specialists.pooled import open_pooled
+from saeflow.studies.specialists.texts import read_texts
+from saeflow.studies.specialists.trying import Subject, try_specialists
+
+with job(snakemake):
+    given, wanted, names = snakemake.params.spec, snakemake.input, snakemake.wildcards
+    set_threads(given["model"]["threads"])
+    spec, model = load_from_spec(given["model"], wanted.model)
+    device = resolve_device()
+    bank = open_bank(Path(wanted.bank)).to(device)
+    features = read_table(Path(wanted.features), SPECIALIST_FEATURES)
+    tried = try_specialists(
+        Subject(model.to(device), bank, spec.model.batch_size),
+        read_texts(read_table(Path(wanted.texts), SPECIALIST_TEXTS)),
+        table_to_texts(read_table(Path(wanted.mixture), MIXTURE_TEXTS)),
+        [read_table(Path(path), artifact) for path, artifact in zip(wanted.asked, ASKED)],
+        open_pooled(Path(wanted.pooled), Path(wanted.lengths)),
+        features,
+        SpecialistsCalibrated.model_validate(given["calibrated"]),
+        {"dictionary": names.dictionary, "seed": int(names.seed)},
+    )
+    packages = ("torch", "transformers", "scipy")
+    provenance = inherit(features, config=config_digest(given), packages=packages)
+    for table, artifact, path in zip(tried, TRIED, snakemake.output, strict=True):
+        write_table(table, Path(path), artifact, provenance)
