@@ -190,6 +190,33 @@ FEATURE_ALIGNMENT = Artifact(
     ),
 )
 
+SPECIALIST_EXAMPLES = Artifact(
+    "specialist_examples",
+    1,
+    "Texts on which a specialist is strongest, with its activation on their tokens.",
+    (
+        *BANK_KEYS,
+        LAYER,
+        Column("feature", INDEX, "Index of the latent in its SAE."),
+        Column("rank", SMALL, "Place of the text among the specialist's, from 0."),
+        NUMBER,
+        Column("value", pa.float32(), "Largest activation on a token, signed.", unit="activation"),
+        Column(
+            "tokens",
+            pa.list_(TEXT),
+            "What each token shows of the text; those that share a character are listed as one.",
+        ),
+        Column(
+            "activations",
+            pa.list_(pa.float32()),
+            "Signed activation on each of them, of several the largest; null on a token that the "
+            "tokenizer puts before the text.",
+            unit="activation",
+        ),
+    ),
+    ("dictionary", "seed", "layer", "feature", "rank"),
+)
+
 SPECIALIST_ARTIFACTS = (
     SPECIALIST_TEXTS,
     POOLED,
@@ -198,6 +225,7 @@ SPECIALIST_ARTIFACTS = (
     SIMILARITIES,
     SPECIALISTS,
     FEATURE_ALIGNMENT,
+    SPECIALIST_EXAMPLES,
 )
 BANK_TABLES = (SPECIALIST_FEATURES, SIMILARITIES, SPECIALISTS)
 """What is made of the pooled features of each bank."""
