@@ -131,12 +131,20 @@ SPECIALISTS = Artifact(
     1,
     "Numbers of the study, each beside what chance, words or other halves give.",
     (
-        Column("part", TEXT, "discovery, overlap, geometry, retrieval, variance or sparsity."),
+        Column(
+            "part",
+            TEXT,
+            "discovery, overlap, geometry, retrieval, variance, sparsity, tokens or cascade.",
+        ),
         Column("dictionary", TEXT, "Recipe of the SAEs; empty where none is read."),
         Column("seed", INDEX, "Seed of the SAEs; 0 where none is read."),
         MODE,
         Column("layer", SMALL, "Block, from 0. Null: none is read.", nullable=True),
-        Column("pooling", TEXT, "How features are pooled; empty where none are read."),
+        Column(
+            "pooling",
+            TEXT,
+            "How features are pooled, or were to choose specialists; empty where none are read.",
+        ),
         Column("group", TEXT, "Set, topic, class or pair of classes; or all."),
         Column("metric", TEXT, "What is measured (docs/specialists.md, Metrics)."),
         CONTROL,
@@ -183,6 +191,33 @@ FEATURE_ALIGNMENT = Artifact(
     ),
 )
 
+SPECIALIST_EXAMPLES = Artifact(
+    "specialist_examples",
+    1,
+    "Texts on which a specialist is strongest, with its activation on their tokens.",
+    (
+        *BANK_KEYS,
+        LAYER,
+        Column("feature", INDEX, "Index of the latent in its SAE."),
+        Column("rank", SMALL, "Place of the text among the specialist's, from 0."),
+        NUMBER,
+        Column("value", pa.float32(), "Largest activation on a token, signed.", unit="activation"),
+        Column(
+            "tokens",
+            pa.list_(TEXT),
+            "What each token shows of the text; those that share a character are listed as one.",
+        ),
+        Column(
+            "activations",
+            pa.list_(pa.float32()),
+            "Signed activation on each of them, of several the largest; null on a token that the "
+            "tokenizer puts before the text.",
+            unit="activation",
+        ),
+    ),
+    ("dictionary", "seed", "layer", "feature", "rank"),
+)
+
 SPECIALIST_ARTIFACTS = (
     SPECIALIST_TEXTS,
     POOLED,
@@ -191,4 +226,5 @@ SPECIALIST_ARTIFACTS = (
     SIMILARITIES,
     SPECIALISTS,
     FEATURE_ALIGNMENT,
+    SPECIALIST_EXAMPLES,
 )
