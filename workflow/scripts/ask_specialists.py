@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from pydantic import TypeAdapter
+from saeflow.config.judge import JudgeSettings
+from saeflow.studies.specialists.judge import open_judge
 
 from saeflow.artifacts.catalog import MIXTURE_TEXTS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.specialist_effects import SPECIALIST_ANSWERS, SPECIALIST_TASKS
 from saeflow.artifacts.specialists import SPECIALIST_TEXTS
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config.judge import JudgeSettings
 from saeflow.datasets.texts.table import table_to_texts
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.studies.specialists.asking import ask
-from saeflow.studies.specialists.judge import open_judge
 from saeflow.studies.specialists.texts import read_texts
 
 with job(snakemake):

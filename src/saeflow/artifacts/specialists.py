@@ -127,7 +127,7 @@ SIMILARITIES = Artifact(
 )
 
 SPECIALISTS = Artifact(
-    "specialists",
+    "specialist_summary",
     1,
     "Numbers of the study, each beside what chance, words or other halves give.",
     (
@@ -141,7 +141,11 @@ SPECIALISTS = Artifact(
         Column("seed", INDEX, "Seed of the SAEs; 0 where none is read."),
         MODE,
         Column("layer", SMALL, "Block, from 0. Null: none is read.", nullable=True),
-        Column("pooling", TEXT, "How features are pooled; empty where none are read."),
+        Column(
+            "pooling",
+            TEXT,
+            "How features are pooled, or were to choose specialists; empty where none are read.",
+        ),
         Column("group", TEXT, "Set, topic, class or pair of classes; or all."),
         Column("metric", TEXT, "What is measured (docs/specialists.md, Metrics)."),
         CONTROL,

@@ -59,7 +59,8 @@ class Cell:
         Contents, and prompts on which the specialist is active.
     p_value : float
         Two-sided, of differences and of changes of log-probability, by sign flips of contents; NaN of
-        the others, which cannot be below 0, and where the specialist is silent throughout.
+        the others, which cannot be below 0 (nor can a rank where the likeliest token is followed), and
+        where the specialist is silent throughout.
     holm, q_value : float
         Adjusted over all tested cells of the same condition, control and metric by Holm, and by
         Benjamini and Hochberg.
