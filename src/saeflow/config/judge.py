@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from saeflow.config.base import Block
 from saeflow.config.writers import EndpointSettings, LocalSettings
@@ -19,3 +20,28 @@ class ExactJudge(Block):
 JudgeSettings = Annotated[
     ExactJudge | LocalSettings | EndpointSettings, Field(discriminator="kind")
 ]
+
+
+def located_judge(block: Mapping[str, Any], folder: str | None) -> JudgeSettings:
+    """Read a judge that a rule passes on, which names a directory by its files.
+
+    Parameters
+    ----------
+    block : mapping
+        The block of the configuration, without a `path`.
+    folder : str or None
+        Where the files of a local model lie.
+    """
+    located = {} if folder is None else {"path": folder}
+    found: JudgeSettings = TypeAdapter(JudgeSettings).validate_python({**block, **located})
+    return found
+
+
+def judge_name(settings: JudgeSettings) -> str:
+    """Call a judge by what decides its verdicts; where a directory lies does not."""
+    match settings:
+        case EndpointSettings():
+            return settings.model
+        case LocalSettings():
+            return f"{settings.repo}@{settings.revision}" if settings.repo else "local"
+    return "exact"

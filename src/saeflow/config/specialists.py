@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from saeflow.config.base import Block, DropNulls, Name
+from saeflow.config.judge import ExactJudge, JudgeSettings
 from saeflow.config.runs import Positive, different
 
 Pooling = Literal["average_then_encode", "encode_then_average", "max", "last"]
@@ -108,6 +109,10 @@ class SpecialistsPublished(DiscoverySettings):
         min_length=1, description="What is analysed, per model."
     )
     answer_tokens: Positive = Field(5, description="Greedy tokens that are read of an answer.")
+    judge: JudgeSettings = Field(
+        default_factory=lambda: ExactJudge(kind="exact"),
+        description="Who says whether an answer is right (docs/judge.md).",
+    )
 
 
 class TaskSettings(Block):

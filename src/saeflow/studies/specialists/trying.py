@@ -103,13 +103,15 @@ def try_specialists(
         Values of the key columns dictionary and seed.
     """
     model, bank, batch_size = subject
+    tasks, answers = asked
     records = features.to_pylist()
     chosen = choose_specialists(records, texts, settings.tasks.pooling)
     specialists = [each.specialist for each in chosen]
     answered = answering(
         model,
         bank,
-        *asked,
+        tasks,
+        answers,
         texts,
         pooled,
         records,
