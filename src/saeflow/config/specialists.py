@@ -124,7 +124,11 @@ class TaskSettings(Block):
     others: int = Field(
         200, ge=0, description="Other features of the same SAE that each is held against."
     )
-    permutations: int = Field(999, ge=19, description="Permutations of each test.")
+    permutations: int = Field(
+        9999,
+        ge=19,
+        description="Permutations of each test, at most; a hundred tests are adjusted together.",
+    )
     seed: int = Field(0, description="Seed of resamples and permutations.")
 
 
@@ -137,7 +141,11 @@ class AblationSettings(Block):
     items: Positive = Field(60, description="Items of each group of tasks that are read.")
     draws: Positive = Field(2, description="Draws of each random control.")
     to_mean: bool = Field(True, description="Set specialists to their means, too.")
-    permutations: int = Field(999, ge=19, description="Sign flips of each test.")
+    permutations: int = Field(
+        9999,
+        ge=19,
+        description="Sign flips of each test, at most; hundreds of cells are adjusted together.",
+    )
     seed: int = Field(0, description="Seed of controls, resamples and flips.")
 
 

@@ -15,6 +15,8 @@ from scipy.stats import binomtest, permutation_test
 
 from saeflow.errors import SaeflowError
 
+STAGE, STAGE_LEVEL = 999, 0.05
+"""Flips drawn first where many are asked for, and the p-value up to which all of them are."""
 BOOTSTRAP = "cluster bootstrap 95 %"
 WILSON = "wilson 95 %"
 """Kinds of intervals, as tables name them."""
@@ -183,6 +185,30 @@ def sign_flip_p_value(
         random_state=generator,
     )
     return float(found.pvalue)
+
+
+def staged_sign_flip_p_value(
+    differences: Float[np.ndarray, " examples"],
+    clusters: Clusters,
+    permutations: int,
+    generator: np.random.Generator,
+) -> float:
+    """Test by `sign_flip_p_value` with few flips, and again with all if it may be significant.
+
+    For hundreds of tests that are adjusted together. The p-value is as valid: it reaches a level up to
+    `STAGE_LEVEL` only if the second drawing does, and another one only if the first does.
+
+    Parameters
+    ----------
+    differences, clusters, generator
+        As of `sign_flip_p_value`.
+    permutations : int
+        Flips of the second drawing; the first has `STAGE` at most.
+    """
+    first = sign_flip_p_value(differences, clusters, min(permutations, STAGE), generator)
+    if first > STAGE_LEVEL or permutations <= STAGE:
+        return first
+    return sign_flip_p_value(differences, clusters, permutations, generator)
 
 
 def wilson_of_shares(shares: Float[np.ndarray, " examples"]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from saeflow.stats.resampling import (
     cluster_means,
     cluster_sums,
     resample_counts,
-    sign_flip_p_value,
+    staged_sign_flip_p_value,
 )
 from saeflow.studies.specialists.ablation import (
     CONTROLS,
@@ -341,7 +341,7 @@ def _cells(
             p_value = float("nan")
             if tested:
                 generator = numpy_generator(*where, number)
-                p_value = sign_flip_p_value(own, named, permutations, generator)
+                p_value = staged_sign_flip_p_value(own, named, permutations, generator)
             ends = float(means.low[number]), float(means.high[number])
             value, n = float(means.value[number]), int(means.n[number])
             yield Cell(

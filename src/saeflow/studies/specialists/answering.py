@@ -177,8 +177,8 @@ def _task_rows(
         permutations=settings.permutations,
         seed=settings.seed,
     )
-    for each in found:
-        yield _task_row(each, chosen[each.specialist])
+    for test in found:
+        yield _task_row(test, chosen[test.specialist])
     names = np.array(groups)
     for group in dict.fromkeys(groups):
         own = names == group
