@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Num
 
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
-from saeflow.seeds import derive_seed, numpy_generator
 from saeflow.stats.selectivity import nested_scores, published_specialist
 from saeflow.stats.selectivity_null import specialist_tests
-from saeflow.studies.specialists.published import study_sets
+from saeflow.studies.specialists.draws import Draws
 from saeflow.studies.specialists.rows import (
     CHANCE,
     RELABELED,
@@ -28,14 +27,14 @@ from saeflow.studies.specialists.rows import (
     row,
     spread_row,
 )
-from saeflow.studies.specialists.texts import Classes, StudyTexts, form_classes, halves_of
+from saeflow.studies.specialists.texts import Classes
 
 BEST = "best"
 
 
 def calibrated_records(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
+    draws: Draws,
     settings: SpecialistsCalibrated,
     key: Key,
 ) -> Iterator[dict[str, Any]]:
@@ -47,10 +46,10 @@ def calibrated_records(
         Features of all texts, as `StudyTexts` orders them. Large values stand for a class: of a signed
         dictionary give both halves of each feature (`saeflow.stats.discovery.halves`) to find those that
         are negative on it.
-    texts : StudyTexts
-        The texts.
+    draws : Draws
+        Classes, with halves and relabelings.
     settings : SpecialistsCalibrated
-        Splits, permutations and seed.
+        Levels.
     key : mapping
         Values of the columns dictionary, seed, mode, layer and pooling.
 
@@ -61,18 +60,10 @@ def calibrated_records(
         `adjust_records` adds. Those of a split have what half B says of the choice on half A; those of
         split 0 have the test, as the best of all features, and no area: they were chosen on all texts.
     """
-    for classes in [*study_sets(texts, by_subject=True), *form_classes(texts)]:
+    for classes, splits, designs in draws.tested:
         part = values[classes.rows]
-        splits = halves_of(texts, classes, seed=settings.seed, splits=settings.splits)
         nested = nested_scores(part, classes.classes, splits, classes.groups)
-        tests = specialist_tests(
-            part,
-            classes.classes,
-            classes.clusters,
-            classes.groups,
-            permutations=settings.permutations,
-            seed=derive_seed(settings.seed, "specialists", classes.name, classes.names[0]),
-        )
+        tests = specialist_tests(part, designs)
         for number, name in enumerate(classes.names):
             inside, outside = class_masks(classes, number)
             shared = {"set": classes.name, "class": name, "criterion": BEST}
@@ -181,7 +172,7 @@ def calibrated_rows(records: Iterable[Mapping[str, Any]], key: Key) -> Iterator[
 
 def held_out_rows(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
+    draws: Draws,
     published: DiscoverySettings,
     settings: SpecialistsCalibrated,
     key: Key,
@@ -193,7 +184,7 @@ def held_out_rows(
 
     Parameters
     ----------
-    values, texts, settings, key
+    values, draws, settings, key
         As of `calibrated_records`.
     published : DiscoverySettings
         Threshold and number of candidates of the study's rule.
@@ -204,9 +195,8 @@ def held_out_rows(
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`: ``rule_half_a`` and ``rule_half_b`` count
         classes with a score above 0, under the fixed threshold; ``percentile_half_…`` under the other.
     """
-    for classes in study_sets(texts):
+    for classes, splits, _ in draws.studied:
         part = values[classes.rows]
-        splits = halves_of(texts, classes, seed=settings.seed, splits=settings.splits)
         group = {"part": "discovery", **key, "group": classes.name}
         for rule in ("rule", "percentile"):
             counted = np.zeros((2, len(splits)))
@@ -227,17 +217,14 @@ def layer_threshold(values: Num[np.ndarray, "texts features"], percentile: float
 
 def texts_needed_rows(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
-    settings: SpecialistsCalibrated,
+    draws: Draws,
     key: Key,
 ) -> Iterator[dict[str, Any]]:
     """How the area on other texts grows with the pairs that a feature is chosen on.
 
-    Sizes that leave a topic no pair to report on are left out.
-
     Parameters
     ----------
-    values, texts, settings, key
+    values, draws, key
         As of `calibrated_records`.
 
     Yields
@@ -246,37 +233,11 @@ def texts_needed_rows(
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`: ``auroc_by_size``, mean over classes,
         with the range over splits.
     """
-    for classes in study_sets(texts, by_subject=True):
-        part = values[classes.rows]
-        for size in settings.sizes:
-            splits = some_clusters(classes, size, settings.splits, settings.seed)
-            if splits is None:
-                continue
-            nested = nested_scores(part, classes.classes, splits, classes.groups)
-            group = {"part": "discovery", **key, "group": f"{classes.name}, {size} of each"}
-            yield spread_row(group, "auroc_by_size", nested.auroc.mean(1))
-            yield row(group, "auroc_by_size", 0.5, n=settings.splits, control=CHANCE)
-
-
-def some_clusters(
-    classes: Classes, size: int, splits: int, seed: int
-) -> Bool[np.ndarray, "splits texts"] | None:
-    """Texts of so many clusters of every set of forms; None where one has no more than that.
-
-    Clusters of one topic have the same classes, so that each class gets as many texts.
-    """
-    kinds: dict[tuple[int, ...], list[int]] = {}
-    for cluster in np.unique(classes.clusters):
-        kind = tuple(np.unique(classes.classes[classes.clusters == cluster]).tolist())
-        kinds.setdefault(kind, []).append(int(cluster))
-    if any(len(some) <= size for some in kinds.values()):
-        return None
-    found = np.zeros((splits, len(classes.clusters)), bool)
-    for split in range(splits):
-        generator = numpy_generator(seed, "specialists", "sizes", classes.name, size, split)
-        chosen = [generator.permutation(some)[:size] for some in kinds.values()]
-        found[split] = np.isin(classes.clusters, np.concatenate(chosen))
-    return found
+    for classes, size, splits in draws.sized:
+        nested = nested_scores(values[classes.rows], classes.classes, splits, classes.groups)
+        group = {"part": "discovery", **key, "group": f"{classes.name}, {size} of each"}
+        yield spread_row(group, "auroc_by_size", nested.auroc.mean(1))
+        yield row(group, "auroc_by_size", 0.5, n=len(splits), control=CHANCE)
 
 
 def class_masks(

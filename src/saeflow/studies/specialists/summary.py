@@ -19,6 +19,7 @@ from saeflow.studies.specialists.calibrated import (
     held_out_rows,
     texts_needed_rows,
 )
+from saeflow.studies.specialists.draws import Draws, draw
 from saeflow.studies.specialists.geometry import (
     calibrated_geometry_rows,
     calibrated_similarity,
@@ -36,6 +37,7 @@ from saeflow.studies.specialists.published import (
     published_rows,
     sparsity_rows,
 )
+from saeflow.studies.specialists.retrieval import pair_draws
 from saeflow.studies.specialists.rows import (
     CALIBRATED,
     PUBLISHED,
@@ -87,6 +89,7 @@ def analyse_bank(
         Values of the key columns dictionary and seed.
     """
     words = lexical_baselines(texts, calibrated.seed)
+    draws, of_pairs = draw(texts, calibrated), pair_draws(words.classes, calibrated)
     records: list[dict[str, Any]] = []
     similarities: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -95,12 +98,16 @@ def analyse_bank(
         found = list(published_records(values, texts, published, key))
         records += found
         rows += published_rows(found, key)
-        rows += _published(values, texts, words, published, calibrated, key)
+        rows += _published(values, texts, words, draws, published, key)
         similarities += similarity_records(published_similarity(values, words), words.classes, key)
     for layer, pooling, values in pooled.matrices(CALIBRATED):
         key = bank_key(run, CALIBRATED, layer, pooling)
-        records += calibrated_records(values, texts, calibrated, key)
-        rows += _calibrated(values, texts, words, published, calibrated, key)
+        records += calibrated_records(values, draws, calibrated, key)
+        rows += held_out_rows(values, draws, published, calibrated, key)
+        rows += texts_needed_rows(values, draws, key)
+        rows += calibrated_overlap_rows(values, texts, published, calibrated, key)
+        rows += calibrated_geometry_rows(values, words, of_pairs, calibrated, key)
+        rows += sparsity_rows(values, texts, key)
         similarities += similarity_records(calibrated_similarity(values, words), words.classes, key)
     records = adjust_records(records, calibrated)
     rows += _found(records)
@@ -128,30 +135,13 @@ def _published(
     values: Float32[np.ndarray, "texts features"],
     texts: StudyTexts,
     words: Baselines,
+    draws: Draws,
     published: DiscoverySettings,
-    calibrated: SpecialistsCalibrated,
     key: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    yield from chance_rows(
-        values, texts, published, key, draws=calibrated.relabelings, seed=calibrated.seed
-    )
+    yield from chance_rows(values, draws, published, key)
     yield from published_overlap_rows(values, texts, published, key)
     yield from published_geometry_rows(values, texts, words, key)
-    yield from sparsity_rows(values, texts, key)
-
-
-def _calibrated(
-    values: Float32[np.ndarray, "texts features"],
-    texts: StudyTexts,
-    words: Baselines,
-    published: DiscoverySettings,
-    calibrated: SpecialistsCalibrated,
-    key: dict[str, Any],
-) -> Iterator[dict[str, Any]]:
-    yield from held_out_rows(values, texts, published, calibrated, key)
-    yield from texts_needed_rows(values, texts, calibrated, key)
-    yield from calibrated_overlap_rows(values, texts, published, calibrated, key)
-    yield from calibrated_geometry_rows(values, words, calibrated, key)
     yield from sparsity_rows(values, texts, key)
 
 
