@@ -27,9 +27,6 @@ from saeflow.studies.specialists.baselines import Baselines
 from saeflow.studies.specialists.rows import CHANCE, NONE, Key, mean_row, row
 from saeflow.studies.specialists.texts import ALL, Classes
 
-AHEAD_OF = ("words", "trigrams")
-"""Baselines that both put a text nearer than the partner, where `against_words` compares."""
-
 
 class PairDraws(NamedTuple):
     """Permutations and resamples of pairs, the same for all matrices of the same texts.
@@ -139,22 +136,11 @@ def against_words(similarity: Square, words: Baselines) -> Float[np.ndarray, " t
     numpy.ndarray of float64, shape (texts,)
         Mean over all compared texts; NaN where words find the partners in every form.
     """
-    classes = words.classes
-    found = np.full(len(similarity), np.nan)
-    for text in range(len(similarity)):
-        topic = classes.groups == classes.groups[text]
-        same = classes.clusters == classes.clusters[text]
-        beaten = []
-        for partner in np.flatnonzero(same & topic & (np.arange(len(same)) != text)):
-            others = (classes.classes == classes.classes[partner]) & ~same
-            for name in AHEAD_OF:
-                alike = words.of_texts[name][text]
-                others &= alike >= alike[partner] - 1e-12
-            ahead = np.round(similarity[text, partner] - similarity[text, others], 9)
-            beaten += ((1 + np.sign(ahead)) / 2).tolist()
-        if beaten:
-            found[text] = np.mean(beaten)
-    return found
+    text, partner, other = words.ahead_in_words
+    ahead = np.round(similarity[text, partner] - similarity[text, other], 9)
+    beaten = np.bincount(text, (1 + np.sign(ahead)) / 2, len(similarity))
+    compared = np.bincount(text, minlength=len(similarity))
+    return np.where(compared > 0, beaten / np.maximum(compared, 1), np.nan)
 
 
 def by_topic(classes: Classes) -> dict[str, Bool[np.ndarray, " texts"]]:
