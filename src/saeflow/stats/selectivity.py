@@ -338,6 +338,8 @@ def best_feature(
 ) -> int:
     """Feature with the largest area; many separate a small class wholly, so then d' decides."""
     tied = np.flatnonzero(areas >= areas.max() - 1e-12)
+    if len(tied) == 1:
+        return int(tied[0])
     spread = d_prime(values[:, tied], inside, outside)
     return int(tied[np.where(np.isnan(spread), -np.inf, spread).argmax()])
 
