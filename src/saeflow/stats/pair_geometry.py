@@ -180,7 +180,10 @@ def pair_retrieval(similarity: Square, design: RetrievalDesign) -> Retrieval:
         [len(each.columns) for each in design.look_ups],
         [len(each.shared) for each in design.look_ups],
     )
-    by_chance = (1 / sizes).mean(), np.mean([harmonic_number(size) / size for size in sizes])
+    by_chance = (
+        (1 / sizes).mean(),
+        np.mean([harmonic_number(size) / size for size in sizes.tolist()]),
+    )
     as_good = int((drawn / len(clusters) >= means.value[1] - 1e-9).sum())
     top_1, mrr = (
         (

@@ -188,15 +188,17 @@ def _form_sums(
         present = np.zeros((len(drawn), len(texts)))
         np.put_along_axis(present, places[:, :, form], 1.0, axis=1)
         found += ((present @ block) * present).sum(1)
-    return found / drawn.shape[1]
+    found /= drawn.shape[1]
+    return found
 
 
 def _pair_sums(
     gram: Square, drawn: Int[np.ndarray, "drawn pairs forms"]
 ) -> Float[np.ndarray, " drawn"]:
     """The same of pairs; with few forms, products by name are fewer than those of a matrix."""
-    found: Float[np.ndarray, " drawn"] = gram[drawn[..., None], drawn[:, :, None]].sum((1, 2, 3))
-    return found / drawn.shape[2]
+    sums: Float[np.ndarray, " drawn"] = gram[drawn[..., None], drawn[:, :, None]].sum((1, 2, 3))
+    sums /= drawn.shape[2]
+    return sums
 
 
 def _within_p_values(gram: Square, design: VarianceDesign) -> tuple[float, float]:
@@ -205,8 +207,8 @@ def _within_p_values(gram: Square, design: VarianceDesign) -> tuple[float, float
     found = []
     for sums_of, permuted in ((_form_sums, design.by_form), (_pair_sums, design.by_pair)):
         observed = sum(float(sums_of(gram, table[None])[0]) for table in design.tables)
-        drawn = sum(sums_of(gram, each) for each in permuted)
-        found.append(float((1 + (drawn >= observed - slack).sum()) / (1 + len(permuted[0]))))
+        drawn = np.sum([sums_of(gram, each) for each in permuted], axis=0)
+        found.append(float((1 + (drawn >= observed - slack).sum()) / (1 + len(drawn))))
     return found[0], found[1]
 
 

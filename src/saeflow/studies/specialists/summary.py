@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from saeflow.artifacts.specialists import SIMILARITIES
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
+from saeflow.stats.discovery import halves
 from saeflow.studies.specialists.baselines import Baselines, lexical_baselines
 from saeflow.studies.specialists.calibrated import (
     adjust_records,
@@ -50,7 +51,6 @@ from saeflow.studies.specialists.texts import StudyTexts
 
 FAMILY = ("part", "mode", "pooling", "metric", "control")
 """Rows that are adjusted together: of all blocks and groups."""
-KEY = ("dictionary", "seed", "mode", "layer", "pooling")
 
 
 class BankTables(NamedTuple):
@@ -77,6 +77,12 @@ def analyse_bank(
 ) -> BankTables:
     """Analyse the pooled features of one bank in both modes, one matrix at a time.
 
+    Where features are signed, calibrated specialists and overlaps are of both halves of each
+    (`saeflow.stats.discovery.halves`): a feature may stand for a class by being negative. Records have
+    the feature's own index, and its sign. Similarities are of the signed values, and the study's own
+    rule sees values above 0 only. 16 calibrated and 8 published matrices of 700 texts and 512 features
+    take about 20 s on one core.
+
     Parameters
     ----------
     texts : StudyTexts
@@ -90,6 +96,7 @@ def analyse_bank(
     """
     words = lexical_baselines(texts, calibrated.seed)
     draws, of_pairs = draw(texts, calibrated), pair_draws(words.classes, calibrated)
+    signed = pooled.signed
     records: list[dict[str, Any]] = []
     similarities: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -102,15 +109,17 @@ def analyse_bank(
         similarities += similarity_records(published_similarity(values, words), words.classes, key)
     for layer, pooling, values in pooled.matrices(CALIBRATED):
         key = bank_key(run, CALIBRATED, layer, pooling)
-        records += calibrated_records(values, draws, calibrated, key)
+        parts = halves(values) if signed else values
+        records += calibrated_records(parts, draws, calibrated, key, d_sae=values.shape[1])
         rows += held_out_rows(values, draws, published, calibrated, key)
-        rows += texts_needed_rows(values, draws, key)
-        rows += calibrated_overlap_rows(values, texts, published, calibrated, key)
+        rows += texts_needed_rows(parts, draws, key)
+        rows += calibrated_overlap_rows(parts, texts, published, calibrated, key)
         rows += calibrated_geometry_rows(values, words, of_pairs, calibrated, key)
         rows += sparsity_rows(values, texts, key)
         similarities += similarity_records(calibrated_similarity(values, words), words.classes, key)
     records = adjust_records(records, calibrated)
-    rows += _found(records)
+    own = (each for each in records if each["mode"] == CALIBRATED)
+    rows += calibrated_rows(own, calibrated)
     return BankTables(
         features_table(records), _similarities(similarities), numbers_table(_adjusted(rows))
     )
@@ -143,16 +152,6 @@ def _published(
     yield from published_overlap_rows(values, texts, published, key)
     yield from published_geometry_rows(values, texts, words, key)
     yield from sparsity_rows(values, texts, key)
-
-
-def _found(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Numbers of calibrated specialists, block by block."""
-    by_key: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for each in records:
-        if each["mode"] == CALIBRATED:
-            by_key.setdefault(tuple(each[name] for name in KEY), []).append(each)
-    for place, some in by_key.items():
-        yield from calibrated_rows(some, dict(zip(KEY, place, strict=True)))
 
 
 def _adjusted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
