@@ -252,25 +252,25 @@ def test_relabelings_keep_the_shape_of_the_class() -> None:
     planted = planted_texts(n_pairs=5)
     inside, outside = planted.classes == 0, planted.topics != 0
     found = relabelings(inside, outside, planted.pairs, 300, generator())
-    np.testing.assert_array_equal(found.inside[:, 0], inside)
-    np.testing.assert_array_equal(found.outside[:, 0], outside)
-    for chosen, others in zip(found.inside.T, found.outside.T, strict=True):
+    np.testing.assert_array_equal(found.inside, inside)
+    np.testing.assert_array_equal(found.outside, outside)
+    for chosen, others in zip(found.drawn_inside.T, found.drawn_outside.T, strict=True):
         assert chosen.sum() == 5
         assert len(set(planted.pairs[chosen])) == 5
         assert not set(planted.pairs[chosen]) & set(planted.pairs[others])
         assert set(planted.pairs[chosen]) | set(planted.pairs[others]) == set(planted.pairs)
     # Every text is drawn about as often as any other of a pair of as many.
-    drawn = found.inside[:, 1:].mean(1)
+    drawn = found.drawn_inside.mean(1)
     threes = planted.topics != 1
     assert np.ptp(drawn[threes]) < 6 * np.sqrt(drawn.mean() / 300)
     paired = relabelings(*within_pairs(planted, 0), planted.pairs, 50, generator())
-    for chosen, others in zip(paired.inside.T, paired.outside.T, strict=True):
+    for chosen, others in zip(paired.drawn_inside.T, paired.drawn_outside.T, strict=True):
         assert set(planted.topics[chosen | others]) == {0}
         assert (np.bincount(planted.pairs[chosen]) == 1).all()
         assert (chosen | others).sum() == 15
     # A topic of whole pairs goes only to pairs with as many texts.
     whole = relabelings(planted.topics == 0, planted.topics != 0, planted.pairs, 50, generator())
-    for chosen in whole.inside.T:
+    for chosen in whole.drawn_inside.T:
         assert set(np.bincount(planted.pairs[chosen])) <= {0, 3}
         assert 1 not in planted.topics[chosen]
 
@@ -306,10 +306,29 @@ def test_relabelings_are_those_of_the_slow_loop() -> None:
     for inside, outside in every:
         found = relabelings(inside, outside, planted.pairs, 20, generator(4))
         rng = generator(4)
-        for number in range(1, 21):
+        for number in range(20):
             chosen, others = slow_relabelings(inside, outside, planted.pairs, rng)
-            assert set(np.flatnonzero(found.inside[:, number]).tolist()) == chosen
-            assert set(np.flatnonzero(found.outside[:, number]).tolist()) == others
+            assert set(np.flatnonzero(found.drawn_inside[:, number]).tolist()) == chosen
+            assert set(np.flatnonzero(found.drawn_outside[:, number]).tolist()) == others
+
+
+def test_classes_share_draws_where_they_could_have_been_the_same() -> None:
+    planted = planted_texts({FORM}, strength=1.0)
+    # Each of 8 texts of 8 pairs, told from all pairs of other topics.
+    designs = class_relabelings(planted.classes, planted.pairs, planted.topics, permutations=30)
+    assert len({id(each.drawn_inside) for each in designs}) == 1
+    for design, found in zip(designs, max_nulls(planted.values, designs), strict=True):
+        (alone,) = max_nulls(planted.values, [design])
+        for one, other in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+    # Forms told from one another share, and a form and all others are of different sizes.
+    for each in range(4):
+        own = planted.topics == each
+        classes = np.unique(planted.classes[own], return_inverse=True)[1]
+        paired = class_relabelings(classes, planted.pairs[own], permutations=5)
+        assert paired[0].drawn_inside is paired[1].drawn_inside
+    uneven = class_relabelings(np.minimum(planted.classes, 1), planted.pairs, permutations=5)
+    assert uneven[0].drawn_inside is not uneven[1].drawn_inside
 
 
 def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> None:
@@ -320,7 +339,8 @@ def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> Non
     clusters = np.arange(len(inside))
     design = relabelings(inside, ~inside, clusters, 30, generator())
     null = max_nulls(values, [design])[0]
-    areas = [contrast_aurocs(values, chosen, ~chosen) for chosen in design.inside.T]
+    drawn = [inside, *design.drawn_inside.T]
+    areas = [contrast_aurocs(values, chosen, ~chosen) for chosen in drawn]
     np.testing.assert_allclose(null.statistic, areas[0], atol=1e-12)
     np.testing.assert_allclose(null.maxima, [each.max() for each in areas[1:]], atol=1e-12)
     for feature, value in enumerate(null.statistic):
@@ -333,7 +353,10 @@ def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> Non
     share = ((values[:, None] > values).mean(1) + (values[:, None] >= values).mean(1)) / 2
     slow = [
         0.5 + share[chosen].mean(0) - share[others].mean(0)
-        for chosen, others in zip(design.inside.T, design.outside.T, strict=True)
+        for chosen, others in [
+            (inside, planted.topics != 0),
+            *zip(design.drawn_inside.T, design.drawn_outside.T, strict=True),
+        ]
     ]
     np.testing.assert_allclose(null.statistic, slow[0], atol=1e-12)
     np.testing.assert_allclose(null.maxima, np.max(slow[1:], axis=1), atol=1e-12)

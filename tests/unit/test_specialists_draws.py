@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from saeflow.config.specialists import DiscoverySettings
-from saeflow.stats.discovery import halves
 from saeflow.stats.selectivity_null import max_nulls
+from saeflow.stats.signed import halves
 from saeflow.studies.specialists.calibrated import (
     adjust_records,
     calibrated_records,
@@ -41,16 +41,16 @@ def test_draws_are_of_all_sets_and_depend_on_texts_alone() -> None:
         np.testing.assert_array_equal(one_set.splits, halved)
         assert len(one_set.designs) == len(classes.names)
         for number, design in enumerate(one_set.designs):
-            np.testing.assert_array_equal(design.inside, other.designs[number].inside)
-            assert not (design.inside & design.outside).any()
-            assert (design.inside.sum(0) == (classes.classes == number).sum()).all()
+            np.testing.assert_array_equal(design.drawn_inside, other.designs[number].drawn_inside)
+            assert not (design.drawn_inside & design.drawn_outside).any()
+            assert (design.drawn_inside.sum(0) == (classes.classes == number).sum()).all()
     for one_set in found.studied:
         for number, design in enumerate(one_set.designs):
             inside, outside = one_set.classes.masks(number)
-            np.testing.assert_array_equal(design.inside[:, 0], inside)
-            np.testing.assert_array_equal(design.outside[:, 0], outside)
-            assert design.inside.shape[1] == 1 + QUICK.relabelings
-    assert found.tested[0].designs[0].inside.shape[1] == 1 + QUICK.permutations
+            np.testing.assert_array_equal(design.inside, inside)
+            np.testing.assert_array_equal(design.outside, outside)
+            assert design.drawn_inside.shape[1] == QUICK.relabelings
+    assert found.tested[0].designs[0].drawn_inside.shape[1] == QUICK.permutations
 
 
 def test_choice_of_some_pairs_is_even_and_whole() -> None:

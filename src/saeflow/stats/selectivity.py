@@ -326,8 +326,9 @@ def nested_scores(
 
 def _area(one: Num[np.ndarray, " inside"], two: Num[np.ndarray, " outside"]) -> float:
     """`contrast_aurocs` of one feature, without ranks."""
-    wins = np.searchsorted(np.sort(two), one, "left") + np.searchsorted(np.sort(two), one, "right")
-    return float(wins.sum() / (2 * len(one) * len(two)))
+    two = np.sort(two)
+    beaten = np.searchsorted(two, one, "left").sum() + np.searchsorted(two, one, "right").sum()
+    return float(beaten / (2 * len(one) * len(two)))
 
 
 def best_feature(

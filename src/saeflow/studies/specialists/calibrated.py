@@ -47,7 +47,7 @@ def calibrated_records(
     ----------
     values : numpy.ndarray, shape (texts, features)
         Features of all texts, as `StudyTexts` orders them. Large values stand for a class: of a signed
-        dictionary give both halves of each feature (`saeflow.stats.discovery.halves`) to find those that
+        dictionary give both halves of each feature (`saeflow.stats.signed.halves`) to find those that
         are negative on it. Column c of these is feature c where it is positive, and column d_sae + c is
         feature c where it is negative.
     draws : Draws

@@ -139,7 +139,7 @@ def chance_rows(
     """
     for classes, _, designs in draws.studied:
         part = values[classes.rows]
-        n_drawn = designs[0].inside.shape[1] - 1
+        n_drawn = designs[0].drawn_inside.shape[1]
         if not n_drawn:
             return
         found, scores = np.zeros((2, len(designs), n_drawn))
@@ -147,8 +147,8 @@ def chance_rows(
             for draw in range(n_drawn):
                 each = published_specialist(
                     part,
-                    design.inside[:, 1 + draw],
-                    design.outside[:, 1 + draw],
+                    design.drawn_inside[:, draw],
+                    design.drawn_outside[:, draw],
                     threshold=settings.threshold,
                     candidates=settings.candidates,
                 )

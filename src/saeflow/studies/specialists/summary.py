@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from saeflow.artifacts.specialists import SIMILARITIES
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
-from saeflow.stats.discovery import halves
+from saeflow.stats.signed import halves
 from saeflow.studies.specialists.baselines import Baselines, lexical_baselines
 from saeflow.studies.specialists.calibrated import (
     adjust_records,
@@ -78,10 +78,11 @@ def analyse_bank(
     """Analyse the pooled features of one bank in both modes, one matrix at a time.
 
     Where features are signed, calibrated specialists and overlaps are of both halves of each
-    (`saeflow.stats.discovery.halves`): a feature may stand for a class by being negative. Records have
+    (`saeflow.stats.signed.halves`): a feature may stand for a class by being negative. Records have
     the feature's own index, and its sign. Similarities are of the signed values, and the study's own
     rule sees values above 0 only. 16 calibrated and 8 published matrices of 700 texts and 512 features
-    take about 20 s on one core.
+    take about 13 s on one core, or 17 s where they are signed, and
+    110 MB.
 
     Parameters
     ----------
