@@ -84,6 +84,12 @@ SPECIALIST_FEATURES = Artifact(
         ),
         Column("split", SMALL, "From 1: chosen on half A of this split; 0: chosen on all texts."),
         Column("feature", INDEX, "Index of the latent in its SAE; -1: there is none."),
+        Column(
+            "sign",
+            SMALL,
+            "1: large values stand for the class; -1: the feature is negative on it, and its size is "
+            "what is scored.",
+        ),
         Column("score", REAL, "What it was chosen by, on the texts that it was chosen on."),
         Column("inside", INDEX, "Texts of the class above the threshold.", nullable=True),
         Column("outside", INDEX, "Texts of the contrast above the threshold.", nullable=True),

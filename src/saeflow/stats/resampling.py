@@ -127,10 +127,28 @@ def cluster_means(
     generator : numpy.random.Generator
         Draws the resamples.
     """
+    count = values.shape[1] if clusters is None else len(set(clusters))
+    counts = resample_counts(count, generator) if count else np.zeros((0, 0), np.int64)
+    return resampled_means(values, clusters, counts)
+
+
+def resampled_means(
+    values: Float[np.ndarray, "quantities examples"],
+    clusters: Clusters,
+    counts: Int[np.ndarray, "resamples clusters"],
+) -> Means:
+    """`cluster_means` with resamples that were drawn before, such as for many matrices.
+
+    Parameters
+    ----------
+    values, clusters
+        As of `cluster_means`.
+    counts : numpy.ndarray of int64, shape (resamples, clusters)
+        As `resample_counts` draws them; clusters in the order in which they first appear.
+    """
     sums, sizes = cluster_sums(values.T, clusters)
     averages = sums / np.maximum(sizes, 1)
     value, low, high = np.full((3, len(values)), np.nan)
-    counts = resample_counts(len(sums), generator) if len(sums) else np.zeros((0, 0), np.int64)
     for place in range(len(values)):
         total, size = sums[:, place], sizes[:, place]
         if not size.any():
