@@ -22,6 +22,11 @@ SPECIALIST_SUMMARIES = expand(
     model=SPECIALIST_MODELS,
     table=["summary", "claims"],
 )
+SPECIALIST_ASKED = expand(
+    "results/specialists/{model}/{table}.parquet",
+    model=SPECIALIST_MODELS,
+    table=["tasks", "answers"],
+)
 SPECIALIST_SHARED = ["results/compare/specialists.parquet"] * bool(SPECIALISTS)
 
 
