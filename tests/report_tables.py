@@ -46,6 +46,7 @@ SPEC = {
     "calibrated": None,
     "hierarchy": None,
     "decimal_bug": None,
+    "specialists": None,
     "evaluated": {"latents": {}, "curves": []},
 }
 

@@ -48,6 +48,30 @@ function restyle(layout) {
   return layout;
 }
 
+// Figures of which a reader chooses what is shown: lists above them, in place of plotly's own, which the
+// keyboard does not reach.
+function offerChoices(div, figure, draw) {
+  const choices = figure.layout.meta?.choices ?? [];
+  if (!choices.length) return;
+  const bar = document.createElement("div");
+  bar.className = "choices";
+  for (const { label, options } of choices) {
+    const select = document.createElement("select");
+    select.autocomplete = "off";
+    select.append(...options.map(({ title }, index) => new Option(title, index)));
+    select.addEventListener("change", () => {
+      options.forEach(({ traces }, index) => {
+        for (const trace of traces) figure.data[trace].visible = index === select.selectedIndex;
+      });
+      draw();
+    });
+    const named = document.createElement("label");
+    named.append(label, select);
+    bar.append(named);
+  }
+  (div.closest(".scroll") ?? div).before(bar);
+}
+
 function drawFigures() {
   const options = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] };
   const plots = [...document.querySelectorAll(".figure-data")].map((data) => ({
@@ -65,6 +89,7 @@ function drawFigures() {
     for (const { div, figure } of plots) Plotly.react(div, figure.data, restyle(figure.layout), options);
   };
   draw();
+  for (const { div, figure } of plots) offerChoices(div, figure, draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   matchMedia("print").addEventListener("change", draw);
 }

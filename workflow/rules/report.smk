@@ -20,6 +20,8 @@ TEMPLATES = [
     "page.css",
     "page.js",
     "sizes.html.jinja",
+    "specialists.html.jinja",
+    "specialists_model.html.jinja",
     "tables.js",
 ]
 # What the pages tell of the calibrated mode, and no more: another number of permutations per job is
@@ -65,6 +67,23 @@ DECIMAL_RUNS = DECIMALS and {
     "q_value": DECIMALS.calibrated.attribution.q_value,
 }
 
+# Likewise of the study of specialists.
+SPECIALIST_RUNS = SPECIALISTS and {
+    "models": SPECIALIST_MODELS,
+    "untrained": {
+        shape: name
+        for name in SPECIALIST_MODELS
+        if (shape := getattr(CFG.models[name], "of", None))
+    },
+    "pooling": SPECIALISTS.calibrated.tasks.pooling,
+    "threshold": SPECIALISTS.published.threshold,
+    "candidates": SPECIALISTS.published.candidates,
+    "top_means": SPECIALISTS.published.top_means,
+    "relabelings": SPECIALISTS.calibrated.relabelings,
+    "q_value": SPECIALISTS.calibrated.q_value,
+    "floor": SPECIALISTS.calibrated.floor,
+}
+
 
 rule report:
     input:
@@ -86,6 +105,8 @@ rule write_report:
             model=DECIMAL_MODELS,
             table=["summary", "claims", "layer_features"],
         ),
+        specialists=[*SPECIALIST_GATHERED, *SPECIALIST_SUMMARIES, *SPECIALIST_ASKED],
+        alignment=SPECIALIST_SHARED,
         banks=report_banks,
         comparisons=COMPARISONS,
         evaluations=expand(
@@ -119,6 +140,7 @@ rule write_report:
             "calibrated": CALIBRATED_RUNS,
             "hierarchy": HIERARCHY_RUNS,
             "decimal_bug": DECIMAL_RUNS,
+            "specialists": SPECIALIST_RUNS,
             "evaluated": evaluated(),
         },
     script:

@@ -22,6 +22,8 @@ with job(snakemake):
         hierarchy=sorted({Path(path).parent for path in found.hierarchy}),
         hierarchies=compared.get("hierarchy"),
         decimal_bug=sorted({Path(path).parent for path in found.decimal_bug}),
+        specialists=sorted({Path(path).parent for path in found.specialists}),
+        alignment=next(map(Path, found.alignment), None),
     )
     target = Path(snakemake.output.folder)
     with atomic_folder(target) as folder:

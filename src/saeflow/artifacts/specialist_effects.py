@@ -98,7 +98,7 @@ SPECIALIST_BEHAVIOUR = Artifact(
         CLASS,
         FEATURE,
         Column("group", TEXT, "Texts or tasks that it is measured on."),
-        Column("outcome", TEXT, "contained, judged, margin or correct."),
+        Column("outcome", TEXT, "contained, judged, correct, log_probability or margin."),
         *VALUES,
         *TESTED,
         Column(

@@ -40,6 +40,20 @@ from saeflow.artifacts.hierarchy import (
     SCREEN,
 )
 from saeflow.artifacts.schema import Artifact
+from saeflow.artifacts.specialist_effects import (
+    SPECIALIST_ACTIVATIONS,
+    SPECIALIST_ANSWERS,
+    SPECIALIST_BEHAVIOUR,
+    SPECIALIST_EFFECTS,
+    SPECIALIST_TASKS,
+)
+from saeflow.artifacts.specialists import (
+    FEATURE_ALIGNMENT,
+    SIMILARITIES,
+    SPECIALIST_EXAMPLES,
+    SPECIALIST_FEATURES,
+    SPECIALISTS,
+)
 from saeflow.artifacts.tables import read_table
 from saeflow.report.calibrated import CalibratedTables
 from saeflow.report.comparison import COMPARISON_PAGE, answers, write_comparison_page
@@ -60,6 +74,10 @@ from saeflow.report.hierarchy.pages import (
 from saeflow.report.models import MODELS, write_models_page
 from saeflow.report.site import Link, Site
 from saeflow.report.sizes import SIZES, write_sizes_page
+from saeflow.report.specialists.finding import specialist_finding
+from saeflow.report.specialists.model import SpecialistModel, read_specialist_models
+from saeflow.report.specialists.numbers import SpecialistTables
+from saeflow.report.specialists.pages import SPECIALISTS_PAGE, write_specialist_pages
 from saeflow.report.study import (
     OVERVIEW,
     StudyTables,
@@ -68,6 +86,20 @@ from saeflow.report.study import (
     write_model_page,
     write_overview,
 )
+
+SPECIALIST_TABLES = (
+    SPECIALISTS,
+    CLAIMS,
+    SPECIALIST_FEATURES,
+    SIMILARITIES,
+    SPECIALIST_ACTIVATIONS,
+    SPECIALIST_BEHAVIOUR,
+    SPECIALIST_EFFECTS,
+    SPECIALIST_EXAMPLES,
+    SPECIALIST_TASKS,
+    SPECIALIST_ANSWERS,
+)
+"""Of what `SpecialistTables` holds, in its order."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +128,10 @@ class ReportFiles:
         ``results/compare/hierarchy.parquet``, likewise.
     decimal_bug : sequence of Path
         Folders ``results/decimal_bug/{model}``, where that study runs.
+    specialists : sequence of Path
+        Folders ``results/specialists/{model}``, where that study runs.
+    alignment : Path or None
+        ``results/compare/specialists.parquet``, likewise.
     """
 
     datasets: Sequence[Path]
@@ -109,6 +145,8 @@ class ReportFiles:
     hierarchy: Sequence[Path] = ()
     hierarchies: Path | None = None
     decimal_bug: Sequence[Path] = ()
+    specialists: Sequence[Path] = ()
+    alignment: Path | None = None
 
 
 def write_report(
@@ -129,7 +167,8 @@ def write_report(
         None, or ``models`` in order, and the settings ``published`` and ``calibrated`` of that
         study; ``decimal_bug``: None, or ``models`` in order, names of ``untrained`` ones by that of
         the model whose shape they have, and what
-        `saeflow.report.decimal_bug.pages.write_decimal_pages` reads.
+        `saeflow.report.decimal_bug.pages.write_decimal_pages` reads; ``specialists``: the same of
+        `saeflow.report.specialists.pages.write_specialist_pages`.
     folder : Path
         Where to.
     """
@@ -138,6 +177,7 @@ def write_report(
     pages += [SIZES] * (files.matched is not None)
     pages += [HIERARCHY_PAGE] * (spec["hierarchy"] is not None)
     pages += [DECIMAL_PAGE] * (spec["decimal_bug"] is not None)
+    pages += [SPECIALISTS_PAGE] * (spec["specialists"] is not None)
     site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else [])])
     site.write_assets()
 
@@ -150,7 +190,12 @@ def write_report(
     compared = answers(read_table(files.comparison, COMPARISON), models)
     hierarchy = _hierarchy(files, spec)
     decimals = _decimals(files, spec)
-    cards = {"hierarchy": _card(hierarchy), "decimal_bug": _decimal_card(decimals)}
+    specialists = _specialists(files, spec)
+    cards = {
+        "hierarchy": _card(hierarchy),
+        "decimal_bug": _decimal_card(decimals),
+        "specialists": _specialist_card(specialists, spec),
+    }
     write_overview(site, study, compared, spec["published"], cards)
     for model in models:
         write_model_page(site, model, study, spec["published"])
@@ -166,6 +211,10 @@ def write_report(
         write_hierarchy_pages(site, hierarchy, spec["hierarchy"])
     if decimals:
         write_decimal_pages(site, decimals, spec["decimal_bug"])
+    if specialists:
+        assert files.alignment is not None, "the study's models are compared wherever it runs"
+        aligned = read_table(files.alignment, FEATURE_ALIGNMENT)
+        write_specialist_pages(site, specialists, aligned, spec["specialists"])
     write_features_page(site, _features(files, spec, problems), calibrated.settings or None)
     if latents:
         evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
@@ -221,6 +270,21 @@ def _decimals(files: ReportFiles, spec: Mapping[str, Any]) -> list[DecimalModel]
     return read_decimal_models(found, chosen["untrained"])
 
 
+def _specialists(files: ReportFiles, spec: Mapping[str, Any]) -> list[SpecialistModel]:
+    chosen = spec["specialists"]
+    if chosen is None:
+        return []
+    folders = {path.name: path for path in files.specialists}
+    named = SpecialistTables(*SPECIALIST_TABLES)._asdict()
+    found = {
+        name: SpecialistTables(
+            *(read_table(folders[name] / f"{file}.parquet", each) for file, each in named.items())
+        )
+        for name in chosen["models"]
+    }
+    return read_specialist_models(found, chosen["untrained"])
+
+
 def _card(hierarchy: Sequence[HierarchyModel]) -> dict[str, Any] | None:
     """What the overview tells of the hierarchy study: where it is, and how its finding begins."""
     return _told(HIERARCHY_PAGE, hierarchy, finding_of(hierarchy)) if hierarchy else None
@@ -231,9 +295,19 @@ def _decimal_card(models: Sequence[DecimalModel]) -> dict[str, Any] | None:
     return _told(DECIMAL_PAGE, models, decimal_finding(models)) if models else None
 
 
+def _specialist_card(
+    models: Sequence[SpecialistModel], spec: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The same of the study of specialists."""
+    if not models:
+        return None
+    said = specialist_finding(models, spec["specialists"]["pooling"])
+    return _told(SPECIALISTS_PAGE, models, said)
+
+
 def _told(
     page: Link,
-    models: Sequence[HierarchyModel] | Sequence[DecimalModel],
+    models: Sequence[HierarchyModel] | Sequence[DecimalModel] | Sequence[SpecialistModel],
     said: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     pages = [{"name": each.name, "href": each.href} for each in models]

@@ -73,8 +73,8 @@ def write_overview(
     spec : mapping
         The study's settings.
     cards : mapping of str to mapping or None
-        ``href``, ``lead`` and ``models`` of the pages of ``hierarchy`` and of ``decimal_bug``, where
-        these studies run.
+        ``href``, ``lead`` and ``models`` of the pages of ``hierarchy``, ``decimal_bug`` and
+        ``specialists``, where these studies run.
     """
     beside = tables.calibrated.beside
     context = {
@@ -97,6 +97,7 @@ def write_overview(
         "rates": [each["name"] for each in answers if _has_dots(each)],
         "hierarchy": cards["hierarchy"],
         "decimal_bug": cards["decimal_bug"],
+        "specialists": cards["specialists"],
     }
     figures = {
         f"{each['name']}-rate": dotplot(

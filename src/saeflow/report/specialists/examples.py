@@ -1,0 +1,125 @@
+"""Texts on which specialists are strongest, their tokens marked by activation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from saeflow.report.specialists.effects import cells_of
+from saeflow.report.specialists.numbers import SETS, Bank, Numbers, of_bank
+
+STEPS = 5
+"""Shades of either sign; the last begins at this share of a specialist's largest value: 1 - 1 / STEPS."""
+
+
+def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
+    """Top texts of each specialist of a bank, those that are tested first.
+
+    Parameters
+    ----------
+    numbers : Numbers
+        Of one model.
+    bank : Bank
+        SAEs.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``feature``, ``most``: the largest value as text, and ``texts``, each with ``value``
+        and ``tokens``; a token has ``text``, ``mark`` (class of its shade, empty where it is silent)
+        and ``value`` as text. Tokens are as the table has them: a template escapes them.
+    """
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in of_bank(numbers.tables.examples, bank):
+        found.setdefault((row["layer"], row["feature"]), []).append(row)
+    names = _names(numbers, bank)
+    order = [each for each in names if each in found] + [
+        each for each in found if each not in names
+    ]
+    return [_specialist(place, names.get(place, []), found[place]) for place in order]
+
+
+def legend() -> list[dict[str, str]]:
+    """Shades with what they mean, from the most negative to the most positive."""
+    named = [
+        {"mark": f"n{step}", "text": f"{_share(step)} below 0"} for step in range(STEPS, 0, -1)
+    ]
+    return [*named, *({"mark": f"p{step}", "text": _share(step)} for step in range(1, STEPS + 1))]
+
+
+def _share(step: int) -> str:
+    return f"{100 * (step - 1) // STEPS} to {100 * step // STEPS} %"
+
+
+def _names(numbers: Numbers, bank: Bank) -> dict[tuple[int, int], list[str]]:
+    """Classes that a feature stands for: those that were ablated first, then any that was found."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for layer, name, feature in cells_of(numbers, bank).rows:
+        found.setdefault((layer, feature), []).append(name)
+    for table in (numbers.tables.activations, numbers.tables.behaviour):
+        for layer, name, feature in dict.fromkeys(_places(table, bank)):
+            listed = found.setdefault((layer, feature), [])
+            listed += [name] * (name not in listed)
+    for row in of_bank(numbers.tables.features, bank):
+        if row["found"] and row["feature"] >= 0 and row["criterion"] in ("specialist", "best"):
+            listed = found.setdefault((row["layer"], row["feature"]), [])
+            told = f"{row['class']} ({SETS[row['set']]})" if row["set"] == "forms" else row["class"]
+            listed += [told] * (told not in listed and row["class"] not in listed)
+    return found
+
+
+def _places(table: Any, bank: Bank) -> Iterator[tuple[int, str, int]]:
+    columns = (
+        table[name].to_pylist() for name in ("dictionary", "seed", "layer", "class", "feature")
+    )
+    for dictionary, seed, layer, name, feature in zip(*columns, strict=True):
+        if (dictionary, seed) == bank:
+            yield layer, name, feature
+
+
+def _specialist(
+    place: tuple[int, int], names: Sequence[str], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    layer, feature = place
+    ordered = sorted(rows, key=lambda row: row["rank"])
+    known = [abs(value) for row in ordered for value in row["activations"] if value is not None]
+    most = max(known, default=0.0)
+    return {
+        "title": "; ".join(names) or "named by no class",
+        "layer": layer,
+        "feature": feature,
+        "most": _text(most),
+        "texts": [
+            {
+                "value": _text(row["value"]),
+                "tokens": _joined(zip(row["tokens"], row["activations"], strict=True), most),
+            }
+            for row in ordered
+        ],
+    }
+
+
+def _joined(tokens: Any, most: float) -> list[dict[str, str]]:
+    """Tokens with their marks; silent ones beside each other are written as one."""
+    found: list[dict[str, str]] = []
+    for text, value in tokens:
+        mark = _mark(value, most)
+        if found and mark == found[-1]["mark"] and mark in ("", "begin"):
+            found[-1]["text"] += text
+        else:
+            found.append({"text": text, "mark": mark, "value": _text(value) if mark else ""})
+    return found
+
+
+def _mark(value: float | None, most: float) -> str:
+    """Class of a token's shade: its share of the largest value, in steps, and its sign."""
+    if value is None:
+        return "begin"
+    if not value or not most:
+        return ""
+    step = min(STEPS, 1 + int(STEPS * abs(value) / most))
+    return f"{'p' if value > 0 else 'n'}{step}"
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}".replace("-", "−")

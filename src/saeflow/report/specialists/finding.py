@@ -1,0 +1,332 @@
+"""First paragraph of the study's pages: what is found, beside chance, words and untrained weights.
+
+Every number is of one place that no number chose: the last block read and the pooling that the
+configuration names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, joined, rate_text
+from saeflow.report.specialists.discovery import AREA, FOUND, RELABELED
+from saeflow.report.specialists.effects import CONTROLS, LEVEL, cells_of
+from saeflow.report.specialists.geometry import TOPICS
+from saeflow.report.specialists.model import SpecialistModel, bank_titles
+from saeflow.report.specialists.numbers import (
+    CALIBRATED,
+    NONE,
+    PUBLISHED,
+    Bank,
+    Place,
+    Row,
+    holds,
+    of_bank,
+    pooling_title,
+)
+from saeflow.report.specialists.retrieval import ALL, CHANCE
+from saeflow.report.tables import percent
+
+WITHOUT_TRAINING, PUBLISHED_RULES = "Untrained", "Published rule"
+WORDS = (SUPPORTED, NOT_SUPPORTED, WITHOUT_TRAINING, PUBLISHED_RULES)
+AGAINST_WORDS = "found_against_words"
+Reader = Callable[..., Row | None]
+"""Row of a number at the place that is told; with ``beside`` that of the untrained model."""
+
+
+def specialist_finding(models: Sequence[SpecialistModel], pooling: str) -> dict[str, Any] | None:
+    """Say of each model whether its specialists stand for form or meaning, and whether they matter.
+
+    Parameters
+    ----------
+    models : sequence of SpecialistModel
+        In the order of the sentences.
+    pooling : str
+        Whose numbers are told.
+
+    Returns
+    -------
+    dict or None
+        ``lead``: the first sentence; ``parts``: a ``word`` each with its ``sentences``. None where
+        nothing was read.
+    """
+    read = [model for model in models if model.numbers.banks()]
+    if not read:
+        return None
+    beside = {model.control_name for model in read}
+    said: list[Finding] = []
+    for model in read:
+        banks = model.numbers.banks()
+        for bank, title in zip(banks, bank_titles(banks), strict=True):
+            name = ", ".join(filter(None, (model.name, title)))
+            if model.weights["fresh"]:
+                if model.name not in beside or len(read) == 1:
+                    said += _untrained(model, bank, name, pooling)
+                continue
+            said += _of_one(model, bank, name, pooling)
+    parts = [
+        {"word": word, "sentences": [each.text for each in said if each.word == word]}
+        for word in WORDS
+    ]
+    return {
+        "lead": _lead(read, pooling),
+        "parts": [part for part in parts if part["sentences"]],
+    }
+
+
+def _reader(model: SpecialistModel, bank: Bank, pooling: str) -> tuple[Reader, int]:
+    layers = model.numbers.layers(bank)
+    layer = layers[-1] if layers else 0
+    place = Place(bank, CALIBRATED, pooling)
+
+    def row(
+        part: str,
+        group: str,
+        metric: str,
+        control: str = NONE,
+        *,
+        mode: str = CALIBRATED,
+        beside: bool = False,
+    ) -> Row | None:
+        numbers, where, block = model.numbers, place, layer
+        if beside:
+            other = model.untrained(place)
+            if other is None:
+                return None
+            numbers, where = other
+            block = (numbers.layers(where.bank) or [layer])[-1]
+        key: dict[str, Any] = {"bank": where.bank, "mode": mode, "layer": block, "pooling": pooling}
+        return numbers.row(part, group, metric, control, **key)
+
+    return row, layer
+
+
+def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
+    """What the texts of the first trained model say of form and meaning, in one sentence per model."""
+    trained = [model for model in models if not model.weights["fresh"]] or list(models)
+    told = []
+    for model in trained:
+        row, layer = _reader(model, model.numbers.banks()[0], pooling)
+        found, against = row("retrieval", ALL, "top_1"), row("retrieval", ALL, AGAINST_WORDS)
+        words = model.numbers.row("retrieval", ALL, "top_1", "words")
+        forms = row("discovery", "forms", FOUND)
+        parts = []
+        if forms is not None:
+            parts.append(f"{forms['value']:.0f} of {forms['n']} forms have a feature of their own")
+        if found is not None:
+            beside = "" if words is None else f", with words alone {rate_text(words)}"
+            parts.append(
+                f"{rate_text(found)} of texts lie nearest to their own content in another form{beside}"
+            )
+        if against is not None:
+            beyond = holds(against, LEVEL, 0.5)
+            parts.append(
+                "meaning is told beyond words" if beyond else "no meaning is shown beyond words"
+            )
+        if parts:
+            told.append(f"{model.name} (layer {layer}): {joined(parts)}")
+    if not told:
+        return "Nothing was found to tell form from meaning by."
+    return f"Form or meaning? {'; '.join(told)}."
+
+
+def _of_one(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
+    row, layer = _reader(model, bank, pooling)
+    where = f"layer {layer} of {name}, {pooling_title(pooling)}"
+    yield from _form(row, where)
+    yield from _topics(row, where, model)
+    yield from _meaning(row, where, model)
+    yield from _behaviour(model, bank, name)
+    yield from _causes(model, bank, name)
+    yield from _rule(model, bank, name)
+
+
+def _form(row: Reader, where: str) -> Iterator[Finding]:
+    found, area = row("discovery", "forms", FOUND), row("discovery", "forms", AREA)
+    if found is None or area is None:
+        return
+    other = row("discovery", "forms", AREA, beside=True)
+    text = (
+        f"Form: at {where}, {found['value']:.0f} of {found['n']} forms have a feature that tells them from "
+        f"the other forms of their topic; chosen on one half of the pairs, it tells those of the other "
+        f"half apart with a mean area of {_ends(area)}, where chance gives 0.5"
+    )
+    if other is not None:
+        text += f" and the untrained model {_ends(other)}"
+    more = found["value"] > 0 and (other is None or _above(area, other))
+    yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
+
+
+def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding]:
+    difference = row("geometry", TOPICS, "difference")
+    if difference is None:
+        return
+    beyond = row("geometry", TOPICS, "difference_beyond_words")
+    words = model.numbers.row("geometry", TOPICS, "difference", "words")
+    other = row("geometry", TOPICS, "difference", beside=True)
+    beside = [
+        f"{title} {each['value']:.3f}"
+        for title, each in (("words alone give", words), ("the untrained model", other))
+        if each is not None
+    ]
+    text = (
+        f"Topics: at {where}, classes of one topic are more alike by {difference['value']:.3f} (cosine"
+        f"{_tested(difference)}){'; ' if beside else ''}{joined(beside)}"
+    )
+    if beyond is None:
+        yield Finding(NOT_SUPPORTED, f"{text}. What words leave of it cannot be told.")
+        return
+    text += f". Beyond words and lengths {beyond['value']:.3f} is left{_comma(_tested(beyond))}."
+    yield Finding(SUPPORTED if holds(beyond, LEVEL) else NOT_SUPPORTED, text)
+
+
+def _meaning(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding]:
+    found, chance = row("retrieval", ALL, "top_1"), row("retrieval", ALL, "top_1", CHANCE)
+    if found is None:
+        return
+    words = model.numbers.row("retrieval", ALL, "top_1", "words")
+    other = row("retrieval", ALL, "top_1", beside=True)
+    beside = [
+        f"{title} {rate_text(each)}"
+        for title, each in (("chance", chance), ("words", words), ("the untrained model", other))
+        if each is not None
+    ]
+    text = (
+        f"Meaning: at {where}, the nearest text in another form has the same content for "
+        f"{rate_text(found)} of texts ({joined(beside)})"
+    )
+    against = row("retrieval", ALL, AGAINST_WORDS)
+    if against is None:
+        yield Finding(NOT_SUPPORTED, f"{text}. It was not held against words.")
+        return
+    before = row("retrieval", ALL, AGAINST_WORDS, beside=True)
+    text += (
+        f". Of texts that words put nearer than the same content, features put {_shares(against)} farther, "
+        "where one half knows nothing"
+    )
+    text += "" if before is None else f"; of the untrained model {_shares(before)}"
+    more = holds(against, LEVEL, 0.5) and (before is None or _above(against, before))
+    yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
+
+
+def _behaviour(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    wanted = (CALIBRATED, "spearman", "margin")
+    rows = [
+        row
+        for row in of_bank(model.numbers.tables.behaviour, bank)
+        if (row["mode"], row["metric"], row["outcome"]) == wanted and row["value"] is not None
+    ]
+    if not rows:
+        return
+    small = [row for row in rows if row["holm"] is not None and row["holm"] <= LEVEL]
+    rare = [row for row in small if (row["other_features"] or 1.0) <= LEVEL]
+    text = (
+        f"Behaviour: {len(small)} of {len(rows)} correlations of a specialist’s activation with the margin "
+        f"of tasks in {name} have p ≤ {LEVEL:g} after Holm; in {len(rare)} at most {percent(LEVEL)} % of "
+        "other features of the SAE go with it as closely."
+    )
+    yield Finding(SUPPORTED if rare else NOT_SUPPORTED, text)
+
+
+def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    cells = cells_of(model.numbers, bank)
+    tried = [
+        (place, group)
+        for place in cells.rows
+        for group in cells.groups
+        if (own := cells.row(place, group, NONE)) is not None and own["n_active"]
+    ]
+    if not tried:
+        return
+    passed = {
+        control: {
+            key
+            for key in tried
+            if (row := cells.row(*key, control)) is not None
+            and row["holm"] is not None
+            and row["holm"] <= LEVEL
+            and row["value"] < 0
+        }
+        for control in CONTROLS
+    }
+    every = set.intersection(*passed.values())
+    each = joined([f"{len(passed[control])} than {title}" for control, title in CONTROLS.items()])
+    text = (
+        f"Ablation: of {len(tried)} pairs of a specialist and prompts on which it is active in {name}, "
+        f"setting it to 0 lowers the right log-probability more, at p ≤ {LEVEL:g} after Holm, in {each}; "
+        f"in {len(every)} more than all three."
+    )
+    yield Finding(SUPPORTED if every else NOT_SUPPORTED, text)
+
+
+def _rule(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    for pooling in model.numbers.poolings(bank, PUBLISHED):
+        told = []
+        place = Place(bank, PUBLISHED, pooling)
+        for group, title in (("categories", "categories"), ("pairs", "topics and forms")):
+            found = model.numbers.by_layer(place, "discovery", group, FOUND)
+            drawn = model.numbers.by_layer(place, "discovery", group, FOUND, RELABELED)
+            if found:
+                counts = _list(f"{row['value']:.0f}" for row in found.values())
+                n = next(iter(found.values()))["n"]
+                chance = _list(f"{row['value']:.1f}" for row in drawn.values())
+                told.append(
+                    f"{counts} of {n} {title}" + (f" (drawn anew: {chance})" if drawn else "")
+                )
+        if told:
+            layers = _list(map(str, model.numbers.layers(bank)))
+            yield Finding(
+                PUBLISHED_RULES,
+                f"The study’s rule ({pooling_title(pooling)}) finds a specialist at layers {layers} of "
+                f"{name} for {joined(told)}; the study has 5, 6, 7, 7 of 7 categories under its first "
+                "pooling and 7 at every layer under its second.",
+            )
+
+
+def _untrained(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
+    row, layer = _reader(model, bank, pooling)
+    found, top = row("discovery", "forms", FOUND), row("retrieval", ALL, "top_1")
+    told = [
+        f"{found['value']:.0f} of {found['n']} forms have a feature of their own" if found else "",
+        f"{rate_text(top)} of texts lie nearest to their own content" if top else "",
+    ]
+    if any(told):
+        text = (
+            f"At layer {layer} of {name}, with nothing learned, {joined([x for x in told if x])}."
+        )
+        yield Finding(WITHOUT_TRAINING, text)
+
+
+def _above(row: Row, other: Row) -> bool:
+    """Whether the whole interval lies above another one."""
+    low = row["value"] if row["ci_low"] is None else row["ci_low"]
+    high = other["value"] if other["ci_high"] is None else other["ci_high"]
+    return bool(low > high)
+
+
+def _ends(row: Row) -> str:
+    if None in (row["ci_low"], row["ci_high"]):
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+
+
+def _shares(row: Row) -> str:
+    if None in (row["ci_low"], row["ci_high"]):
+        return rate_text(row)
+    return f"{rate_text(row)} [{percent(row['ci_low'])}, {percent(row['ci_high'])}]"
+
+
+def _tested(row: Row) -> str:
+    if row["p_value"] is None:
+        return ""
+    q_value = "" if row["q_value"] is None else f", q {row['q_value']:.3f}"
+    return f"; p {row['p_value']:.3f}{q_value}"
+
+
+def _comma(text: str) -> str:
+    return text.replace("; ", " (", 1) + ")" if text else ""
+
+
+def _list(texts: Any) -> str:
+    return ", ".join(texts)
