@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from saeflow.report.cells import integer, number_cell, p_text, plain_cell, table, text_cell
-from saeflow.report.figures import plain_figure
+from saeflow.report.figures import literal, plain_figure
 from saeflow.report.specialists.choices import offer
 from saeflow.report.specialists.numbers import Figure, Row, Table, plain_rows, pooling_title
 
@@ -123,7 +123,7 @@ def _heatmap(name: str, cells: dict[tuple[int, int], Row]) -> go.Heatmap:
         z=found,
         texttemplate="%{z:.2f}",
         coloraxis="coloraxis",
-        name=name,
+        name=literal(name),
         hovertemplate="layers %{y} and %{x}: %{z:.3f}<extra></extra>",
         xgap=1,
         ygap=1,

@@ -19,7 +19,7 @@ from saeflow.report.cells import (
     table,
     text_cell,
 )
-from saeflow.report.figures import COLOURS, SYMBOLS, plain_figure
+from saeflow.report.figures import COLOURS, SYMBOLS, literal, plain_figure
 from saeflow.report.specialists.choices import offer
 from saeflow.report.specialists.model import SpecialistModel
 from saeflow.report.specialists.numbers import (
@@ -242,9 +242,9 @@ def _points(kind: str, number: int, points: Iterable[tuple[float, float]]) -> go
             "opacity": 0.7,
             "color": COLOURS[number % len(COLOURS)],
         },
-        name=kind,
+        name=literal(kind),
         legendgroup=kind,
-        hovertemplate=f"{kind}<br>activation %{{x:.3g}}<br>margin %{{y:.3f}}<extra></extra>",
+        hovertemplate=f"{literal(kind)}<br>activation %{{x:.3g}}<br>margin %{{y:.3f}}<extra></extra>",
     )
 
 

@@ -110,7 +110,7 @@ def depth_table(model: SpecialistModel, bank: Bank) -> Table | None:
             "Untrained model",
             "Rule on half A",
             "The same choice on half B",
-            "Percentile in place of 5.0, half B",
+            "Percentile for threshold, half B",
             "Calibrated",
             "Mean area on half B",
             "Untrained model’s",
@@ -153,7 +153,7 @@ def rule_table(numbers: Numbers, bank: Bank) -> Table | None:
                 text_cell("yes" if row["found"] else "no"),
             ]
         )
-    heads = [("Class", False), ("Told from others by", False), ("Layer", True), ("Pooling", False)]
+    heads = [("Class", False), ("Told by", False), ("Layer", True), ("Pooling", False)]
     heads += [("Criterion", False), ("Feature", False), ("Score", True)]
     heads += [("Inside above the threshold", True), ("Outside", True), ("Found", False)]
     return table(heads, cells, sortable=True) if cells else None
@@ -185,7 +185,7 @@ def best_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
                 text_cell("yes" if row["found"] else "no"),
             ]
         )
-    heads = [("Class", False), ("Told from others by", False), ("Layer", True), ("Feature", False)]
+    heads = [("Class", False), ("Told by", False), ("Layer", True), ("Feature", False)]
     heads += [("Area on half B", True), ("d′ on half B", True), ("Area on all texts", True)]
     heads += [("Best of classes drawn anew", True), ("p", True), ("q", True), ("Specialist", False)]
     return table(heads, cells, sortable=True) if cells else None

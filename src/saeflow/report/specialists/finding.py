@@ -133,7 +133,7 @@ def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
 
 def _of_one(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
     row, layer = _reader(model, bank, pooling)
-    where = f"layer {layer} of {name}, {pooling_title(pooling)}"
+    where = f"layer {layer} of {name}, pooled by {_quoted(pooling)}"
     yield from _form(row, where)
     yield from _topics(row, where, model)
     yield from _meaning(row, where, model)
@@ -164,7 +164,10 @@ def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding
         return
     beyond = row("geometry", TOPICS, "difference_beyond_words")
     words = model.numbers.row("geometry", TOPICS, "difference", "words")
-    other = row("geometry", TOPICS, "difference", beside=True)
+    other, before = (
+        row("geometry", TOPICS, each, beside=True)
+        for each in ("difference", "difference_beyond_words")
+    )
     beside = [
         f"{title} {each['value']:.3f}"
         for title, each in (("words alone give", words), ("the untrained model", other))
@@ -177,8 +180,10 @@ def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding
     if beyond is None:
         yield Finding(NOT_SUPPORTED, f"{text}. What words leave of it cannot be told.")
         return
-    text += f". Beyond words and lengths {beyond['value']:.3f} is left{_comma(_tested(beyond))}."
-    yield Finding(SUPPORTED if holds(beyond, LEVEL) else NOT_SUPPORTED, text)
+    text += f". Beyond words and lengths {beyond['value']:.3f} is left{_comma(_tested(beyond))}"
+    text += "" if before is None else f", in the untrained model {before['value']:.3f}"
+    more = holds(beyond, LEVEL) and (before is None or _above(beyond, before))
+    yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
 
 
 def _meaning(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding]:
@@ -261,27 +266,25 @@ def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
 
 
 def _rule(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    layers = model.numbers.layers(bank)
+    told = []
     for pooling in model.numbers.poolings(bank, PUBLISHED):
-        told = []
         place = Place(bank, PUBLISHED, pooling)
         for group, title in (("categories", "categories"), ("pairs", "topics and forms")):
             found = model.numbers.by_layer(place, "discovery", group, FOUND)
             drawn = model.numbers.by_layer(place, "discovery", group, FOUND, RELABELED)
             if found:
                 counts = _list(f"{row['value']:.0f}" for row in found.values())
-                n = next(iter(found.values()))["n"]
                 chance = _list(f"{row['value']:.1f}" for row in drawn.values())
-                told.append(
-                    f"{counts} of {n} {title}" + (f" (drawn anew: {chance})" if drawn else "")
-                )
-        if told:
-            layers = _list(map(str, model.numbers.layers(bank)))
-            yield Finding(
-                PUBLISHED_RULES,
-                f"The study’s rule ({pooling_title(pooling)}) finds a specialist at layers {layers} of "
-                f"{name} for {joined(told)}; the study has 5, 6, 7, 7 of 7 categories under its first "
-                "pooling and 7 at every layer under its second.",
-            )
+                beside = f" ({chance} of as many drawn anew)" if drawn else ""
+                n = next(iter(found.values()))["n"]
+                told.append(f"for {counts} of {n} {title}{beside} by {_quoted(pooling)}")
+    if told:
+        where = f"layer{'s' * (len(layers) > 1)} {_list(map(str, layers))}"
+        yield Finding(
+            PUBLISHED_RULES,
+            f"At {where} of {name} the study’s rule finds a specialist {'; '.join(told)}.",
+        )
 
 
 def _untrained(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
@@ -326,6 +329,10 @@ def _tested(row: Row) -> str:
 
 def _comma(text: str) -> str:
     return text.replace("; ", " (", 1) + ")" if text else ""
+
+
+def _quoted(pooling: str) -> str:
+    return f"“{pooling_title(pooling)}”"
 
 
 def _list(texts: Any) -> str:

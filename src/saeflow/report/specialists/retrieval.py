@@ -93,7 +93,8 @@ def retrieval_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
                 row = numbers.row("retrieval", group, metric, **key)
                 chance = numbers.row("retrieval", group, metric, CHANCE, **key)
                 words = [numbers.row("retrieval", group, metric, name) for name in COSINES[:2]]
-                line += [share_cell(row), share_cell(chance), *map(share_cell, words)]
+                write = _reciprocal if metric == "mrr" else share_cell
+                line += [write(each) for each in (row, chance, *words)]
                 if metric != "top_1":
                     line.append(plain_cell(None if row is None else row["q_value"], p_text))
             cells.append(line)
@@ -233,6 +234,10 @@ def overlap_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
 
 def _words(numbers: Numbers, metric: str, name: str) -> Row | None:
     return numbers.row("retrieval", ALL, metric, name, bank=NO_BANK)
+
+
+def _reciprocal(row: Row | None) -> Cell:
+    return number_cell(row, _ratio)
 
 
 def _topic(group: str) -> str:
