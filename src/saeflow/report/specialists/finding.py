@@ -7,7 +7,7 @@ configuration names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, joined, rate_text
 from saeflow.report.specialists.discovery import AREA, FOUND, RELABELED
@@ -19,6 +19,7 @@ from saeflow.report.specialists.numbers import (
     NONE,
     PUBLISHED,
     Bank,
+    Numbers,
     Place,
     Row,
     holds,
@@ -216,35 +217,67 @@ def _meaning(row: Reader, where: str, model: SpecialistModel) -> Iterator[Findin
 
 
 def _behaviour(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    found = _correlated(model.numbers, bank)
+    if not found.n:
+        return
+    text = (
+        f"Behaviour: {found.small} of {found.n} correlations of a specialist’s activation with the margin "
+        f"of tasks in {name} have p ≤ {LEVEL:g} after Holm; in {found.rare} of these at most "
+        f"{100 * LEVEL:g} % of the features of the SAE go with it as closely"
+    )
+    text += _beside(model, bank, lambda *other: _correlated(*other)[1:])
+    yield Finding(SUPPORTED if found.rare else NOT_SUPPORTED, f"{text}.")
+
+
+class _Correlated(NamedTuple):
+    """Correlations with margins, those that pass Holm, and those of them that few features reach."""
+
+    n: int
+    small: int
+    rare: int
+
+
+def _correlated(numbers: Numbers, bank: Bank) -> _Correlated:
     wanted = (CALIBRATED, "spearman", "margin")
     rows = [
         row
-        for row in of_bank(model.numbers.tables.behaviour, bank)
+        for row in of_bank(numbers.tables.behaviour, bank)
         if (row["mode"], row["metric"], row["outcome"]) == wanted and row["value"] is not None
     ]
-    if not rows:
-        return
     small = [row for row in rows if row["holm"] is not None and row["holm"] <= LEVEL]
-    rare = [row for row in small if (row["other_features"] or 1.0) <= LEVEL]
-    text = (
-        f"Behaviour: {len(small)} of {len(rows)} correlations of a specialist’s activation with the margin "
-        f"of tasks in {name} have p ≤ {LEVEL:g} after Holm; in {len(rare)} at most {percent(LEVEL)} % of "
-        "other features of the SAE go with it as closely."
-    )
-    yield Finding(SUPPORTED if rare else NOT_SUPPORTED, text)
+    rare = [
+        row for row in small if row["other_features"] is not None and row["other_features"] <= LEVEL
+    ]
+    return _Correlated(len(rows), len(small), len(rare))
 
 
 def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
-    cells = cells_of(model.numbers, bank)
+    n, passed = _harmful(model.numbers, bank)
+    if not n:
+        return
+    every = set.intersection(*passed.values())
+    each = joined([f"{len(passed[control])} than {title}" for control, title in CONTROLS.items()])
+    text = (
+        f"Ablation: of {n} pairs of a specialist and prompts on which it is active in {name}, "
+        f"setting it to 0 lowers the right log-probability more, at p ≤ {LEVEL:g} after Holm, in {each}; "
+        f"in {len(every)} more than all three"
+    )
+    text += _beside(
+        model, bank, lambda *other: [len(set.intersection(*_harmful(*other)[1].values()))]
+    )
+    yield Finding(SUPPORTED if every else NOT_SUPPORTED, f"{text}.")
+
+
+def _harmful(numbers: Numbers, bank: Bank) -> tuple[int, dict[str, set[Any]]]:
+    """How many cells have an active specialist, and in which it does more harm than each control."""
+    cells = cells_of(numbers, bank)
     tried = [
         (place, group)
         for place in cells.rows
         for group in cells.groups
         if (own := cells.row(place, group, NONE)) is not None and own["n_active"]
     ]
-    if not tried:
-        return
-    passed = {
+    return len(tried), {
         control: {
             key
             for key in tried
@@ -255,14 +288,16 @@ def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
         }
         for control in CONTROLS
     }
-    every = set.intersection(*passed.values())
-    each = joined([f"{len(passed[control])} than {title}" for control, title in CONTROLS.items()])
-    text = (
-        f"Ablation: of {len(tried)} pairs of a specialist and prompts on which it is active in {name}, "
-        f"setting it to 0 lowers the right log-probability more, at p ≤ {LEVEL:g} after Holm, in {each}; "
-        f"in {len(every)} more than all three."
-    )
-    yield Finding(SUPPORTED if every else NOT_SUPPORTED, text)
+
+
+def _beside(
+    model: SpecialistModel, bank: Bank, counts: Callable[[Numbers, Bank], Sequence[int]]
+) -> str:
+    """The same counts of the untrained model, where there is one."""
+    other = model.beside(bank)
+    if model.control is None or other is None:
+        return ""
+    return f" (untrained model: {joined(list(map(str, counts(model.control, other))))})"
 
 
 def _rule(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
