@@ -116,7 +116,7 @@ def depth_table(model: SpecialistModel, bank: Bank) -> Table | None:
             "Untrained model’s",
         )
     ]
-    return filled(table(heads, cells)) if cells else None
+    return {**filled(table(heads, cells)), "sortable": True} if cells else None
 
 
 def published_depth_table() -> Table:

@@ -301,25 +301,27 @@ def _beside(
 
 
 def _rule(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    """Categories, which the depth claim is about; topics and forms where there are none."""
     layers = model.numbers.layers(bank)
-    told = []
-    for pooling in model.numbers.poolings(bank, PUBLISHED):
-        place = Place(bank, PUBLISHED, pooling)
-        for group, title in (("categories", "categories"), ("pairs", "topics and forms")):
+    for group, title in (("categories", "categories"), ("pairs", "topics and forms")):
+        told = []
+        for pooling in model.numbers.poolings(bank, PUBLISHED):
+            place = Place(bank, PUBLISHED, pooling)
             found = model.numbers.by_layer(place, "discovery", group, FOUND)
             drawn = model.numbers.by_layer(place, "discovery", group, FOUND, RELABELED)
             if found:
                 counts = _list(f"{row['value']:.0f}" for row in found.values())
                 chance = _list(f"{row['value']:.1f}" for row in drawn.values())
-                beside = f" ({chance} of as many drawn anew)" if drawn else ""
+                beside = f" (drawn anew: {chance})" if drawn else ""
                 n = next(iter(found.values()))["n"]
                 told.append(f"for {counts} of {n} {title}{beside} by {_quoted(pooling)}")
-    if told:
-        where = f"layer{'s' * (len(layers) > 1)} {_list(map(str, layers))}"
-        yield Finding(
-            PUBLISHED_RULES,
-            f"At {where} of {name} the study’s rule finds a specialist {'; '.join(told)}.",
-        )
+        if told:
+            where = f"layer{'s' * (len(layers) > 1)} {_list(map(str, layers))}"
+            yield Finding(
+                PUBLISHED_RULES,
+                f"At {where} of {name} the study’s rule finds a specialist {joined(told)}.",
+            )
+            return
 
 
 def _untrained(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
