@@ -212,7 +212,7 @@ def models(told: Mapping[str, Told]) -> list[SpecialistModel]:
     return read_specialist_models(found, UNTRAINED)
 
 
-def alignment() -> pa.Table:
+def alignment_of_two() -> pa.Table:
     """What two models share, of two layers each."""
     fixed = {"model": "toy", **BANK, "other_model": "other", "other_dictionary": EVIL}
     fixed |= {"other_seed": 0, "mode": "calibrated", "pooling": POOLING, "group": "any contents"}
@@ -237,7 +237,9 @@ def make_specialists(root: Path, told: Mapping[str, Told], aligned: pa.Table | N
             write_table(getattr(found, file), folder / f"{file}.parquet", artifact, provenance)
         folders.append(folder)
     compared = root / "compare/specialists.parquet"
-    write_table(alignment() if aligned is None else aligned, compared, FEATURE_ALIGNMENT, TRAINED)
+    write_table(
+        alignment_of_two() if aligned is None else aligned, compared, FEATURE_ALIGNMENT, TRAINED
+    )
     files = write_tables(root, 24, FRESH, calibrated=False)
     chosen = {**SPECIALIST_SPEC, "models": list(told), "untrained": UNTRAINED}
     write_report(

@@ -9,7 +9,6 @@ from plotly.subplots import make_subplots
 
 from saeflow.report.cells import (
     filled,
-    integer,
     nats_cell,
     number_cell,
     p_text,
@@ -17,6 +16,7 @@ from saeflow.report.cells import (
     share_cell,
     table,
     text_cell,
+    whole_cell,
 )
 from saeflow.report.figures import literal, plain_figure
 from saeflow.report.specialists.choices import offer
@@ -148,10 +148,10 @@ def matrix_table(numbers: Numbers, bank: Bank) -> Table | None:
                 continue
             line = [
                 text_cell(name),
-                plain_cell(float(layer), integer),
-                plain_cell(float(feature), integer),
+                whole_cell(layer),
+                whole_cell(feature),
                 text_cell(group + (", its own" if _own(name, group) else "")),
-                plain_cell(own["n_active"], integer),
+                whole_cell(own["n_active"]),
                 nats_cell(own),
             ]
             for control in CONTROLS:
@@ -202,8 +202,8 @@ def published_table(numbers: Numbers, bank: Bank) -> Table | None:
         cells.append(
             [
                 text_cell(group),
-                plain_cell(float(layer), integer),
-                plain_cell(small, integer) | {"value": f"{small} of {len(tested)}"},
+                whole_cell(layer),
+                whole_cell(small) | {"value": f"{small} of {len(tested)}"},
                 number_cell(
                     {"value": max(flips, default=None), "ci_low": None, "ci_high": None},
                     percent,

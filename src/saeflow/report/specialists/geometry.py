@@ -11,12 +11,12 @@ from plotly.subplots import make_subplots
 from saeflow.report.cells import (
     Cell,
     filled,
-    integer,
     number_cell,
     p_text,
     plain_cell,
     table,
     text_cell,
+    whole_cell,
 )
 from saeflow.report.figures import literal, plain_figure
 from saeflow.report.specialists.choices import offer
@@ -131,9 +131,7 @@ def published_table(numbers: Numbers, bank: Bank) -> Table | None:
     blank = text_cell(MISSING) | {"numeric": True}
     study = [plain_cell(STUDY[each], _ratio) for each in metrics[:4]]
     study.insert(3, plain_cell(1.14e-14, p_text))
-    cells.append(
-        [text_cell("GPT-2 small, as published"), plain_cell(11.0, integer), *study, blank, blank]
-    )
+    cells.append([text_cell("GPT-2 small, as published"), whole_cell(11), *study, blank, blank])
     titles = ["Within topics", "Across topics", "t of pairs", "its p, as published"]
     titles += ["Same form, other topic", "First component", "Second component"]
     heads = [("Features or words", False), ("Layer", True), *((each, True) for each in titles)]
@@ -214,7 +212,7 @@ def _places(
     """First cells, key and control of the rows of a table: features by block, then words."""
     for pooling in numbers.poolings(bank, mode):
         for layer in numbers.layers(bank):
-            named = [text_cell(pooling_title(pooling)), plain_cell(float(layer), integer)]
+            named = [text_cell(pooling_title(pooling)), whole_cell(layer)]
             yield named, {"bank": bank, "mode": mode, "layer": layer, "pooling": pooling}, NONE
     for name in COSINES:
         named = [text_cell(f"{BASELINES[name]} alone"), text_cell(MISSING) | {"numeric": True}]
