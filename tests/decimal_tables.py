@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_BUG, LAYER_FEATURES
+from saeflow.artifacts.claims import CLAIMS
+from saeflow.artifacts.decimal_bug import DECIMAL_BUG, LAYER_FEATURES
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import write_table
 from saeflow.report.decimal_bug.model import DecimalModel, read_decimal_models

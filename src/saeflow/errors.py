@@ -34,3 +34,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known are {', '.join(map(repr, names))}." if names else "; none is known."
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says first, without the stop at its end, or its type."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

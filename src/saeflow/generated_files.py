@@ -151,7 +151,8 @@ def wildcards_page(root: Path) -> str:
         "",
         "Banks of control dictionaries that studies read are not made one by one: "
         "`train_controls_{model}_{of}_seed{seed}` makes those of all controls of the dictionary `of`, "
-        "and `encode_controls_{model}_{dataset}_{of}_seed{seed}` their features, at the paths above. "
+        "`encode_controls_{model}_{dataset}_{of}_seed{seed}` their features, and "
+        "`calibrate_controls_{model}_{dataset}_{of}_seed{seed}` what `calibrate` makes, at the paths above. "
         "Dots and dashes of names are underscores there. Logs and benchmarks are in `controls/` below "
         "the name of that dictionary.",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from saeflow.config.specialist_runs import (
     specialist_contradictions,
     specialist_models,
 )
+from saeflow.config.writers import WRITER_FILES
 from saeflow.errors import SaeflowError
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -142,10 +143,26 @@ def input_files(settings: Any, root: Path) -> list[str]:
     if isinstance(settings, PathDataset | TextFile):
         return [os.path.relpath(root / settings.path)]
     if isinstance(settings, PathModel):
-        folder = root / settings.path
-        found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
-        return sorted(os.path.relpath(path) for path in found)
+        return folder_files(settings.path, root, MODEL_FILES)
     return []
+
+
+def folder_files(path: str | None, root: Path, patterns: Sequence[str] = WRITER_FILES) -> list[str]:
+    """Files of a directory that decide what its model gives, relative to the working directory.
+
+    Parameters
+    ----------
+    path : str or None
+        As configured; None names no directory, and gives no file.
+    root : Path
+        Folder that relative paths start from.
+    patterns : sequence of str
+        What counts.
+    """
+    if path is None:
+        return []
+    found = {each for pattern in patterns for each in (root / path).glob(pattern)}
+    return sorted(os.path.relpath(each) for each in found)
 
 
 def curve_files(config: Config, root: Path) -> dict[str, str]:
@@ -212,7 +229,8 @@ def _used_keys(config: Config) -> set[str]:
     """Only what a study reads must exist; other named blocks may wait for their files."""
     used = {f"datasets.{name}.path" for name in study_datasets(config)}
     used.add("reference_models.mixture")
-    used |= {"studies.specialists.texts.pairs", "studies.specialists.texts.categories"}
+    named = ("texts.pairs", "texts.categories", "published.judge.path")
+    used |= {f"studies.specialists.{key}" for key in named}
     for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
     banks = [*study_dictionaries(config), *decimal_banks(config), *specialist_banks(config)]

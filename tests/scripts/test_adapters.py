@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -25,28 +22,7 @@ from saeflow.artifacts.catalog import (
 )
 from saeflow.artifacts.tables import metadata_of, read_table
 from saeflow.config.datasets import MixtureTexts, PathDataset, TextFile
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
-
-
-def adapter(name: str, tmp_path: Path, **parts: Any) -> None:
-    names = {
-        key: SimpleNamespace(**value) if isinstance(value, dict) else value
-        for key, value in parts.items()
-        if key != "params"
-    }
-    snakemake = SimpleNamespace(
-        log=[str(tmp_path / "log.txt")], params=SimpleNamespace(**parts.get("params", {})), **names
-    )
-    runpy.run_path(
-        str(SCRIPTS / f"{name}.py"), init_globals={"snakemake": snakemake}, run_name="__main__"
-    )
-
-
-@pytest.fixture(autouse=True)
-def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a job sets in its process, such as small numbers that become 0, would last for all tests."""
-    monkeypatch.setattr("saeflow.device.set_threads", lambda threads: None)
+from tests.scripts.adapters import adapter
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saeflow.config.calibration import Bank
-from saeflow.config.control_groups import encoded_groups, trained_groups
+from saeflow.config.control_groups import calibrated_groups, encoded_groups, trained_groups
 from saeflow.config.root import Config, parse_config
 from tests.configs import GONE, changed
 
@@ -39,6 +39,10 @@ def test_controls_of_one_dictionary_come_together() -> None:
         "llama_generated_llama_k100_seed0": LLAMA,
     }
     assert {bank.dataset for bank in encoded["llama_balanced_llama_k100_seed0"]} == {"balanced"}
+    assert names(calibrated_groups(default)) == {
+        "gpt2_generated_gpt2_k150_seed0": GPT2,
+        "llama_generated_llama_k100_seed0": LLAMA,
+    }
 
 
 def test_only_what_a_study_reads_of_a_seed_is_grouped() -> None:
@@ -58,6 +62,10 @@ def test_a_control_that_is_studied_by_itself_stays_with_the_others() -> None:
     assert found["llama_llama_k100_seed0"] == LLAMA
     assert found["llama_llama_k100_seed1"] == ["llama_pca"]
     assert "llama_generated_llama_k100_seed1" in encoded_groups(studied)
+    # But it has permutations of its own to be calibrated against.
+    beside = [name for name in LLAMA if name != "llama_pca"]
+    assert names(calibrated_groups(studied))["llama_generated_llama_k100_seed0"] == beside
+    assert "llama_generated_llama_k100_seed1" not in calibrated_groups(studied)
 
 
 def test_a_control_of_tokens_is_trained_and_encodes_nothing() -> None:
@@ -79,9 +87,9 @@ def test_a_control_of_tokens_is_trained_and_encodes_nothing() -> None:
 
 def test_without_controls_there_are_no_groups() -> None:
     none = config({f"dictionaries.{name}": GONE for name in (*LLAMA, *GPT2)})
-    assert trained_groups(none) == encoded_groups(none) == {}
+    assert trained_groups(none) == encoded_groups(none) == calibrated_groups(none) == {}
     unread = config({"studies.gsm8k.calibrated": None, HIERARCHY: None})
-    assert trained_groups(unread) == encoded_groups(unread) == {}
+    assert trained_groups(unread) == encoded_groups(unread) == calibrated_groups(unread) == {}
 
 
 def test_names_are_different_identifiers() -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from saeflow.artifacts.catalog import QUALITY
+from saeflow.artifacts.claims import CLAIMS
 from saeflow.artifacts.decimal_bug import (
     ATTRIBUTION,
-    CLAIMS,
     DECIMAL_ANSWERS,
     DECIMAL_BUG,
     LAYER_FEATURES,

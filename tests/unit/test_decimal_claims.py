@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from saeflow.artifacts.decimal_bug import CLAIMS
-from saeflow.studies.decimal_bug.claims import claims_table, judge_claims
+from saeflow.artifacts.claims import CLAIMS
+from saeflow.studies.claims.judge import claims_table
+from saeflow.studies.claims.sentences import Wanted
+from saeflow.studies.decimal_bug.claims import judge_claims
 from saeflow.studies.decimal_bug.published_claims import PUBLISHED
-from saeflow.studies.decimal_bug.sentences import Wanted
 
 
 def summary(value: float = 0.9, low: float = 0.8, high: float = 0.95) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.stats import false_discovery_control, fisher_exact
 
-from saeflow.stats.discovery import ExactTest, carried, conditional_p_values, halves
+from saeflow.stats.discovery import ExactTest, carried, conditional_p_values
+from saeflow.stats.signed import halves
 
 CPU = torch.device("cpu")
 EXAMPLES, GROUPS, PER_GROUP = 1000, 12, 15

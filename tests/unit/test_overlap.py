@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from saeflow.stats.discovery import halves
 from saeflow.stats.overlap import (
     overlap_class,
     overlap_summary,
@@ -18,6 +17,7 @@ from saeflow.stats.overlap import (
     similarity,
     top_features,
 )
+from saeflow.stats.signed import halves
 
 PUBLISHED_OVERLAP = (
     *(40, 25, 30, 50, 35, 45, 60, 10, 20, 45, 80, 60, 40, 40, 60, 65),

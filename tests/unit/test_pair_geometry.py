@@ -14,13 +14,17 @@ from hypothesis.extra.numpy import arrays
 from saeflow.errors import SaeflowError
 from saeflow.stats.geometry import cosines, gram_matrix
 from saeflow.stats.pair_geometry import (
-    TERMS,
-    Decomposition,
     Retrieval,
     disjoint_pairs,
     expected_reciprocal_ranks,
     pair_retrieval,
+    retrieval_design,
+)
+from saeflow.stats.pair_variance import (
+    TERMS,
+    Decomposition,
     variance_decomposition,
+    variance_design,
 )
 from tests.planted_texts import FORM, PAIR, TOPIC, PlantedTexts, planted_texts
 from tests.sentences import check_sentence
@@ -46,7 +50,8 @@ def test_ranks_are_those_of_all_orders_of_ties(similarity: np.ndarray) -> None:
 
 def retrieval_of(planted: PlantedTexts, seed: int = 0, permutations: int = 99) -> Retrieval:
     similarity = cosines(gram_matrix(planted.values))
-    return pair_retrieval(similarity, planted.classes, planted.pairs, permutations, generator(seed))
+    design = retrieval_design(planted.classes, planted.pairs, permutations, generator(seed))
+    return pair_retrieval(similarity, design)
 
 
 def test_retrieval_equals_a_slow_look_up() -> None:
@@ -55,7 +60,7 @@ def test_retrieval_equals_a_slow_look_up() -> None:
     similarity = cosines(gram_matrix(planted.values[kept]))
     classes, pairs = planted.classes[kept], planted.pairs[kept]
     topics = planted.topics[kept]
-    found = pair_retrieval(similarity, classes, pairs, 9, generator())
+    found = pair_retrieval(similarity, retrieval_design(classes, pairs, 9, generator()))
     nearest, reciprocal, chance = [], [], []
     for query, form in itertools.product(range(len(kept)), np.unique(classes)):
         candidates = np.flatnonzero(classes == form)
@@ -88,9 +93,8 @@ def test_retrieval_finds_planted_pairs_only() -> None:
         assert abs(other.top_1 - 1 / 8) < 0.1
         p_values.append(other.p_value)
     assert min(p_values) > 0.01
-    alike = pair_retrieval(
-        np.ones((12, 12)), np.arange(12) // 4, np.arange(12) % 4, 19, generator()
-    )
+    design = retrieval_design(np.arange(12) // 4, np.arange(12) % 4, 19, generator())
+    alike = pair_retrieval(np.ones((12, 12)), design)
     assert alike.top_1 == pytest.approx(1 / 4)
     assert alike.mrr == pytest.approx(alike.mrr_chance) == pytest.approx(25 / 48)
     assert alike.p_value == 1
@@ -109,10 +113,10 @@ def test_retrieval_without_pairs_passes_at_the_nominal_rate() -> None:
 
 def test_retrieval_wants_one_text_of_each_form() -> None:
     with pytest.raises(SaeflowError, match=r"two texts of form 0") as error:
-        pair_retrieval(np.eye(3), np.array([0, 0, 1]), np.array([5, 5, 5]), 9, generator())
+        retrieval_design(np.array([0, 0, 1]), np.array([5, 5, 5]), 9, generator())
     check_sentence(error.value)
     with pytest.raises(SaeflowError, match=r"^No pair has"):
-        pair_retrieval(np.eye(2), np.array([0, 1]), np.array([0, 1]), 9, generator())
+        retrieval_design(np.array([0, 1]), np.array([0, 1]), 9, generator())
 
 
 def test_disjoint_pairs_give_each_pair_to_one_form() -> None:
@@ -125,14 +129,9 @@ def test_disjoint_pairs_give_each_pair_to_one_form() -> None:
 
 
 def decomposition_of(planted: PlantedTexts, seed: int = 0, permutations: int = 99) -> Decomposition:
-    return variance_decomposition(
-        gram_matrix(planted.values),
-        planted.topics,
-        planted.classes,
-        planted.pairs,
-        permutations,
-        generator(seed),
-    )
+    parts = (planted.topics, planted.classes, planted.pairs)
+    design = variance_design(*parts, permutations, generator(seed))
+    return variance_decomposition(gram_matrix(planted.values), design)
 
 
 def test_shares_of_variance_equal_slow_sums_of_squares() -> None:
@@ -191,14 +190,14 @@ def test_decomposition_wants_complete_tables() -> None:
     planted = planted_texts()
     labels = (planted.topics[1:], planted.classes[1:], planted.pairs[1:])
     with pytest.raises(SaeflowError, match=r"^Topic 0 has 23 texts of 8 pairs in 3 forms") as error:
-        variance_decomposition(np.eye(87), *labels, 9, generator())
+        variance_design(*labels, 9, generator())
     check_sentence(error.value)
     alone = planted_texts({PAIR}, forms=(3,))
     found = decomposition_of(alone)
     assert np.isnan(found.p_value[0])
     assert found.p_value[2] == 0.01
-    alike = variance_decomposition(
-        np.ones((88, 88)), planted.topics, planted.classes, planted.pairs, 9, generator()
-    )
+    parts = (planted.topics, planted.classes, planted.pairs)
+    design = variance_design(*parts, 9, generator())
+    alike = variance_decomposition(np.ones((88, 88)), design)
     assert np.isnan(alike.share).all()
     assert (alike.p_value[:3] == 1).all()

@@ -15,7 +15,6 @@ from saeflow.errors import SaeflowError
 from saeflow.stats import selectivity
 from saeflow.stats.selectivity import (
     class_aurocs,
-    cluster_halves,
     contrast_aurocs,
     d_prime,
     nested_scores,
@@ -24,7 +23,13 @@ from saeflow.stats.selectivity import (
     rank_dtype,
     specialist_scores,
 )
-from saeflow.stats.selectivity_null import max_nulls, relabelings, specialist_tests
+from saeflow.stats.selectivity_null import (
+    class_relabelings,
+    max_nulls,
+    relabelings,
+    specialist_tests,
+)
+from saeflow.stats.text_clusters import TextClusters
 from tests.planted_texts import FORM, PAIR, TOPIC, PlantedTexts, planted_texts
 from tests.sentences import check_sentence
 
@@ -132,22 +137,15 @@ def test_areas_do_not_depend_on_the_chunk_or_the_type(monkeypatch: pytest.Monkey
     )
 
 
-def test_halves_split_pairs_of_every_topic() -> None:
-    planted = planted_texts(n_pairs=7)
-    halves = cluster_halves(planted.pairs, planted.topics, 40, generator())
-    assert halves.shape == (40, len(planted.topics))
-    for half in halves:
-        for pair in np.unique(planted.pairs):
-            assert len(set(half[planted.pairs == pair])) == 1
-        for each in np.unique(planted.classes):
-            assert half[planted.classes == each].sum() in (3, 4)
-    assert 0.4 < halves.mean() < 0.6
-    assert len(np.unique(halves, axis=0)) == 40
+def halves_of(planted: PlantedTexts, splits: int, seed: int = 0) -> np.ndarray:
+    clusters = TextClusters(planted.pairs.tolist(), planted.classes.tolist())
+    rng = generator(seed)
+    return np.stack([clusters.half(rng) for _ in range(splits)])
 
 
 def test_nested_scores_are_those_of_the_slow_loop() -> None:
     planted = planted_texts({FORM}, strength=1.5)
-    halves = cluster_halves(planted.pairs, planted.topics, 3, generator())
+    halves = halves_of(planted, 3)
     found = nested_scores(planted.values, planted.classes, halves, planted.topics)
     for row, each in itertools.product(range(3), np.unique(planted.classes)):
         inside, half = planted.classes == each, halves[row]
@@ -168,7 +166,7 @@ def test_noise_is_chosen_above_chance_and_scored_at_chance() -> None:
     chosen, scored = [], []
     for seed in range(20):
         planted = planted_texts(seed=seed)
-        halves = cluster_halves(planted.pairs, planted.topics, 2, generator(seed))
+        halves = halves_of(planted, 2, seed)
         found = nested_scores(planted.values, planted.classes, halves, planted.topics)
         chosen.append(found.chosen_auroc.mean())
         scored.append(found.auroc.mean())
@@ -184,19 +182,17 @@ def within_pairs(planted: PlantedTexts, each: int) -> tuple[np.ndarray, np.ndarr
 
 def test_each_contrast_finds_its_own_planted_feature() -> None:
     planted = planted_texts({FORM, TOPIC, PAIR}, n_pairs=16)
-    halves = cluster_halves(planted.pairs, planted.topics, 5, generator())
+    halves = halves_of(planted, 5)
     by_topic = nested_scores(planted.values, planted.topics, halves)
     assert (by_topic.feature == planted.topic_features).all()
     assert (by_topic.auroc == 1).all()
-    tests = specialist_tests(
-        planted.values, planted.topics, planted.pairs, permutations=199, seed=1
-    )
+    designs = class_relabelings(planted.topics, planted.pairs, permutations=199, seed=1)
+    tests = specialist_tests(planted.values, designs)
     assert tests.feature.tolist() == planted.topic_features.tolist()
     assert (tests.q_value <= 0.05).all()
     # Against other topics, a form's own feature and its topic's are both found: the study's contrast.
-    tests = specialist_tests(
-        planted.values, planted.classes, planted.pairs, planted.topics, permutations=199
-    )
+    parts = (planted.classes, planted.pairs, planted.topics)
+    tests = specialist_tests(planted.values, class_relabelings(*parts, permutations=199))
     for each, feature in enumerate(planted.class_features):
         assert tests.feature[each] in (feature, planted.topic_features[planted.topic_of[each]])
         assert tests.n_passing[each] >= 2
@@ -218,7 +214,9 @@ def test_without_a_feature_of_its_kind_a_contrast_finds_nothing() -> None:
         design = relabelings(inside, outside, planted.pairs, 199, generator(each))
         p_values.append(max_nulls(planted.values, [design])[0].p_value.min())
     assert min(p_values) > 0.01
-    tests = specialist_tests(*(planted_texts({PAIR})[part] for part in (0, 1, 3)), permutations=199)
+    planted = planted_texts({PAIR})
+    designs = class_relabelings(planted.topics, planted.pairs, permutations=199)
+    tests = specialist_tests(planted.values, designs)
     assert (tests.q_value > 0.05).all()
 
 
@@ -254,27 +252,83 @@ def test_relabelings_keep_the_shape_of_the_class() -> None:
     planted = planted_texts(n_pairs=5)
     inside, outside = planted.classes == 0, planted.topics != 0
     found = relabelings(inside, outside, planted.pairs, 300, generator())
-    np.testing.assert_array_equal(found.inside[:, 0], inside)
-    np.testing.assert_array_equal(found.outside[:, 0], outside)
-    for chosen, others in zip(found.inside.T, found.outside.T, strict=True):
+    np.testing.assert_array_equal(found.inside, inside)
+    np.testing.assert_array_equal(found.outside, outside)
+    for chosen, others in zip(found.drawn_inside.T, found.drawn_outside.T, strict=True):
         assert chosen.sum() == 5
         assert len(set(planted.pairs[chosen])) == 5
         assert not set(planted.pairs[chosen]) & set(planted.pairs[others])
         assert set(planted.pairs[chosen]) | set(planted.pairs[others]) == set(planted.pairs)
     # Every text is drawn about as often as any other of a pair of as many.
-    drawn = found.inside[:, 1:].mean(1)
+    drawn = found.drawn_inside.mean(1)
     threes = planted.topics != 1
     assert np.ptp(drawn[threes]) < 6 * np.sqrt(drawn.mean() / 300)
     paired = relabelings(*within_pairs(planted, 0), planted.pairs, 50, generator())
-    for chosen, others in zip(paired.inside.T, paired.outside.T, strict=True):
+    for chosen, others in zip(paired.drawn_inside.T, paired.drawn_outside.T, strict=True):
         assert set(planted.topics[chosen | others]) == {0}
         assert (np.bincount(planted.pairs[chosen]) == 1).all()
         assert (chosen | others).sum() == 15
     # A topic of whole pairs goes only to pairs with as many texts.
     whole = relabelings(planted.topics == 0, planted.topics != 0, planted.pairs, 50, generator())
-    for chosen in whole.inside.T:
+    for chosen in whole.drawn_inside.T:
         assert set(np.bincount(planted.pairs[chosen])) <= {0, 3}
         assert 1 not in planted.topics[chosen]
+
+
+def slow_relabelings(
+    inside: np.ndarray, outside: np.ndarray, pairs: np.ndarray, rng: np.random.Generator
+) -> tuple[set[int], set[int]]:
+    """One draw, pair by pair; no pair is on both sides, and pairs are numbered from 0."""
+    quota = np.bincount(pairs, inside)
+    taking_part = inside | outside | (quota[pairs] > 0)
+    sizes = np.bincount(pairs, taking_part)
+    drawn: dict[int, int] = {}
+    for number in sorted(set(quota[quota > 0]), reverse=True):
+        free = [pair for pair in range(len(sizes)) if sizes[pair] >= number and pair not in drawn]
+        wanted = int((quota == number).sum())
+        drawn |= dict.fromkeys(rng.choice(free, wanted, replace=False).tolist(), int(number))
+    keys = rng.random(len(pairs))
+    chosen: set[int] = set()
+    for pair, number in drawn.items():
+        own = np.flatnonzero((pairs == pair) & taking_part)
+        chosen |= set(own[np.argsort(keys[own])][:number].tolist())
+    others = {n for n in np.flatnonzero(taking_part).tolist() if pairs[n] not in drawn}
+    return chosen, others
+
+
+def test_relabelings_are_those_of_the_slow_loop() -> None:
+    planted = planted_texts(n_pairs=5)
+    every = [(planted.classes == each, planted.topics != planted.topics[planted.classes == each][0])
+             for each in (0, 3, 5)]  # fmt: skip
+    # A class of one pair's three texts and one of another's, told from some others only.
+    uneven = np.isin(np.arange(len(planted.pairs)), [*np.flatnonzero(planted.pairs == 0), 1])
+    every.append((uneven, np.isin(planted.pairs, [2, 3, 4, 9, 14, 16])))
+    for inside, outside in every:
+        found = relabelings(inside, outside, planted.pairs, 20, generator(4))
+        rng = generator(4)
+        for number in range(20):
+            chosen, others = slow_relabelings(inside, outside, planted.pairs, rng)
+            assert set(np.flatnonzero(found.drawn_inside[:, number]).tolist()) == chosen
+            assert set(np.flatnonzero(found.drawn_outside[:, number]).tolist()) == others
+
+
+def test_classes_share_draws_where_they_could_have_been_the_same() -> None:
+    planted = planted_texts({FORM}, strength=1.0)
+    # Each of 8 texts of 8 pairs, told from all pairs of other topics.
+    designs = class_relabelings(planted.classes, planted.pairs, planted.topics, permutations=30)
+    assert len({id(each.drawn_inside) for each in designs}) == 1
+    for design, found in zip(designs, max_nulls(planted.values, designs), strict=True):
+        (alone,) = max_nulls(planted.values, [design])
+        for one, other in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+    # Forms told from one another share, and a form and all others are of different sizes.
+    for each in range(4):
+        own = planted.topics == each
+        classes = np.unique(planted.classes[own], return_inverse=True)[1]
+        paired = class_relabelings(classes, planted.pairs[own], permutations=5)
+        assert paired[0].drawn_inside is paired[1].drawn_inside
+    uneven = class_relabelings(np.minimum(planted.classes, 1), planted.pairs, permutations=5)
+    assert uneven[0].drawn_inside is not uneven[1].drawn_inside
 
 
 def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> None:
@@ -285,7 +339,8 @@ def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> Non
     clusters = np.arange(len(inside))
     design = relabelings(inside, ~inside, clusters, 30, generator())
     null = max_nulls(values, [design])[0]
-    areas = [contrast_aurocs(values, chosen, ~chosen) for chosen in design.inside.T]
+    drawn = [inside, *design.drawn_inside.T]
+    areas = [contrast_aurocs(values, chosen, ~chosen) for chosen in drawn]
     np.testing.assert_allclose(null.statistic, areas[0], atol=1e-12)
     np.testing.assert_allclose(null.maxima, [each.max() for each in areas[1:]], atol=1e-12)
     for feature, value in enumerate(null.statistic):
@@ -298,7 +353,10 @@ def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> Non
     share = ((values[:, None] > values).mean(1) + (values[:, None] >= values).mean(1)) / 2
     slow = [
         0.5 + share[chosen].mean(0) - share[others].mean(0)
-        for chosen, others in zip(design.inside.T, design.outside.T, strict=True)
+        for chosen, others in [
+            (inside, planted.topics != 0),
+            *zip(design.drawn_inside.T, design.drawn_outside.T, strict=True),
+        ]
     ]
     np.testing.assert_allclose(null.statistic, slow[0], atol=1e-12)
     np.testing.assert_allclose(null.maxima, np.max(slow[1:], axis=1), atol=1e-12)
@@ -308,11 +366,13 @@ def test_max_null_is_the_slow_one_and_an_area_where_no_text_is_left_out() -> Non
 
 def test_tests_of_classes_depend_on_their_seed_only() -> None:
     planted = planted_texts({FORM}, strength=1.0)
-    parts = (planted.values, planted.classes, planted.pairs, planted.topics)
-    found = specialist_tests(*parts, permutations=50, seed=7)
-    for one, two in zip(found, specialist_tests(*parts, permutations=50, seed=7), strict=True):
+    parts = (planted.classes, planted.pairs, planted.topics)
+    found, again, other = (
+        specialist_tests(planted.values, class_relabelings(*parts, permutations=50, seed=seed))
+        for seed in (7, 7, 8)
+    )
+    for one, two in zip(found, again, strict=True):
         np.testing.assert_array_equal(one, two)
-    other = specialist_tests(*parts, permutations=50, seed=8)
     assert (found.statistic == other.statistic).all()
     assert (found.threshold != other.threshold).any()
 

@@ -46,11 +46,11 @@ def trials_of(
     """The same values for all metrics and controls."""
     n_specialists, n_prompts = zero.shape
     specialists = tuple(SpecialistFeature(n, n, f"T{n}") for n in range(n_specialists))
-    effects = {name: Effects(control, control, control) for name in CONTROLS}
+    effects = {name: Effects(*[control] * len(METRICS)) for name in CONTROLS}
     mass = np.ones(zero.shape) if active is None else active.astype(float)
     baseline = np.full(n_prompts, -2.0)
     return AblationTrials(
-        specialists, effects | {ZERO: Effects(zero, zero, zero)}, mass, baseline, baseline + 1
+        specialists, effects | {ZERO: Effects(*[zero] * len(METRICS))}, mass, baseline, baseline + 1
     )
 
 

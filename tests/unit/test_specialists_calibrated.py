@@ -23,13 +23,12 @@ from saeflow.studies.specialists.calibrated import (
     class_masks,
     held_out_rows,
     layer_threshold,
-    some_clusters,
     texts_needed_rows,
 )
+from saeflow.studies.specialists.draws import draw
 from saeflow.studies.specialists.overlap import CEILING, calibrated_overlap_rows
-from saeflow.studies.specialists.published import study_sets
 from saeflow.studies.specialists.summary import analyse_bank, analyse_words
-from saeflow.studies.specialists.texts import StudyTexts, halves_of, pair_classes
+from saeflow.studies.specialists.texts import StudyTexts, halves_of, study_sets
 from tests.planted_study import KEY, QUICK, one, planted_study, pooled_of
 from tests.planted_texts import FORM, PAIR, TOPIC
 
@@ -38,14 +37,14 @@ RUN = {"dictionary": "tokens", "seed": 0}
 
 def discovered(kinds: tuple[str, ...], seed: int = 0) -> list[dict[str, Any]]:
     texts, values = planted_study(kinds, seed)
-    return adjust_records(calibrated_records(values, texts, QUICK, KEY), QUICK)
+    return adjust_records(calibrated_records(values, draw(texts, QUICK), QUICK, KEY), QUICK)
 
 
 def n_specialists(records: list[dict[str, Any]]) -> dict[str, float]:
     return {
         row["group"]: row["value"]
-        for row in calibrated_rows(records, KEY)
-        if row["metric"] == "n_specialists"
+        for row in calibrated_rows(records, QUICK)
+        if (row["metric"], row["control"]) == ("n_specialists", "none")
     }
 
 
@@ -65,7 +64,7 @@ def test_each_set_finds_its_own_features(kinds: tuple[str, ...], expected: dict[
 
 def test_areas_are_of_half_b_alone() -> None:
     texts, values = planted_study((FORM,), seed=5, strength=1.0)
-    records = list(calibrated_records(values, texts, QUICK, KEY))
+    records = list(calibrated_records(values, draw(texts, QUICK), QUICK, KEY))
     (classes,) = (each for each in study_sets(texts, by_subject=True) if each.name == "pairs")
     halves = halves_of(texts, classes, seed=QUICK.seed, splits=QUICK.splits)
     part = values[classes.rows]
@@ -107,9 +106,10 @@ def test_chance_is_rarely_called_a_specialist() -> None:
 def test_a_test_is_adjusted_over_blocks_and_classes_of_its_set() -> None:
     texts, values = planted_study((FORM,), seed=1, strength=1.2)
     key = {**KEY, "layer": 2}
+    draws = draw(texts, QUICK)
     both = [
-        *calibrated_records(values, texts, QUICK, KEY),
-        *calibrated_records(values[:, ::-1].copy(), texts, QUICK, key),
+        *calibrated_records(values, draws, QUICK, KEY),
+        *calibrated_records(values[:, ::-1].copy(), draws, QUICK, key),
     ]
     found = adjust_records(both, QUICK)
     tested = [each for each in found if each["set"] == "pairs" and each["split"] == 0]
@@ -137,15 +137,16 @@ def test_a_test_is_adjusted_over_blocks_and_classes_of_its_set() -> None:
 def test_the_study_s_rule_does_not_hold_on_other_pairs() -> None:
     """Of pairs' features it calls every class a specialist on half A, and none is one on half B."""
     texts, values = planted_study((PAIR,))
-    rows = list(held_out_rows(values, texts, DiscoverySettings(), QUICK, KEY))
+    draws = draw(texts, QUICK)
+    rows = list(held_out_rows(values, draws, DiscoverySettings(), QUICK, KEY))
     assert one(rows, group="pairs", metric="rule_half_a")["value"] == 11
     assert one(rows, group="pairs", metric="rule_half_b")["value"] == 0
-    texts, values = planted_study((FORM,))
+    _, values = planted_study((FORM,))
     for rule in ("rule", "percentile"):
-        rows = list(held_out_rows(values, texts, DiscoverySettings(), QUICK, KEY))
+        rows = list(held_out_rows(values, draws, DiscoverySettings(), QUICK, KEY))
         assert one(rows, group="pairs", metric=f"{rule}_half_b")["value"] == 11
         # A block whose values are ten times smaller has no specialist by the fixed threshold.
-    rows = list(held_out_rows(values / 10, texts, DiscoverySettings(), QUICK, KEY))
+    rows = list(held_out_rows(values / 10, draws, DiscoverySettings(), QUICK, KEY))
     assert one(rows, group="pairs", metric="rule_half_a")["value"] == 0
     assert one(rows, group="pairs", metric="percentile_half_b")["value"] == 11
     assert DiscoverySettings().threshold == THRESHOLD
@@ -160,7 +161,7 @@ def test_threshold_of_a_block_is_of_what_is_active() -> None:
 def test_more_pairs_find_better_features() -> None:
     texts, values = planted_study((FORM,), seed=3, strength=1.0, n_pairs=16, n_noise=200)
     settings = QUICK.model_copy(update={"sizes": (2, 8, 16)})
-    rows = list(texts_needed_rows(values, texts, settings, KEY))
+    rows = list(texts_needed_rows(values, draw(texts, settings), KEY))
     few, many = (
         one(rows, group=f"pairs, {size} of each", metric="auroc_by_size")["value"]
         for size in (2, 8)
@@ -170,18 +171,6 @@ def test_more_pairs_find_better_features() -> None:
     assert {row["group"] for row in rows} == {
         "pairs, 2 of each", "pairs, 8 of each", "categories, 2 of each",
     }  # fmt: skip
-
-
-def test_choice_of_some_pairs_is_even_and_whole() -> None:
-    texts, _ = planted_study()
-    classes = pair_classes(texts)
-    chosen = some_clusters(classes, 3, 4, seed=0)
-    assert chosen is not None
-    for each in chosen:
-        assert (np.bincount(classes.classes[each]) == 3).all()
-        assert not set(classes.clusters[each]) & set(classes.clusters[~each])
-    assert len(np.unique(chosen, axis=0)) == 4
-    assert some_clusters(classes, 8, 4, seed=0) is None
 
 
 def test_overlap_reaches_its_ceiling_where_forms_are_alike() -> None:

@@ -14,7 +14,7 @@ from saeflow.datasets.matched.published import MatchedText, read_matched_pairs
 from saeflow.errors import SaeflowError
 from saeflow.stats.geometry import cosines, gram_matrix
 from saeflow.stats.lexical import TERMS, term_frequencies
-from saeflow.studies.specialists.baselines import lexical_baselines
+from saeflow.studies.specialists.baselines import Baselines, lexical_baselines
 from saeflow.studies.specialists.geometry import (
     calibrated_geometry_rows,
     calibrated_similarity,
@@ -24,7 +24,7 @@ from saeflow.studies.specialists.geometry import (
     published_similarity,
     similarity_records,
 )
-from saeflow.studies.specialists.retrieval import against_words
+from saeflow.studies.specialists.retrieval import against_words, pair_draws
 from saeflow.studies.specialists.texts import StudyTexts
 from tests.conftest import DATA
 from tests.planted_study import KEY, QUICK, one, planted_study
@@ -35,7 +35,12 @@ from tests.sentences import check_sentence
 def analysed(kinds: tuple[str, ...], seed: int = 0, **sizes: Any) -> list[dict[str, Any]]:
     texts, values = planted_study(kinds, seed, **sizes)
     words = lexical_baselines(texts, QUICK.seed)
-    return list(calibrated_geometry_rows(values, words, QUICK, KEY))
+    return geometry_of(values, words)
+
+
+def geometry_of(values: np.ndarray, words: Baselines) -> list[dict[str, Any]]:
+    draws = pair_draws(words.classes, QUICK)
+    return list(calibrated_geometry_rows(values, words, draws, QUICK, KEY))
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
@@ -138,7 +143,7 @@ def test_forms_of_the_same_pairs_do_not_make_a_topic() -> None:
     words = lexical_baselines(texts, QUICK.seed)
     published = list(published_geometry_rows(values, texts, words, KEY))
     assert one(published, group="topics", metric="t")["p_value"] < 1e-6
-    calibrated = list(calibrated_geometry_rows(values, words, QUICK, KEY))
+    calibrated = geometry_of(values, words)
     assert one(calibrated, group="topics", metric="difference")["p_value"] > 0.05
     pairs = [{texts.pairs[n].content for n in words.apart if words.classes.classes[n] == each}
              for each in range(11)]  # fmt: skip
@@ -155,7 +160,7 @@ def test_what_words_alone_give_is_not_beyond_words(mixed: bool) -> None:
     if mixed:
         bag = np.abs(bag @ np.random.default_rng(0).normal(size=(bag.shape[1], 60)))
     counted = np.concatenate([bag, np.zeros((len(values) - len(bag), bag.shape[1]))])
-    rows = list(calibrated_geometry_rows(counted, words, QUICK, KEY))
+    rows = geometry_of(counted, words)
     assert one(rows, group="topics", metric="difference")["p_value"] <= 0.05
     assert one(rows, group="words", metric="mantel")["p_value"] <= 0.05
     assert one(rows, group="topics", metric="explained_by_words")["value"] > 0.7
@@ -228,7 +233,8 @@ def test_few_classes_leave_nothing_beyond_words() -> None:
         ),
         planted.categories,
     )
-    rows = list(calibrated_geometry_rows(values, lexical_baselines(texts, QUICK.seed), QUICK, KEY))
+    words = lexical_baselines(texts, QUICK.seed)
+    rows = geometry_of(values, words)
     for metric in ("difference_beyond_words", "mantel_beyond_words", "explained_by_words"):
         row = one(rows, group="topics", metric=metric)
         assert row["value"] is row["p_value"] is None
@@ -239,7 +245,7 @@ def test_few_classes_leave_nothing_beyond_words() -> None:
 def test_features_that_are_all_zero_give_no_error() -> None:
     texts, values = planted_study()
     words = lexical_baselines(texts, QUICK.seed)
-    rows = list(calibrated_geometry_rows(np.zeros_like(values), words, QUICK, KEY))
+    rows = geometry_of(np.zeros_like(values), words)
     assert one(rows, group="topics", metric="difference")["value"] == 0
     assert one(rows, group="topics", metric="difference")["p_value"] == 1
     chance = one(rows, group="all", metric="mrr", control="chance")["value"]

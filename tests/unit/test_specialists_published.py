@@ -25,6 +25,7 @@ from saeflow.datasets.matched.published import (
     read_matched_pairs,
 )
 from saeflow.errors import SaeflowError
+from saeflow.studies.specialists.draws import draw
 from saeflow.studies.specialists.overlap import published_overlap_rows
 from saeflow.studies.specialists.published import (
     chance_rows,
@@ -41,7 +42,7 @@ from saeflow.studies.specialists.texts import (
     texts_table,
 )
 from tests.conftest import DATA
-from tests.planted_study import CATEGORIES, KEY, N_CATEGORY, one, planted_study
+from tests.planted_study import CATEGORIES, KEY, N_CATEGORY, QUICK, one, planted_study
 from tests.planted_texts import FORM, PAIR, TOPIC
 from tests.sentences import check_sentence
 
@@ -118,7 +119,7 @@ def test_score_of_one_of_many_is_what_classes_without_meaning_get() -> None:
     texts, values = planted_study((PAIR,))
     settings = DiscoverySettings()
     rows = list(published_rows(published_records(values, texts, settings, KEY), KEY))
-    rows += chance_rows(values, texts, settings, KEY, draws=9, seed=0)
+    rows += chance_rows(values, draw(texts, QUICK), settings, KEY)
     observed = one(rows, group="pairs", metric="n_specialists")
     relabeled = one(rows, group="pairs", metric="n_specialists", control="relabeled")
     assert observed["value"] == relabeled["value"] == 11
@@ -128,13 +129,14 @@ def test_score_of_one_of_many_is_what_classes_without_meaning_get() -> None:
 def test_relabelled_classes_have_no_planted_specialist() -> None:
     texts, values = planted_study((FORM,))
     rows = list(published_rows(published_records(values, texts, DiscoverySettings(), KEY), KEY))
-    rows += chance_rows(values, texts, DiscoverySettings(), KEY, draws=9, seed=0)
+    rows += chance_rows(values, draw(texts, QUICK), DiscoverySettings(), KEY)
     for group, classes in (("pairs", 11), ("categories", 3)):
         assert one(rows, group=group, metric="n_specialists")["value"] == classes
         relabeled = one(rows, group=group, metric="n_specialists", control="relabeled")
         assert relabeled["value"] < classes / 3
         assert relabeled["n"] == 9
-    assert list(chance_rows(values, texts, DiscoverySettings(), KEY, draws=0, seed=0)) == []
+    none = draw(texts, QUICK.model_copy(update={"relabelings": 0}))
+    assert list(chance_rows(values, none, DiscoverySettings(), KEY)) == []
 
 
 def test_overlap_equals_sets_by_hand() -> None:

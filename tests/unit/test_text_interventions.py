@@ -44,7 +44,7 @@ PLACES = [
     *(HookedLayer("resid_post", layer) for layer in range(LAYERS)),
     HookedLayer("final_norm", 0),
 ]
-COLUMNS = ("log_probability", "kl", "changed", "expected")
+COLUMNS = ("log_probability", "kl", "changed", "rank", "expected")
 
 
 def texts() -> list[list[int]]:
@@ -153,6 +153,14 @@ def assert_same_as_naive(run: TextRun, condition: TextCondition, found: TextOutc
         same = after.argmax(-1) == before.argmax(-1)
         certain = (after.topk(2).values.diff().abs() > 1e-3)[:, 0]
         assert torch.equal(found.changed[rows][certain], ~same[certain])
+        (now, near), (then, close_by) = (likelier(each, target) for each in (after, before))
+        assert bool(((found.rank[rows] - (now - then)).abs() <= near + close_by).all())
+
+
+def likelier(expected: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """How many tokens are likelier than the target, and how many others rounding may move past it."""
+    beyond = expected - expected.gather(1, target)
+    return (beyond > 0).sum(1), (beyond.abs() < 1e-4).sum(1) - 1
 
 
 def close(found: Tensor, expected: Tensor) -> None:

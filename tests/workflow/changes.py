@@ -8,19 +8,19 @@ HIERARCHY_MODE = "studies: {hierarchy: {calibrated: %s}}"
 PAGES = {"compare_gsm8k": 1, "write_report": 1}
 SUMMARIES = {"compare_calibration": 1, **PAGES}
 GRIDS = {"capacity_grid": 2, "compare_capacity": 1}
-# Three banks with two ranges of permutations each, and two banks of controls.
-CALIBRATED = {"calibrate": 5, "match_seeds": 1, **SUMMARIES}
+CALIBRATED_CONTROLS = {"calibrate_controls_llama_generated_llama_k100_seed0": 1}
+# Three banks with two ranges of permutations each, and two banks of controls, which share a job.
+CALIBRATED = {"calibrate": 3, **CALIBRATED_CONTROLS, "match_seeds": 1, **SUMMARIES}
 RATES = {"gather_summaries": 1, "gather_discoveries": 1}
 GATHERED = {"gather_records": 1, **RATES}
-LABELS = {"label": 3, "top_examples": 3, "summarise": 3, **GATHERED, **CALIBRATED, **GRIDS}
-STUDY = {"associate": 3, "permute": 3, **LABELS}
+PUBLISHED_MODE = {"associate": 3, "permute": 3, "top_examples": 3, "summarise": 3}
+STUDY = {**PUBLISHED_MODE, **GATHERED, **CALIBRATED, **GRIDS}
 HELD_OUT = {"permute_calibrated": 6}
 CHAIN = {
     "train_bank": 1,
     "encode_features": 1,
     "associate": 1,
     "permute": 1,
-    "label": 1,
     "top_examples": 1,
     "summarise": 1,
     "permute_calibrated": 2,
@@ -82,7 +82,7 @@ CONFIG_CHANGES = {
     ),
     "a threshold of the labels": (
         PUBLISHED % "{labels: {monosemantic_enrichment: 4.0}}",
-        {"permute": 3, **LABELS},
+        STUDY,
     ),
     "the number of permutations": (
         PUBLISHED % "{permutations: {count: 4}}",
@@ -143,7 +143,7 @@ CONFIG_CHANGES = {
         # The others of its dictionary come from the same jobs.
         {
             **CONTROLS,
-            "calibrate": 3,
+            **CALIBRATED_CONTROLS,
             "hierarchy_calibrated": 2,
             **RATES,
             **SUMMARIES,
@@ -154,7 +154,7 @@ CONFIG_CHANGES = {
         "dictionaries: {llama_k100_pca: {of: llama_k100, control: pca, k: 4, layers: [1]}}\n",
         {
             **CONTROLS,
-            "calibrate": 3,
+            **CALIBRATED_CONTROLS,
             "hierarchy_calibrated": 1,
             **RATES,
             **SUMMARIES,
@@ -165,7 +165,7 @@ CONFIG_CHANGES = {
         "dictionaries: {llama_soft_frozen_decoder: null}",
         {
             **CONTROLS,
-            "calibrate": 1,
+            **CALIBRATED_CONTROLS,
             "hierarchy_calibrated": 1,
             **RATES,
             **SUMMARIES,
@@ -206,7 +206,7 @@ CONFIG_CHANGES = {
             **LLAMA,
             **CONTROLS,
             "encode_features": 3,
-            "calibrate": 4,
+            **CALIBRATED_CONTROLS,
             **ONE_HIERARCHY,
             "hierarchy_calibrated": 2,
             **HIERARCHY_PAGES,
@@ -214,8 +214,7 @@ CONFIG_CHANGES = {
     ),
     "the analysed layers": (
         PUBLISHED % "{layers: [1]}",
-        # One control has SAEs on that layer only, so nothing changes for it.
-        {**without({**STUDY, **HELD_OUT}, *GRIDS), "calibrate": 4},
+        without({**STUDY, **HELD_OUT}, *GRIDS),
     ),
     "the problem count": (
         "datasets: {generated: {n_train: 97}}",
@@ -299,7 +298,7 @@ FILE_CHANGES = {
     "a real edit in the labels": (
         "src/saeflow/studies/gsm8k/labels.py",
         lambda text: text.replace("TOP = 10", "TOP = 9"),
-        {"permute": 3, **LABELS, **HELD_OUT},
+        {**STUDY, **HELD_OUT},
     ),
     "a real edit in the information": (
         "src/saeflow/stats/information.py",

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.workflow
 BANK = "results/saes/llama/{}/seed{}"
 TRAINED = "train_controls_llama_llama_k100_seed0"
 ENCODED = "encode_controls_llama_generated_llama_k100_seed0"
+CALIBRATED = "calibrate_controls_llama_generated_llama_k100_seed0"
+PART = "results/gsm8k/llama/parts/generated/{}/seed0"
 
 
 def test_logs_and_benchmarks_are_beside_those_of_the_dictionary(finished: Path) -> None:
@@ -22,7 +24,10 @@ def test_logs_and_benchmarks_are_beside_those_of_the_dictionary(finished: Path) 
         folder = finished / "results" / kind
         assert (folder / f"saes/llama/llama_k100/controls/seed0.{suffix}").is_file()
         assert (folder / f"features/llama/generated/llama_k100/controls/seed0.{suffix}").is_file()
+        calibrated = f"gsm8k/llama/generated/llama_k100/controls/seed0/calibrated.{suffix}"
+        assert (folder / calibrated).is_file()
         assert not (folder / "saes/llama/llama_pca").exists()
+        assert not (folder / "gsm8k/llama/generated/llama_pca").exists()
 
 
 def test_a_bank_that_no_study_reads_is_trained_by_itself(finished: Path) -> None:
@@ -38,15 +43,26 @@ def test_a_bank_of_a_group_is_made_by_no_other_rule(finished: Path) -> None:
     assert planned(finished, *SMOKE, *alone, BANK.format("llama_k100", 0)) == {"train_bank": 1}
     refused = snakemake(finished, "-n", *SMOKE, *alone, BANK.format("llama_pca", 0))
     assert "No rule to produce results/saes/llama/llama_pca/seed0" in refused.stdout
+    alone[2] = "calibrate"
+    table = f"{PART}/discoveries.parquet"
+    assert planned(finished, *SMOKE, *alone, table.format("llama_k100")) == {"calibrate": 1}
+    refused = snakemake(finished, "-n", *SMOKE, *alone, table.format("llama_pca"))
+    assert f"No rule to produce {table.format('llama_pca')}" in refused.stdout
 
 
 def test_a_group_is_one_job_with_the_time_of_its_banks(finished: Path) -> None:
-    wanted = "results/features/llama/generated/llama_pca/seed0"
+    wanted = f"{PART}/calibrated.parquet".format("llama_pca")
     told = run(finished, "-n", *SMOKE, "--forcerun", TRAINED, "--", wanted)
-    for rule, kind in ((TRAINED, "saes/llama"), (ENCODED, "features/llama/generated")):
+    tables = [f"{PART}/{table}.parquet" for table in ("calibrated", "discoveries")]
+    for rule, paths in (
+        (TRAINED, ["results/saes/llama/{}/seed0"]),
+        (ENCODED, ["results/features/llama/generated/{}/seed0"]),
+        (CALIBRATED, tables),
+    ):
         job = re.search(rf"^rule {rule}:\n((?:    .*\n)+)", told, re.M)
         assert job is not None, told
-        made = [f"results/{kind}/llama_{name}/seed0" for name in ("pca", "soft_frozen_decoder")]
+        names = ("llama_pca", "llama_soft_frozen_decoder")
+        made = [path.format(name) for path in paths for name in names]
         assert f"output: {', '.join(made)}\n" in job[1]
         assert re.search(r"resources: .*\bgpu=1\b", job[1])
         assert re.search(r"resources: .*\bruntime=120\b", job[1])

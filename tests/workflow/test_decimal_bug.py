@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_BUG, OVERLAP, PATCHES
+from saeflow.artifacts.claims import CLAIMS
+from saeflow.artifacts.decimal_bug import DECIMAL_BUG, OVERLAP, PATCHES
 from saeflow.artifacts.tables import read_table
 from saeflow.config.root import parse_config
 from saeflow.errors import SaeflowError

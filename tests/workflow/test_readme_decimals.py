@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from saeflow.artifacts.decimal_bug import CLAIMS
+from saeflow.artifacts.claims import CLAIMS
 from tests.conftest import ROOT
 from tests.workflow.readme import said, said_of, table_of
 

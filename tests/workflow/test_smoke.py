@@ -199,7 +199,6 @@ def test_real_problems_plan_the_whole_study(name: str) -> None:
         "encode_features": 2,
         "associate": 2,
         "permute": 2,
-        "label": 2,
         "top_examples": 2,
         "summarise": 2,
         "gather_records": 1,

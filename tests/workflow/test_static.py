@@ -99,6 +99,7 @@ ADAPTERS = {
     "gather": "gather",
     "train_controls": "train_bank",
     "encode_controls": "encode_features",
+    "calibrate_controls": "calibrate",
 }
 """What rules run that do the same as another, whichever tables or dictionaries, by their first words."""
 HEAVY = {
@@ -141,7 +142,7 @@ def test_rules_declare_what_they_must(path: Path) -> None:
         assert f'"../scripts/{script}.py"' in body, f"{name} runs a script of another name"
         if script in HEAVY:
             assert "gpu=1" in body, f"{name} has no GPU tag"
-            assert ("threads: 1" if name in SINGLE else "threads: THREADS") in body
+            assert ("threads: 1" if script in SINGLE else "threads: THREADS") in body
 
 
 def test_rule_files_hold_only_declarations() -> None:

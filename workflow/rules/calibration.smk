@@ -33,15 +33,21 @@ rule calibrate:
         problems="results/datasets/{dataset}/problems.parquet",
         tokens="results/datasets/{dataset}/cot_tokens.parquet",
         capture="results/capture/{model}/{dataset}",
-        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+        features=["results/features/{model}/{dataset}/{dictionary}/seed{seed}"],
         nulls=null_files,
     output:
-        calibrated="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/calibrated.parquet",
-        discoveries="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/discoveries.parquet",
+        calibrated=[
+            "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/calibrated.parquet"
+        ],
+        discoveries=[
+            "results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/discoveries.parquet"
+        ],
     log:
         "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/calibrated.log",
     benchmark:
         "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/calibrated.tsv"
+    wildcard_constraints:
+        model=in_no_group(PART, CALIBRATED_GROUPS),
     conda:
         "../../envs/saeflow.yaml"
     # Counts are exact whatever the threads, and one is busy: two jobs side by side are faster.
@@ -52,9 +58,48 @@ rule calibrate:
         runtime=runtime,
     params:
         code=code_of("calibrate"),
-        spec=calibrate_spec,
+        spec=calibrate_specs,
     script:
         "../scripts/calibrate.py"
+
+
+for name, group in CALIBRATED_GROUPS.items():
+
+    rule:
+        name:
+            f"calibrate_controls_{name}"
+        input:
+            problems=shared_by(group, "results/datasets/{dataset}/problems.parquet"),
+            tokens=shared_by(group, "results/datasets/{dataset}/cot_tokens.parquet"),
+            capture=shared_by(group, "results/capture/{model}/{dataset}"),
+            features=of_group(FEATURES, group),
+            # A control stands beside its dictionary, not beside permutations of its own.
+            nulls=[],
+        output:
+            calibrated=of_group(f"{PART}/calibrated.parquet", group),
+            discoveries=of_group(f"{PART}/discoveries.parquet", group),
+        log:
+            shared_by(
+                group,
+                "results/logs/gsm8k/{model}/{dataset}/{of}/controls/seed{seed}/calibrated.log",
+            ),
+        benchmark:
+            shared_by(
+                group,
+                "results/benchmarks/gsm8k/{model}/{dataset}/{of}/controls/seed{seed}/calibrated.tsv",
+            )
+        conda:
+            "../../envs/saeflow.yaml"
+        threads: 1
+        resources:
+            gpu=1,
+            mem_mb=mem_mb,
+            runtime=runtime_of(group),
+        params:
+            code=code_of("calibrate"),
+            spec=calibrate_specs(*group),
+        script:
+            "../scripts/calibrate.py"
 
 
 rule match_seeds:

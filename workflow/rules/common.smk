@@ -151,28 +151,19 @@ def layers_of(dictionary):
     return layers if isinstance(layers, str) else list(layers)
 
 
-def bank_of(wildcards):
-    """The calibrated bank that a path names; None for one that only the published mode reads."""
+def bank_of(wildcards, banks=BANKS):
+    """The bank that a path names; None if it is not among them, by default the calibrated ones."""
     keys = ("model", "dataset", "dictionary", "seed")
-    named = tuple(str(wildcards[key]) for key in keys)
-    return next(
-        (
-            each
-            for each in BANKS
-            if tuple(str(getattr(each, key)) for key in keys) == named
-        ),
-        None,
+    named = [str(getattr(wildcards, key)) for key in keys]
+    found = (
+        bank for bank in banks if named == [str(getattr(bank, key)) for key in keys]
     )
+    return next(found, None)
 
 
 def reads_held_out(wildcards):
     """Whether a study reads the problems of a bank's data set that trained no SAE."""
-    keys = ("model", "dataset", "dictionary", "seed")
-    named = tuple(str(getattr(wildcards, key)) for key in keys)
-    banks = [*BANKS, *hierarchy_banks(CFG)]
-    return any(
-        named == tuple(str(getattr(bank, key)) for key in keys) for bank in banks
-    )
+    return bank_of(wildcards, [*BANKS, *hierarchy_banks(CFG)]) is not None
 
 
 def encode_spec(wildcards):

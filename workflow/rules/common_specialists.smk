@@ -11,6 +11,8 @@ from saeflow.config.specialist_runs import (
     specialist_models,
 )
 
+from saeflow.preflight import folder_files
+
 SPECIALISTS = CFG.studies.specialists
 SPECIALIST_MODELS = list(specialist_models(CFG))
 SPECIALIST_PART = "results/specialists/{model}/parts/{dictionary}/seed{seed}"
@@ -92,12 +94,18 @@ def finding_spec(wildcards):
     }
 
 
+def judge_files(wildcards):
+    return folder_files(getattr(SPECIALISTS.published.judge, "path", None), ROOT)
+
+
 def answering_spec(wildcards):
     published = plain(SPECIALISTS.published)
+    judge = published["judge"]
     return {
         "model": model_spec(wildcards),
         "answer_tokens": published["answer_tokens"],
-        "judge": published["judge"],
+        # Of a directory its files are inputs.
+        "judge": without(judge, "path") if judge.get("path") else judge,
     }
 
 

@@ -1,4 +1,4 @@
-# GSM8K feature interpretability (methods/1): tokens -> association -> labels -> examples, summary.
+# GSM8K feature interpretability (methods/1): tokens -> association and labels -> examples, summary.
 
 
 rule gsm8k:
@@ -16,6 +16,7 @@ rule associate:
     output:
         tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
         association="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/association.parquet",
+        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
     log:
         "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/association.log",
     benchmark:
@@ -30,7 +31,13 @@ rule associate:
         runtime=runtime,
     params:
         code=code_of("associate"),
-        spec={"association": plain(GSM8K.association), "layers": plain(GSM8K)["layers"]},
+        spec={
+            "tests": {
+                "association": plain(GSM8K.association),
+                "layers": plain(GSM8K)["layers"],
+            },
+            "labels": plain(GSM8K.labels),
+        },
     script:
         "../scripts/associate.py"
 
@@ -66,28 +73,6 @@ rule permute:
         },
     script:
         "../scripts/permute.py"
-
-
-rule label:
-    input:
-        tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
-        association="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/association.parquet",
-    output:
-        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
-    log:
-        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/labels.log",
-    benchmark:
-        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/labels.tsv"
-    conda:
-        "../../envs/saeflow.yaml"
-    resources:
-        mem_mb=mem_mb,
-        runtime=runtime,
-    params:
-        code=code_of("label"),
-        spec=plain(GSM8K.labels),
-    script:
-        "../scripts/label.py"
 
 
 rule top_examples:

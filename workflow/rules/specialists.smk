@@ -88,6 +88,7 @@ rule ask_specialists:
         model=model_files,
         texts="results/specialists/texts.parquet",
         mixture="results/mixture/texts.parquet",
+        judge=judge_files,
     output:
         tasks="results/specialists/{model}/tasks.parquet",
         answers="results/specialists/{model}/answers.parquet",

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_ANSWERS, DECIMAL_BUG, PATCHES, PROMPTS
+from saeflow.artifacts.claims import CLAIMS
+from saeflow.artifacts.decimal_bug import DECIMAL_ANSWERS, DECIMAL_BUG, PATCHES, PROMPTS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.decimal_bug import DecimalCalibrated

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from saeflow.artifacts.decimal_bug import CLAIMS
+from saeflow.artifacts.claims import CLAIMS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.specialist_effects import ASKED, SPECIALIST_BEHAVIOUR, SPECIALIST_EFFECTS
 from saeflow.artifacts.specialists import FEATURE_ALIGNMENT, SPECIALIST_TEXTS, SPECIALISTS

@@ -21,14 +21,14 @@ with job(snakemake):
     given, wanted, names = snakemake.params.spec, snakemake.input, snakemake.wildcards
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
-    device = resolve_device()
-    bank = open_bank(Path(wanted.bank)).to(device)
+    bank = open_bank(Path(wanted.bank)).to(device := resolve_device())
     features = read_table(Path(wanted.features), SPECIALIST_FEATURES)
+    asked = [read_table(Path(path), kind) for path, kind in zip(wanted.asked, ASKED, strict=True)]
     tried = try_specialists(
         Subject(model.to(device), bank, spec.model.batch_size),
         read_texts(read_table(Path(wanted.texts), SPECIALIST_TEXTS)),
         table_to_texts(read_table(Path(wanted.mixture), MIXTURE_TEXTS)),
-        [read_table(Path(path), artifact) for path, artifact in zip(wanted.asked, ASKED)],
+        asked,
         open_pooled(Path(wanted.pooled), Path(wanted.lengths)),
         features,
         SpecialistsCalibrated.model_validate(given["calibrated"]),

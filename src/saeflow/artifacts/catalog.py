@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from saeflow.artifacts.calibration import CALIBRATION_ARTIFACTS
+from saeflow.artifacts.claims import CLAIMS
 from saeflow.artifacts.columns import (
     CONTROL,
     FEATURE_KEYS,
@@ -358,6 +359,7 @@ ARTIFACTS = {
         *CALIBRATION_ARTIFACTS,
         *HIERARCHY_ARTIFACTS,
         *DECIMAL_ARTIFACTS,
+        CLAIMS,
         *SPECIALIST_ARTIFACTS,
         *EFFECT_ARTIFACTS,
     )

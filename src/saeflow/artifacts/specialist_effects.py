@@ -82,7 +82,12 @@ SPECIALIST_ACTIVATIONS = Artifact(
         CLASS,
         FEATURE,
         TASK,
-        Column("value", pa.float32(), "Pooled activation on the prompt.", unit="activation"),
+        Column(
+            "value",
+            pa.float32(),
+            "Pooled activation on the prompt; of a half below 0 its size.",
+            unit="activation",
+        ),
     ),
     ("dictionary", "seed", "layer", "class", "feature", "task"),
 )
@@ -98,7 +103,7 @@ SPECIALIST_BEHAVIOUR = Artifact(
         CLASS,
         FEATURE,
         Column("group", TEXT, "Texts or tasks that it is measured on."),
-        Column("outcome", TEXT, "contained, judged, margin or correct."),
+        Column("outcome", TEXT, "contained, judged, correct, log_probability or margin."),
         *VALUES,
         *TESTED,
         Column(

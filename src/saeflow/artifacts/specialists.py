@@ -84,6 +84,12 @@ SPECIALIST_FEATURES = Artifact(
         ),
         Column("split", SMALL, "From 1: chosen on half A of this split; 0: chosen on all texts."),
         Column("feature", INDEX, "Index of the latent in its SAE; -1: there is none."),
+        Column(
+            "sign",
+            SMALL,
+            "1: large values stand for the class; -1: the feature is negative on it, and its size is "
+            "what is scored.",
+        ),
         Column("score", REAL, "What it was chosen by, on the texts that it was chosen on."),
         Column("inside", INDEX, "Texts of the class above the threshold.", nullable=True),
         Column("outside", INDEX, "Texts of the contrast above the threshold.", nullable=True),
@@ -127,7 +133,7 @@ SIMILARITIES = Artifact(
 )
 
 SPECIALISTS = Artifact(
-    "specialists",
+    "specialist_summary",
     1,
     "Numbers of the study, each beside what chance, words or other halves give.",
     (
@@ -141,7 +147,11 @@ SPECIALISTS = Artifact(
         Column("seed", INDEX, "Seed of the SAEs; 0 where none is read."),
         MODE,
         Column("layer", SMALL, "Block, from 0. Null: none is read.", nullable=True),
-        Column("pooling", TEXT, "How features are pooled; empty where none are read."),
+        Column(
+            "pooling",
+            TEXT,
+            "How features are pooled, or were to choose specialists; empty where none are read.",
+        ),
         Column("group", TEXT, "Set, topic, class or pair of classes; or all."),
         Column("metric", TEXT, "What is measured (docs/specialists.md, Metrics)."),
         CONTROL,

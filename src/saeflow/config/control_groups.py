@@ -1,4 +1,4 @@
-"""Which control banks one job trains or encodes: those of one dictionary, model and seed."""
+"""Which control banks one job trains, encodes or calibrates: those of a dictionary, model and seed."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ def encoded_groups(config: Config) -> dict[str, list[Bank]]:
         As of `trained_groups`, but with the data set that is encoded, which a group shares.
     """
     return _grouped(_encoded(config), "model", "dataset", "of", "seed")
+
+
+def calibrated_groups(config: Config) -> dict[str, list[Bank]]:
+    """Control banks that stand beside a dictionary in the calibrated mode.
+
+    Returns
+    -------
+    dict of str to list of Bank
+        As of `encoded_groups`. A control that is studied by itself is in none: it is calibrated
+        against permutations of its own.
+    """
+    return _grouped(calibrated_banks(config), "model", "dataset", "of", "seed")
 
 
 def _encoded(config: Config) -> Iterator[Bank]:

@@ -16,6 +16,8 @@ SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file")
 TAGS = {"fresh", "path", "hub", "control", *SOURCES}
 BRANCHES = ("literal[", "tuple[", "list[")
 """How pydantic names the branches of a union in a location."""
+WRITER_KEYS, WRITERS = ("judge",), ("exact", "local", "endpoint")
+"""Keys of blocks whose `kind` is a tag, and the kinds."""
 EXPECTED = {
     "model_type": "a block of settings",
     "model_attributes_type": "a block of settings",
@@ -89,9 +91,8 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
             wanted = "weights" if wanted == "_kind()" else wanted
             given = found.get(wanted, tag) if isinstance(found, dict) else tag
             said = "is null" if given is None and tag else f"is {tag!r}" if tag else "is missing"
-            known = (
-                "'fresh', 'path', 'hub'" if wanted == "weights" else ", ".join(map(repr, SOURCES))
-            )
+            tags = {"weights": ("fresh", "path", "hub"), "kind": WRITERS}.get(wanted, SOURCES)
+            known = ", ".join(map(repr, tags))
             expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."
         case "string_pattern_mismatch" if location and location[-1] == "[key]":
@@ -141,6 +142,7 @@ def _path(location: tuple[int | str, ...]) -> list[int | str]:
         part
         for index, part in enumerate(location)
         if not (index == 2 and location[0] in ("models", "datasets") and part in TAGS)
+        and not (part in WRITERS and location[index - 1] in WRITER_KEYS)
         and not _is_branch(part)
     ]
 
@@ -183,7 +185,7 @@ def _is_block(candidate: Any) -> bool:
 def _tag_fits(block: type[BaseModel], tag: int | str) -> bool:
     if tag == "control":
         return "of" in block.model_fields
-    for name in ("weights", "source"):
+    for name in ("weights", "source", "kind"):
         field = block.model_fields.get(name)
         if field and tag in typing.get_args(field.annotation):
             return "of" not in block.model_fields

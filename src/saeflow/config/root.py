@@ -30,6 +30,7 @@ from saeflow.config.models import (
 from saeflow.config.reference import ReferenceSettings
 from saeflow.config.runs import BankRun
 from saeflow.config.studies import StudySettings
+from saeflow.config.writers import LocalSettings
 from saeflow.errors import SaeflowError, nearest
 
 
@@ -360,6 +361,9 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
         yield "studies.specialists.texts.pairs", study.texts.pairs
         if study.texts.categories is not None:
             yield "studies.specialists.texts.categories", study.texts.categories
+    judge = None if study is None else study.published.judge
+    if isinstance(judge, LocalSettings) and judge.path is not None:
+        yield "studies.specialists.published.judge.path", judge.path
     for name, model in config.models.items():
         if isinstance(model, PathModel):
             yield f"models.{name}.path", model.path

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from saeflow.config.base import Block, DropNulls, Name
+from saeflow.config.judge import ExactJudge, JudgeSettings
 from saeflow.config.runs import Positive, different
 
 Pooling = Literal["average_then_encode", "encode_then_average", "max", "last"]
@@ -108,6 +109,10 @@ class SpecialistsPublished(DiscoverySettings):
         min_length=1, description="What is analysed, per model."
     )
     answer_tokens: Positive = Field(5, description="Greedy tokens that are read of an answer.")
+    judge: JudgeSettings = Field(
+        default_factory=lambda: ExactJudge(kind="exact"),
+        description="Who says whether an answer is right (docs/judge.md).",
+    )
 
 
 class TaskSettings(Block):
@@ -119,7 +124,11 @@ class TaskSettings(Block):
     others: int = Field(
         200, ge=0, description="Other features of the same SAE that each is held against."
     )
-    permutations: int = Field(999, ge=19, description="Permutations of each test.")
+    permutations: int = Field(
+        9999,
+        ge=19,
+        description="Permutations of each test, at most; a hundred tests are adjusted together.",
+    )
     seed: int = Field(0, description="Seed of resamples and permutations.")
 
 
@@ -132,7 +141,11 @@ class AblationSettings(Block):
     items: Positive = Field(60, description="Items of each group of tasks that are read.")
     draws: Positive = Field(2, description="Draws of each random control.")
     to_mean: bool = Field(True, description="Set specialists to their means, too.")
-    permutations: int = Field(999, ge=19, description="Sign flips of each test.")
+    permutations: int = Field(
+        9999,
+        ge=19,
+        description="Sign flips of each test, at most; hundreds of cells are adjusted together.",
+    )
     seed: int = Field(0, description="Seed of controls, resamples and flips.")
 
 

@@ -31,6 +31,8 @@ class TextOutcome:
         Kullback-Leibler divergence of the next token, from without to with, in nats.
     changed : torch.Tensor of bool, shape (readings,)
         Whether another token is the likeliest.
+    rank : torch.Tensor of int, shape (readings,)
+        Change of the number of tokens that are likelier than the target.
     expected : torch.Tensor of shape (readings, tokens), optional
         Log-probabilities of all tokens with the edit, in nats; None unless asked for.
     """
@@ -40,6 +42,7 @@ class TextOutcome:
     log_probability: Float[Tensor, " readings"]
     kl: Float[Tensor, " readings"]
     changed: Bool[Tensor, " readings"]
+    rank: Int[Tensor, " readings"]
     expected: Float[Tensor, "readings tokens"] | None
 
 
@@ -132,6 +135,7 @@ class ChangedReadings:
         self._log_probability = clean.expected.new_zeros(len(rows))
         self._kl = torch.zeros_like(self._log_probability)
         self._changed = torch.zeros_like(rows, dtype=torch.bool)
+        self._rank = torch.zeros_like(rows)
         self._expected = clean.expected[self._reading] if with_expected else None
 
     def fill(self, hidden: Float[Tensor, "some d_in"], slots: Int[Tensor, " some"]) -> None:
@@ -153,8 +157,9 @@ class ChangedReadings:
             self._changed[slot] = after.argmax(-1) != self._clean.likeliest[reading]
             self._kl[slot] = (before.exp() * (before - after)).sum(-1)
             target = self._clean.targets[reading][:, None]
-            gained = after.gather(1, target) - before.gather(1, target)
-            self._log_probability[slot] = gained[:, 0]
+            now, then = after.gather(1, target), before.gather(1, target)
+            self._log_probability[slot] = (now - then)[:, 0]
+            self._rank[slot] = (after > now).sum(-1) - (before > then).sum(-1)
 
     def outcomes(self, sizes: Sequence[int]) -> list[TextOutcome]:
         """Cut them into outcomes of so many readings each."""
@@ -166,6 +171,7 @@ class ChangedReadings:
                 self._log_probability[start:end],
                 self._kl[start:end],
                 self._changed[start:end],
+                self._rank[start:end],
                 None if self._expected is None else self._expected[start:end],
             )
             for start, end in pairwise(ends)

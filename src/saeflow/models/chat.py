@@ -9,13 +9,18 @@ from transformers import PreTrainedTokenizerBase
 _DATE = "26 Jul 2024"
 
 
-def chat_renderer(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str] | None:
+def chat_renderer(
+    tokenizer: PreTrainedTokenizerBase, **told: object
+) -> Callable[[str], str] | None:
     """Function that puts a question into the chat template, ready to be answered.
 
     Parameters
     ----------
     tokenizer : transformers.PreTrainedTokenizerBase
         The model's.
+    **told : object
+        What the template is told besides, such as ``enable_thinking=False``; a template takes no
+        notice of names that it does not know.
 
     Returns
     -------
@@ -35,6 +40,7 @@ def chat_renderer(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str] | 
             tokenize=False,
             add_generation_prompt=True,
             date_string=_DATE,
+            **told,
         )
         return text.removeprefix(begin) if adds_begin else text
 

@@ -38,8 +38,9 @@ from saeflow.config.models import (
     RunnableModel,
     UntrainedControl,
 )
-from saeflow.errors import SaeflowError
+from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
+from saeflow.models.hub import hub_folder
 from saeflow.models.numbers import start_numbers
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.seeds import derive_seed
@@ -166,9 +167,7 @@ def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
         )
         state = load_file(folder / PROJECTION_FILE)
     except Exception as error:  # damaged files make transformers and pickle raise many kinds
-        raise SaeflowError(
-            f"{folder}: the weights cannot be read ({_first_line(error)})."
-        ) from None
+        raise SaeflowError(f"{folder}: the weights cannot be read ({first_line(error)}).") from None
     if report["missing_keys"]:
         # transformers would fill them with random numbers and go on.
         raise SaeflowError(
@@ -181,7 +180,7 @@ def load_directory(folder: Path, dtype: str, revision: str) -> CodiModel:
     except RuntimeError as error:
         raise SaeflowError(
             f"{folder / PROJECTION_FILE} does not fit a projection of {config.hidden_size} → {codi.size} "
-            f"({_first_line(error)})."
+            f"({first_line(error)})."
         ) from None
     loaded = CodiModel(model, projection, _tokenizer(folder), codi.tokens, revision)
     loaded.number_waves = codi.number_waves
@@ -226,29 +225,12 @@ def snapshot(settings: HubModel) -> Path:
     SaeflowError
         If the hub cannot be reached and the cache does not hold the model.
     """
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                settings.repo,
-                revision=settings.revision,
-                allow_patterns=[
-                    "*.json",
-                    "*.safetensors",
-                    "pytorch_model*.bin",
-                    "*.model",
-                    "*.txt",
-                ],
-            )
-        )
-    except Exception as error:
-        # The hub's client, httpx and the operating system each bring exceptions of their own.
-        raise SaeflowError(
-            f"{settings.repo}@{settings.revision} cannot be had from the Hugging Face hub "
-            f"({type(error).__name__}: {_first_line(error)}). Without a network, download it "
-            "elsewhere and use weights: path with path: DIRECTORY."
-        ) from None
+    return hub_folder(
+        settings.repo,
+        settings.revision,
+        MODEL_FILES,
+        instead="use weights: path with path: DIRECTORY",
+    )
 
 
 def _fresh(
@@ -309,7 +291,7 @@ def _config(folder: Path) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers checks values with exceptions of its own
         raise SaeflowError(
-            f"{folder / 'config.json'} cannot be read ({_first_line(error)})."
+            f"{folder / 'config.json'} cannot be read ({first_line(error)})."
         ) from None
     if config.model_type not in FAMILIES:
         raise SaeflowError(
@@ -325,9 +307,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, local_files_only=True
         )
     except Exception as error:  # malformed JSON shows as any kind of exception
-        raise SaeflowError(
-            f"{folder} holds no readable tokenizer ({_first_line(error)})."
-        ) from None
+        raise SaeflowError(f"{folder} holds no readable tokenizer ({first_line(error)}).") from None
     if tokenizer.eos_token_id is None:
         raise SaeflowError(f"{folder}: the tokenizer has no end-of-text token, which ends answers.")
     return tokenizer
@@ -363,8 +343,3 @@ def _codi(folder: Path, vocabulary: int) -> _Codi:
             f"{path} is malformed ({type(error).__name__}: {error}); expected pad_token_id, "
             "begin_token_id, end_token_id and projection_size."
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

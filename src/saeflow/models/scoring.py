@@ -53,6 +53,25 @@ def score_texts(
     return [scores[index] for index in range(len(examples))]
 
 
+def score_endings(
+    model: CodiModel, endings: Sequence[Sequence[TextExample]], *, batch_size: int
+) -> list[list[float]]:
+    """Mean log-probability of a token of each ending of each prompt, in nats.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model.
+    endings : sequence of sequence of TextExample
+        By prompt: each ending encoded behind it, so that its tokens alone are labelled.
+    batch_size : int
+        Endings per forward pass.
+    """
+    every = [example for each in endings for example in each]
+    scores = iter(score_texts(model, every, batch_size=batch_size))
+    return [[next(scores).per_token for _ in each] for each in endings]
+
+
 def _score_batch(model: CodiModel, batch: Sequence[TextExample]) -> list[Score]:
     ids, mask = model.pad([example.ids for example in batch], left_pad=False)
     labels, _ = model.pad([example.labels for example in batch], left_pad=False)

@@ -29,7 +29,8 @@ from saeflow.artifacts.catalog import (
     SUMMARY,
     TRAINING,
 )
-from saeflow.artifacts.decimal_bug import CLAIMS, DECIMAL_BUG, LAYER_FEATURES
+from saeflow.artifacts.claims import CLAIMS
+from saeflow.artifacts.decimal_bug import DECIMAL_BUG, LAYER_FEATURES
 from saeflow.artifacts.hierarchy import (
     EFFECTS,
     HIERARCHY,

@@ -218,10 +218,3 @@ def carried(
     best = np.r_[True, found.feature[1:] != found.feature[:-1]][: len(found.feature)]
     marked: Bool[np.ndarray, " pairs"] = ~((given_best <= level) | best)
     return marked
-
-
-def halves(
-    values: Float[np.ndarray, "examples features"],
-) -> Float[np.ndarray, "examples doubled"]:
-    """Split signed features: first the positive part of each, then the size of the negative part."""
-    return np.concatenate([np.maximum(values, 0), np.maximum(-values, 0)], axis=1)

@@ -15,6 +15,8 @@ from scipy.stats import binomtest, permutation_test
 
 from saeflow.errors import SaeflowError
 
+STAGE, STAGE_LEVEL = 999, 0.05
+"""Flips drawn first where many are asked for, and the p-value up to which all of them are."""
 BOOTSTRAP = "cluster bootstrap 95 %"
 WILSON = "wilson 95 %"
 """Kinds of intervals, as tables name them."""
@@ -125,10 +127,28 @@ def cluster_means(
     generator : numpy.random.Generator
         Draws the resamples.
     """
+    count = values.shape[1] if clusters is None else len(set(clusters))
+    counts = resample_counts(count, generator) if count else np.zeros((0, 0), np.int64)
+    return resampled_means(values, clusters, counts)
+
+
+def resampled_means(
+    values: Float[np.ndarray, "quantities examples"],
+    clusters: Clusters,
+    counts: Int[np.ndarray, "resamples clusters"],
+) -> Means:
+    """`cluster_means` with resamples that were drawn before, such as for many matrices.
+
+    Parameters
+    ----------
+    values, clusters
+        As of `cluster_means`.
+    counts : numpy.ndarray of int64, shape (resamples, clusters)
+        As `resample_counts` draws them; clusters in the order in which they first appear.
+    """
     sums, sizes = cluster_sums(values.T, clusters)
     averages = sums / np.maximum(sizes, 1)
     value, low, high = np.full((3, len(values)), np.nan)
-    counts = resample_counts(len(sums), generator) if len(sums) else np.zeros((0, 0), np.int64)
     for place in range(len(values)):
         total, size = sums[:, place], sizes[:, place]
         if not size.any():
@@ -183,6 +203,30 @@ def sign_flip_p_value(
         random_state=generator,
     )
     return float(found.pvalue)
+
+
+def staged_sign_flip_p_value(
+    differences: Float[np.ndarray, " examples"],
+    clusters: Clusters,
+    permutations: int,
+    generator: np.random.Generator,
+) -> float:
+    """Test by `sign_flip_p_value` with few flips, and again with all if it may be significant.
+
+    For hundreds of tests that are adjusted together. The p-value is as valid: it reaches a level up to
+    `STAGE_LEVEL` only if the second drawing does, and another one only if the first does.
+
+    Parameters
+    ----------
+    differences, clusters, generator
+        As of `sign_flip_p_value`.
+    permutations : int
+        Flips of the second drawing; the first has `STAGE` at most.
+    """
+    first = sign_flip_p_value(differences, clusters, min(permutations, STAGE), generator)
+    if first > STAGE_LEVEL or permutations <= STAGE:
+        return first
+    return sign_flip_p_value(differences, clusters, permutations, generator)
 
 
 def wilson_of_shares(shares: Float[np.ndarray, " examples"]) -> tuple[float, float]:

@@ -241,8 +241,7 @@ def class_aurocs(
     members = [np.flatnonzero(own == group) for group in np.unique(own)]
     n_inside = texts_of.sum(0).astype(np.float64)
     n_outside = np.array([(own != group).sum() for group in group_of], np.float64)
-    if not np.isfinite(values).all():
-        raise SaeflowError("Some values of features are not finite; expected finite numbers.")
+    require_finite(values)
     found = np.empty((values.shape[1], len(group_of)))
     indicators = texts_of.astype(rank_dtype(len(values)))
     for chosen, ranks in doubled_ranks(values):
@@ -278,40 +277,6 @@ def d_prime(
     return found
 
 
-def cluster_halves(
-    clusters: Int[np.ndarray, " texts"],
-    strata: Int[np.ndarray, " texts"],
-    splits: int,
-    generator: np.random.Generator,
-) -> Bool[np.ndarray, "splits texts"]:
-    """Random halves of clusters, so that no pair of texts is in both.
-
-    Parameters
-    ----------
-    clusters : numpy.ndarray of int, shape (texts,)
-        Pair of each text.
-    strata : numpy.ndarray of int, shape (texts,)
-        Such as topics; each is halved by itself. A cluster in two strata goes with the first.
-    splits : int
-        How many to draw.
-    generator : numpy.random.Generator
-        Draws them.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (splits, texts)
-        Texts of half A, which has one more or one fewer of an odd number of clusters.
-    """
-    names, first, place = np.unique(clusters, return_index=True, return_inverse=True)
-    halves = np.zeros((splits, len(names)), bool)
-    for stratum in np.unique(strata[first]):
-        members = np.flatnonzero(strata[first] == stratum)
-        for row in halves:
-            size = (len(members) + int(generator.integers(2))) // 2
-            row[generator.permutation(members)[:size]] = True
-    return halves[:, place]
-
-
 def nested_scores(
     values: Num[np.ndarray, "texts features"],
     classes: Int[np.ndarray, " texts"],
@@ -327,13 +292,14 @@ def nested_scores(
     values, classes, groups : numpy.ndarray
         As of `class_aurocs`.
     splits : numpy.ndarray of bool, shape (splits, texts)
-        Texts of half A, as `cluster_halves` gives them.
+        Texts of half A, such as `saeflow.stats.text_clusters.TextClusters.half` draws them.
 
     Raises
     ------
     SaeflowError
-        If half A or B of a split has no text of some class.
+        If half A or B of a split has no text of some class, or a value is not finite.
     """
+    require_finite(values)
     group_of = groups_of_classes(classes, groups)
     own = group_of[classes]
     n_classes = len(group_of)
@@ -352,10 +318,17 @@ def nested_scores(
             inside, outside = classes == each, own != group_of[each]
             best = best_feature(values, areas[:, each], inside & half, outside & half)
             feature[row, each], chosen_auroc[row, each] = best, areas[best, each]
-            one = values[:, best : best + 1]
-            auroc[row, each] = contrast_aurocs(one, inside & ~half, outside & ~half)[0]
-            spread[row, each] = d_prime(one, inside & ~half, outside & ~half)[0]
+            one = values[:, best]
+            auroc[row, each] = _area(one[inside & ~half], one[outside & ~half])
+            spread[row, each] = d_prime(one[:, None], inside & ~half, outside & ~half)[0]
     return NestedScores(feature, chosen_auroc, auroc, spread)
+
+
+def _area(one: Num[np.ndarray, " inside"], two: Num[np.ndarray, " outside"]) -> float:
+    """`contrast_aurocs` of one feature, without ranks."""
+    two = np.sort(two)
+    beaten = np.searchsorted(two, one, "left").sum() + np.searchsorted(two, one, "right").sum()
+    return float(beaten / (2 * len(one) * len(two)))
 
 
 def best_feature(
@@ -366,6 +339,8 @@ def best_feature(
 ) -> int:
     """Feature with the largest area; many separate a small class wholly, so then d' decides."""
     tied = np.flatnonzero(areas >= areas.max() - 1e-12)
+    if len(tied) == 1:
+        return int(tied[0])
     spread = d_prime(values[:, tied], inside, outside)
     return int(tied[np.where(np.isnan(spread), -np.inf, spread).argmax()])
 
@@ -398,3 +373,9 @@ def require_both(inside: Bool[np.ndarray, " texts"], outside: Bool[np.ndarray, "
             f"{inside.sum()} texts are inside a class, {outside.sum()} outside and "
             f"{(inside & outside).sum()} both; expected some of each and none of both."
         )
+
+
+def require_finite(values: Num[np.ndarray, "texts features"]) -> None:
+    """Raise SaeflowError where a value is NaN or infinite."""
+    if not np.isfinite(values).all():
+        raise SaeflowError("Some values of features are not finite; expected finite numbers.")

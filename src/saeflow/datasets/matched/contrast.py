@@ -8,7 +8,7 @@ maths, 618 for Python and 583 for the others. Discovery and score used the same 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -170,29 +170,32 @@ def _sets(
     topics: Sequence[str],
     among: Bool[np.ndarray, " texts"] | None,
 ) -> dict[_Name, ContrastSet]:
-    places = range(len(texts)) if among is None else np.flatnonzero(among).tolist()
+    codes = np.unique(np.array(texts, dtype=object), return_inverse=True)[1]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(classes))}
+    class_of = np.array([numbers[name] for name in classes])
+    topic_of = np.unique(np.array(topics, dtype=object), return_inverse=True)[1]
+    taking_part = np.ones(len(texts), bool) if among is None else among
     found = {}
-    for name, topic in dict(zip(classes, topics, strict=True)).items():
-        inside = _distinct(texts, (place for place in places if classes[place] == name), ())
-        others = (place for place in places if topics[place] != topic)
-        contrast = _distinct(texts, others, (texts[place] for place in inside))
-        if not inside or not contrast:
+    for name, number in numbers.items():
+        own = class_of == number
+        inside = _distinct(codes, taking_part & own)
+        others = taking_part & (topic_of != topic_of[own.argmax()])
+        contrast = _distinct(codes, others & ~np.isin(codes, codes[inside]))
+        if not len(inside) or not len(contrast):
             raise SaeflowError(
                 f"The class {name!r} has {len(inside)} texts and {len(contrast)} texts of other "
                 "topics to be told from; expected at least one of each."
             )
-        found[name] = ContrastSet(np.array(inside, np.int64), np.array(contrast, np.int64))
+        found[name] = ContrastSet(inside, contrast)
     return found
 
 
-def _distinct(texts: Sequence[str], places: Iterable[int], known: Iterable[str]) -> list[int]:
-    """Places of the first of equal texts, without texts that are known."""
-    seen, kept = set(known), []
-    for place in places:
-        if texts[place] not in seen:
-            seen.add(texts[place])
-            kept.append(place)
-    return kept
+def _distinct(
+    codes: Int[np.ndarray, " texts"], wanted: Bool[np.ndarray, " texts"]
+) -> Int[np.ndarray, " places"]:
+    """Places of the first of equal texts among those wanted."""
+    places = np.flatnonzero(wanted)
+    return places[np.sort(np.unique(codes[places], return_index=True)[1])]
 
 
 def _halves(

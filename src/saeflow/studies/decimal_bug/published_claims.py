@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saeflow.studies.decimal_bug.sentences import Published, Wanted
+from saeflow.studies.claims.sentences import Published, Wanted
 
 SURGEON, MATS = "surgeon (methods/4)", "MATS 9_8_research (methods/4)"
 LAYER_7, LAYER_10, LAYER_15, LAYER_20 = 8 / 32, 11 / 32, 16 / 32, 21 / 32

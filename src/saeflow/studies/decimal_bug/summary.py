@@ -11,11 +11,12 @@ from saeflow.artifacts.decimal_bug import DECIMAL_BUG
 from saeflow.config.decimal_bug import DecimalCalibrated
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.stats.resampling import WILSON
+from saeflow.studies.claims.judge import claims_table
 from saeflow.studies.decimal_bug import rows
 from saeflow.studies.decimal_bug.behaviour_summary import behaviour_rows
 from saeflow.studies.decimal_bug.bug import Bug, find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site
-from saeflow.studies.decimal_bug.claims import claims_table, judge_claims
+from saeflow.studies.decimal_bug.claims import judge_claims
 from saeflow.studies.decimal_bug.names import MODULES
 from saeflow.studies.decimal_bug.patching_summary import (
     chosen_rows,
@@ -27,7 +28,7 @@ from saeflow.studies.decimal_bug.rows import row
 
 
 class Summary(NamedTuple):
-    """Tables of one model: `DECIMAL_BUG` and `CLAIMS` of `saeflow.artifacts.decimal_bug`."""
+    """Tables of one model: `saeflow.artifacts.decimal_bug.DECIMAL_BUG`, and `CLAIMS`."""
 
     numbers: pa.Table
     claims: pa.Table

@@ -11,7 +11,7 @@ from saeflow.datasets.texts.judge import RIGHT, WRONG, called_bigger, judge
 from saeflow.datasets.texts.text import TRAIN, Text
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import IGNORED, Encoder, TextExample
-from saeflow.models.scoring import Score, score_texts
+from saeflow.models.scoring import score_endings, score_texts
 from saeflow.studies.evaluation.measures import Measure, What, constant, mean, share
 
 READ = ("categories", "pairs", "documents")
@@ -133,19 +133,12 @@ def chosen_rightly(
     model: CodiModel, encoder: Encoder, texts: Sequence[Text], batch_size: int
 ) -> list[bool]:
     """Tell for each prompt whether its right continuation is the likeliest per token."""
-    options = [(text.target, *text.distractors) for text in texts]
-    examples = [
-        encoder.continuation(text.prompt, option)
-        for text, each in zip(texts, options, strict=True)
-        for option in each
+    endings = [
+        [encoder.continuation(text.prompt, each) for each in (text.target, *text.distractors)]
+        for text in texts
     ]
-    scores: list[Score] = score_texts(model, examples, batch_size=batch_size)
-    chosen, start = [], 0
-    for each in options:
-        found = [score.per_token for score in scores[start : start + len(each)]]
-        chosen.append(found[0] > max(found[1:]))
-        start += len(each)
-    return chosen
+    scores = score_endings(model, endings, batch_size=batch_size)
+    return [right > max(wrong) for right, *wrong in scores]
 
 
 def _verdicts(model: CodiModel, texts: Sequence[Text], batch_size: int) -> list[str]:

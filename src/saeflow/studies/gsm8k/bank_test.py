@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from saeflow.artifacts.features import LayerTable
 from saeflow.config.runs import ExactSettings
-from saeflow.stats.discovery import Candidates, ExactTest, halves
+from saeflow.stats.discovery import Candidates, ExactTest
 from saeflow.stats.exact import harmonic_number
+from saeflow.stats.signed import halves
 from saeflow.studies.chance import places
 from saeflow.studies.gsm8k.targets import Target
 

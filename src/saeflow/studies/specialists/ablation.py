@@ -45,7 +45,7 @@ CONTROLS = (RANDOM_FEATURE, CROSS_DOMAIN, RANDOM_DIRECTION)
 random_feature: another feature of the prompt, of similar activation times decoder norm, brought to
 the specialist's exactly; cross_domain: the decoder direction of a specialist of another topic at the
 same block, at the same tokens and lengths; random_direction: a random one there."""
-METRICS = ("log_probability", "kl", "flip")
+METRICS = ("log_probability", "kl", "flip", "rank")
 
 
 class Effects(NamedTuple):
@@ -62,11 +62,14 @@ class Effects(NamedTuple):
         Kullback-Leibler divergence of the next token behind the prompt, in nats.
     flip : numpy.ndarray of float64, shape (specialists, prompts)
         Whether another token is the likeliest there; of several draws, the share.
+    rank : numpy.ndarray of float64, shape (specialists, prompts)
+        Change of the number of tokens that are likelier there than the target's first.
     """
 
     log_probability: Float[np.ndarray, "specialists prompts"]
     kl: Float[np.ndarray, "specialists prompts"]
     flip: Float[np.ndarray, "specialists prompts"]
+    rank: Float[np.ndarray, "specialists prompts"]
 
 
 @dataclass(frozen=True)
@@ -335,6 +338,7 @@ class _Log:
         sums[0, specialist, numbers] += _mean_by(texts, outcome.log_probability)
         sums[1, specialist, numbers] += outcome.kl.double().cpu().numpy()[first]
         sums[2, specialist, numbers] += outcome.changed.cpu().numpy()[first]
+        sums[3, specialist, numbers] += outcome.rank.cpu().numpy()[first]
         self._draws[name][specialist, numbers] += 1
 
     def trials(self) -> AblationTrials:

@@ -23,7 +23,7 @@ from saeflow.stats.resampling import (
     cluster_means,
     cluster_sums,
     resample_counts,
-    sign_flip_p_value,
+    staged_sign_flip_p_value,
 )
 from saeflow.studies.specialists.ablation import (
     CONTROLS,
@@ -59,7 +59,8 @@ class Cell:
         Contents, and prompts on which the specialist is active.
     p_value : float
         Two-sided, of differences and of changes of log-probability, by sign flips of contents; NaN of
-        the others, which cannot be below 0, and where the specialist is silent throughout.
+        the others, which cannot be below 0 (nor can a rank where the likeliest token is followed), and
+        where the specialist is silent throughout.
     holm, q_value : float
         Adjusted over all tested cells of the same condition, control and metric by Holm, and by
         Benjamini and Hochberg.
@@ -340,7 +341,7 @@ def _cells(
             p_value = float("nan")
             if tested:
                 generator = numpy_generator(*where, number)
-                p_value = sign_flip_p_value(own, named, permutations, generator)
+                p_value = staged_sign_flip_p_value(own, named, permutations, generator)
             ends = float(means.low[number]), float(means.high[number])
             value, n = float(means.value[number]), int(means.n[number])
             yield Cell(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
+from scipy.stats import spearmanr
 
 from saeflow.artifacts.specialist_effects import SPECIALIST_ACTIVATIONS, SPECIALIST_BEHAVIOUR
 from saeflow.config.specialists import TaskSettings
@@ -27,9 +28,10 @@ from saeflow.studies.specialists.pooled import PooledFeatures
 from saeflow.studies.specialists.rows import CALIBRATED, NONE, PUBLISHED
 from saeflow.studies.specialists.texts import StudyTexts, class_name
 
-OUTCOMES = ("margin", "correct")
-"""What of a task an activation is held against."""
+MARGIN, CORRECT, LOG_PROBABILITY = "margin", "correct", "log_probability"
+"""What of a task an activation is held against: ours, and both of the study's."""
 CONTAINED, JUDGED = "contained", "judged"
+_HELD_FIXED = ("prompt_tokens", "target_tokens", "log_frequency")
 
 
 class Answering(NamedTuple):
@@ -83,7 +85,8 @@ def answering(
     found = specialist_activations(
         model, bank, prompts, listed, pooling=settings.pooling, batch_size=batch_size
     )
-    own, beside = found[:, : len(specialists)], found[:, len(specialists) :]
+    signs = [each.sign for each in chosen]
+    own, beside = found[:, : len(specialists)] * signs, found[:, len(specialists) :]
     starts = np.cumsum([0, *map(len, others.values())])
     by_layer = {
         layer: _active(beside[:, start:end])
@@ -162,37 +165,75 @@ def _task_rows(
     settings: TaskSettings,
 ) -> Iterator[dict[str, Any]]:
     given = tasks.to_pydict()
-    kinds = zip(given["part"], given["group"], given["item"], strict=True)
-    contents = list(kinds)
-    covariates = np.column_stack(
-        [
-            np.array(given[name], np.float64)
-            for name in ("prompt_tokens", "target_tokens", "log_frequency")
-        ]
-    )
+    contents = list(zip(given["part"], given["group"], given["item"], strict=True))
+    groups = [f"{part} {group}" for part, group, _ in contents]
+    covariates = np.column_stack([np.array(given[name], np.float64) for name in _HELD_FIXED])
     found = behaviour(
         activations,
-        {name: np.array(given[name], np.float64) for name in OUTCOMES},
-        [f"{part} {group}" for part, group, _ in contents],
+        {MARGIN: np.array(given[MARGIN], np.float64)},
+        groups,
         contents,
         covariates=covariates,
         others={place: others[each.specialist.layer] for place, each in enumerate(chosen)},
         permutations=settings.permutations,
         seed=settings.seed,
     )
-    for each in found:
-        yield _task_row(each, chosen[each.specialist])
+    for test in found:
+        yield _task_row(test, chosen[test.specialist])
+    names = np.array(groups)
+    for group in dict.fromkeys(groups):
+        own = names == group
+        outcomes = {name: np.array(given[name])[own] for name in (CORRECT, LOG_PROBABILITY)}
+        for place, each in enumerate(chosen):
+            key = _key(PUBLISHED, each, group)
+            yield from published_task_rows(key, activations[own, place], outcomes)
 
 
-def _task_row(found: Behaviour, chosen: Chosen) -> dict[str, Any]:
-    key = {
-        "mode": CALIBRATED,
+def published_task_rows(
+    key: Mapping[str, Any],
+    activations: Float[np.ndarray, " tasks"],
+    outcomes: Mapping[str, np.ndarray],
+) -> Iterator[dict[str, Any]]:
+    """Both of the study's tests of one specialist, every task for itself (methods/3, 4.6).
+
+    Parameters
+    ----------
+    key : mapping
+        Key columns but for outcome and metric.
+    activations : numpy.ndarray of float, shape (tasks,)
+        Of the specialist.
+    outcomes : mapping of str to numpy.ndarray, shape (tasks,)
+        `CORRECT` and `LOG_PROBABILITY`.
+
+    Yields
+    ------
+    dict
+        Columns of `SPECIALIST_BEHAVIOUR` but for dictionary and seed.
+    """
+    binary = published_association(activations, outcomes[CORRECT].astype(bool))
+    right = {**key, "outcome": CORRECT}
+    yield _row(right, "point_biserial", binary.r, binary.n, p_value=binary.p_value)
+    yield _row(right, "t", binary.t, binary.n, p_value=binary.t_p_value)
+    n = len(activations)
+    value = p_value = float("nan")
+    if n > 2 and np.ptp(activations) > 0 and np.ptp(outcomes[LOG_PROBABILITY]) > 0:
+        test = spearmanr(activations, outcomes[LOG_PROBABILITY])
+        value, p_value = float(test.statistic), float(test.pvalue)
+    yield _row({**key, "outcome": LOG_PROBABILITY}, "spearman", value, n, p_value=p_value)
+
+
+def _key(mode: str, chosen: Chosen, group: str) -> dict[str, Any]:
+    return {
+        "mode": mode,
         "layer": chosen.specialist.layer,
         "class": chosen.name,
         "feature": chosen.specialist.feature,
-        "group": found.group,
-        "outcome": found.outcome,
+        "group": group,
     }
+
+
+def _task_row(found: Behaviour, chosen: Chosen) -> dict[str, Any]:
+    key = {**_key(CALIBRATED, chosen, found.group), "outcome": found.outcome}
     test = found.association
     ends = test.low, test.high
     return _row(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.specialist_effects import SPECIALIST_ANSWERS
 from saeflow.datasets.texts.text import Text
 from saeflow.models.codi import CodiModel
+from saeflow.models.writers.writer import Writer
 from saeflow.studies.specialists.cloze import (
     cloze_table,
     contained,
@@ -20,7 +22,7 @@ from saeflow.studies.specialists.cloze import (
     score_cloze,
     training_lines,
 )
-from saeflow.studies.specialists.judge import Judge, judge_answers
+from saeflow.studies.specialists.judge import judge_answers
 from saeflow.studies.specialists.texts import StudyTexts
 
 
@@ -35,7 +37,8 @@ def ask(
     model: CodiModel,
     texts: StudyTexts,
     mixture: Sequence[Text],
-    judge: Judge,
+    judge: Writer | None,
+    judge_name: str,
     *,
     answer_tokens: int,
     batch_size: int,
@@ -50,8 +53,10 @@ def ask(
         The study's texts, of which those with an expected answer ask.
     mixture : sequence of Text
         The training mixture, of which the tasks are the held-out part.
-    judge : Judge
-        Says whether an answer is right.
+    judge : Writer or None
+        Says whether an answer is right; None: an exact match does.
+    judge_name : str
+        What the table calls it.
     answer_tokens : int
         Greedy tokens of an answer that are read.
     batch_size : int
@@ -70,14 +75,15 @@ def ask(
     prompts = [each.prompt for each in asking]
     expected = [each.target for each in asking]
     answers = published_answers(model, prompts, batch_size=batch_size, max_new_tokens=answer_tokens)
+    judged = judge_answers(judge, prompts, expected, answers)
     columns = {
         "text": places,
         "prompt": prompts,
         "expected": expected,
         "answer": answers,
         "contained": contained(expected, answers).tolist(),
-        "judged": judge_answers(judge, prompts, expected, answers),
-        "judge": [judge.name] * len(prompts),
+        "judged": [None if np.isnan(each) else bool(each) for each in judged.tolist()],
+        "judge": [judge_name] * len(prompts),
     }
     return Asked(
         cloze_table(items, scores, covariates),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ from saeflow.studies.specialists.texts import Classes, StudyTexts, numbered, pai
 
 COSINES = tuple(TERMS)
 """Baselines that are cosines of bags: words, trigrams, characters."""
+AHEAD_OF = ("words", "trigrams")
+"""Baselines that both put a text nearer than the partner, where `against_words` compares."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,25 @@ class Baselines:
     published: dict[str, Float[np.ndarray, "classes classes"]]
     of_classes: dict[str, Float[np.ndarray, "classes classes"]]
     of_texts: dict[str, Float[np.ndarray, "texts texts"]]
+
+    @cached_property
+    def ahead_in_words(self) -> Int[np.ndarray, "3 compared"]:
+        """Text, its partner in another form, and a text of that form that words put as near or nearer.
+
+        Words as well as trigrams (`AHEAD_OF`).
+        """
+        classes, found = self.classes, []
+        near = [self.of_texts[name] for name in AHEAD_OF]
+        every = np.arange(len(classes.classes))
+        for text in every:
+            same = classes.clusters == classes.clusters[text]
+            own_topic = classes.groups == classes.groups[text]
+            for partner in np.flatnonzero(same & own_topic & (every != text)):
+                others = (classes.classes == classes.classes[partner]) & ~same
+                for alike in near:
+                    others &= alike[text] >= alike[text, partner] - 1e-12
+                found += [(text, partner, other) for other in np.flatnonzero(others)]
+        return np.array(found, np.int64).reshape(-1, 3).T
 
     def given(self, similarities: dict[str, Square]) -> list[Square]:
         """Baselines that are held fixed, in a fixed order."""

@@ -33,6 +33,7 @@ from saeflow.stats.association_strength import (
 )
 from saeflow.stats.exact import adjusted, holm
 from saeflow.stats.resampling import cluster_sums, percentile_ends, resample_counts
+from saeflow.studies.specialists.texts import class_name
 
 
 class SpecialistFeature(NamedTuple):
@@ -50,6 +51,11 @@ class SpecialistFeature(NamedTuple):
     feature: int
     topic: str
     form: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the class in tables."""
+        return class_name(self.topic, self.form) if self.form else self.topic
 
 
 @dataclass(frozen=True)
@@ -354,13 +360,22 @@ def _adjusted(rows: Sequence[_Row]) -> list[Behaviour]:
     ]
 
 
-def _classes_of(model: CodiModel, text: str, form: str) -> list[int]:
+def token_spans(model: CodiModel, text: str) -> list[tuple[int, int]]:
+    """Where each token begins and ends in a text, in characters; nowhere is (0, 0).
+
+    Raises
+    ------
+    SaeflowError
+        If the tokenizer does not tell.
+    """
     if not getattr(model.tokenizer, "is_fast", False):
         raise SaeflowError(
             f"{type(model.tokenizer).__name__} does not tell where its tokens are in a text; expected "
             "a fast tokenizer."
         )
-    spans = [
-        tuple(each) for each in model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    ]
-    return [CLASSES.index(name) for name in token_classes(text, spans, form)]
+    places = model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    return [(int(start), int(end)) for start, end in places]
+
+
+def _classes_of(model: CodiModel, text: str, form: str) -> list[int]:
+    return [CLASSES.index(name) for name in token_classes(text, token_spans(model, text), form)]

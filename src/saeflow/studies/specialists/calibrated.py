@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Num
 
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
-from saeflow.seeds import derive_seed, numpy_generator
 from saeflow.stats.selectivity import nested_scores, published_specialist
 from saeflow.stats.selectivity_null import specialist_tests
-from saeflow.studies.specialists.published import study_sets
+from saeflow.studies.specialists.draws import Draws
 from saeflow.studies.specialists.rows import (
     CHANCE,
     RELABELED,
@@ -28,16 +27,19 @@ from saeflow.studies.specialists.rows import (
     row,
     spread_row,
 )
-from saeflow.studies.specialists.texts import Classes, StudyTexts, form_classes, halves_of
+from saeflow.studies.specialists.texts import Classes
 
 BEST = "best"
+KEY = ("dictionary", "seed", "mode", "layer", "pooling")
 
 
 def calibrated_records(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
+    draws: Draws,
     settings: SpecialistsCalibrated,
     key: Key,
+    *,
+    d_sae: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Best feature of each class, by split and on all texts, of one block and pooling.
 
@@ -45,14 +47,17 @@ def calibrated_records(
     ----------
     values : numpy.ndarray, shape (texts, features)
         Features of all texts, as `StudyTexts` orders them. Large values stand for a class: of a signed
-        dictionary give both halves of each feature (`saeflow.stats.discovery.halves`) to find those that
-        are negative on it.
-    texts : StudyTexts
-        The texts.
+        dictionary give both halves of each feature (`saeflow.stats.signed.halves`) to find those that
+        are negative on it. Column c of these is feature c where it is positive, and column d_sae + c is
+        feature c where it is negative.
+    draws : Draws
+        Classes, with halves and relabelings.
     settings : SpecialistsCalibrated
-        Splits, permutations and seed.
+        Levels.
     key : mapping
         Values of the columns dictionary, seed, mode, layer and pooling.
+    d_sae : int, optional
+        Features of the dictionary, to tell halves; as many as columns where None.
 
     Yields
     ------
@@ -61,18 +66,11 @@ def calibrated_records(
         `adjust_records` adds. Those of a split have what half B says of the choice on half A; those of
         split 0 have the test, as the best of all features, and no area: they were chosen on all texts.
     """
-    for classes in [*study_sets(texts, by_subject=True), *form_classes(texts)]:
+    d_sae = values.shape[1] if d_sae is None else d_sae
+    for classes, splits, designs in draws.tested:
         part = values[classes.rows]
-        splits = halves_of(texts, classes, seed=settings.seed, splits=settings.splits)
         nested = nested_scores(part, classes.classes, splits, classes.groups)
-        tests = specialist_tests(
-            part,
-            classes.classes,
-            classes.clusters,
-            classes.groups,
-            permutations=settings.permutations,
-            seed=derive_seed(settings.seed, "specialists", classes.name, classes.names[0]),
-        )
+        tests = specialist_tests(part, designs)
         for number, name in enumerate(classes.names):
             inside, outside = class_masks(classes, number)
             shared = {"set": classes.name, "class": name, "criterion": BEST}
@@ -80,7 +78,7 @@ def calibrated_records(
                 key,
                 **shared,
                 split=0,
-                feature=int(tests.feature[number]),
+                **_own(int(tests.feature[number]), d_sae),
                 score=float(tests.statistic[number]),
                 chance_score=float(tests.threshold[number]),
                 p_value=float(tests.p_value[number]),
@@ -94,7 +92,7 @@ def calibrated_records(
                     key,
                     **shared,
                     split=1 + split,
-                    feature=int(nested.feature[split, number]),
+                    **_own(int(nested.feature[split, number]), d_sae),
                     score=float(nested.chosen_auroc[split, number]),
                     auroc=auroc,
                     d_prime=float(nested.d_prime[split, number]),
@@ -133,55 +131,93 @@ def adjust_records(
     return found
 
 
-def calibrated_rows(records: Iterable[Mapping[str, Any]], key: Key) -> Iterator[dict[str, Any]]:
+def calibrated_rows(
+    records: Iterable[Mapping[str, Any]], settings: SpecialistsCalibrated
+) -> Iterator[dict[str, Any]]:
     """Areas and d' on half B, beside chance, and how many classes have a specialist.
+
+    Beside the latter stands how many would be expected of classes drawn anew at the p-value where the
+    line is drawn. That share of relabelings reaches it, whatever features have in common, and expected
+    numbers add up, whatever classes have in common. What half B must reach is left out, so it is rather
+    too many.
 
     Parameters
     ----------
     records : iterable of mapping
-        As `adjust_records` gives them, of this key alone.
-    key : mapping
-        Values of the columns dictionary, seed, mode, layer and pooling.
+        As `adjust_records` gives them, of one bank and all of its blocks and poolings, and of this mode
+        alone.
+    settings : SpecialistsCalibrated
+        Level and permutations.
 
     Yields
     ------
     dict
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`.
     """
-    by_class: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    by_matrix: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    families: dict[tuple[str, str], list[float]] = {}
     for each in records:
-        by_class.setdefault((each["set"], each["class"]), []).append(each)
-    by_set: dict[str, list[list[Mapping[str, Any]]]] = {}
-    for (name, _), some in by_class.items():
-        by_set.setdefault(name, []).append(some)
-    for name, every in by_set.items():
-        tested = []
-        for some in every:
-            (whole,) = (each for each in some if not each["split"])
-            halves = [each for each in some if each["split"]]
-            tested.append(whole["found"])
-            group = {"part": "discovery", **key, "group": f"{name}, {whole['class']}"}
-            test = {"p_value": whole["p_value"], "q_value": whole["q_value"]}
-            n = whole["n_inside"]
-            yield row(group, "best_score", whole["score"], n=n, **test)
-            yield row(group, "best_score", whole["chance_score"], n=n, control=RELABELED)
-            yield spread_row(group, "auroc", _column(halves, "auroc"))
-            yield row(group, "auroc", 0.5, n=n, control=CHANCE)
-            yield spread_row(group, "auroc_on_half_a", _column(halves, "score"))
-            yield spread_row(group, "d_prime", _column(halves, "d_prime"))
-            yield row(group, "d_prime", 0.0, n=n, control=CHANCE)
-        group = {"part": "discovery", **key, "group": name}
-        yield row(group, "n_specialists", sum(tested), n=len(tested))
-        areas = np.array(
-            [_column([each for each in some if each["split"]], "auroc") for some in every]
-        )
-        yield spread_row(group, "mean_auroc", areas.mean(0))
-        yield row(group, "mean_auroc", 0.5, n=len(every), control=CHANCE)
+        by_matrix.setdefault(tuple(each[name] for name in (*KEY, "set")), []).append(each)
+        if not each["split"]:
+            families.setdefault((each["pooling"], each["set"]), []).append(each["q_value"])
+    for place, some in by_matrix.items():
+        key = dict(zip(KEY, place, strict=False))
+        passing = passing_share(families[key["pooling"], place[-1]], settings)
+        yield from _set_rows(some, key, place[-1], passing)
+
+
+def passing_share(q_values: Sequence[float], settings: SpecialistsCalibrated) -> float:
+    """Share of relabelings whose p-value passes where some classes were adjusted together.
+
+    Where none passes, the line is where the first would.
+
+    Parameters
+    ----------
+    q_values : sequence of float
+        Of all classes and blocks that were adjusted together (Benjamini and Hochberg).
+    settings : SpecialistsCalibrated
+        Level and permutations.
+    """
+    passed = sum(each <= settings.q_value for each in q_values)
+    line = settings.q_value * max(passed, 1) / len(q_values)
+    # P-values are multiples of one over the number of relabelings.
+    return float(np.floor(line * (1 + settings.permutations) + 1e-9) / (1 + settings.permutations))
+
+
+def _set_rows(
+    records: Iterable[Mapping[str, Any]], key: Key, name: str, passing: float
+) -> Iterator[dict[str, Any]]:
+    """Rows of one set of classes, of one block and pooling."""
+    by_class: dict[str, list[Mapping[str, Any]]] = {}
+    for each in records:
+        by_class.setdefault(each["class"], []).append(each)
+    tested, areas = [], []
+    for some in by_class.values():
+        (whole,) = (each for each in some if not each["split"])
+        halves = [each for each in some if each["split"]]
+        tested.append(whole["found"])
+        areas.append(_column(halves, "auroc"))
+        group = {"part": "discovery", **key, "group": f"{name}, {whole['class']}"}
+        test = {"p_value": whole["p_value"], "q_value": whole["q_value"]}
+        n = whole["n_inside"]
+        yield row(group, "best_score", whole["score"], n=n, **test)
+        yield row(group, "best_score", whole["chance_score"], n=n, control=RELABELED)
+        yield spread_row(group, "auroc", areas[-1])
+        yield row(group, "auroc", 0.5, n=n, control=CHANCE)
+        yield spread_row(group, "auroc_on_half_a", _column(halves, "score"))
+        yield spread_row(group, "d_prime", _column(halves, "d_prime"))
+        yield row(group, "d_prime", 0.0, n=n, control=CHANCE)
+    group = {"part": "discovery", **key, "group": name}
+    n = len(tested)
+    yield row(group, "n_specialists", sum(tested), n=n)
+    yield row(group, "n_specialists", n * passing, n=n, control=RELABELED)
+    yield spread_row(group, "mean_auroc", np.array(areas).mean(0))
+    yield row(group, "mean_auroc", 0.5, n=n, control=CHANCE)
 
 
 def held_out_rows(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
+    draws: Draws,
     published: DiscoverySettings,
     settings: SpecialistsCalibrated,
     key: Key,
@@ -193,7 +229,7 @@ def held_out_rows(
 
     Parameters
     ----------
-    values, texts, settings, key
+    values, draws, settings, key
         As of `calibrated_records`.
     published : DiscoverySettings
         Threshold and number of candidates of the study's rule.
@@ -204,9 +240,8 @@ def held_out_rows(
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`: ``rule_half_a`` and ``rule_half_b`` count
         classes with a score above 0, under the fixed threshold; ``percentile_half_…`` under the other.
     """
-    for classes in study_sets(texts):
+    for classes, splits, _ in draws.studied:
         part = values[classes.rows]
-        splits = halves_of(texts, classes, seed=settings.seed, splits=settings.splits)
         group = {"part": "discovery", **key, "group": classes.name}
         for rule in ("rule", "percentile"):
             counted = np.zeros((2, len(splits)))
@@ -227,17 +262,14 @@ def layer_threshold(values: Num[np.ndarray, "texts features"], percentile: float
 
 def texts_needed_rows(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
-    settings: SpecialistsCalibrated,
+    draws: Draws,
     key: Key,
 ) -> Iterator[dict[str, Any]]:
     """How the area on other texts grows with the pairs that a feature is chosen on.
 
-    Sizes that leave a topic no pair to report on are left out.
-
     Parameters
     ----------
-    values, texts, settings, key
+    values, draws, key
         As of `calibrated_records`.
 
     Yields
@@ -246,37 +278,11 @@ def texts_needed_rows(
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`: ``auroc_by_size``, mean over classes,
         with the range over splits.
     """
-    for classes in study_sets(texts, by_subject=True):
-        part = values[classes.rows]
-        for size in settings.sizes:
-            splits = some_clusters(classes, size, settings.splits, settings.seed)
-            if splits is None:
-                continue
-            nested = nested_scores(part, classes.classes, splits, classes.groups)
-            group = {"part": "discovery", **key, "group": f"{classes.name}, {size} of each"}
-            yield spread_row(group, "auroc_by_size", nested.auroc.mean(1))
-            yield row(group, "auroc_by_size", 0.5, n=settings.splits, control=CHANCE)
-
-
-def some_clusters(
-    classes: Classes, size: int, splits: int, seed: int
-) -> Bool[np.ndarray, "splits texts"] | None:
-    """Texts of so many clusters of every set of forms; None where one has no more than that.
-
-    Clusters of one topic have the same classes, so that each class gets as many texts.
-    """
-    kinds: dict[tuple[int, ...], list[int]] = {}
-    for cluster in np.unique(classes.clusters):
-        kind = tuple(np.unique(classes.classes[classes.clusters == cluster]).tolist())
-        kinds.setdefault(kind, []).append(int(cluster))
-    if any(len(some) <= size for some in kinds.values()):
-        return None
-    found = np.zeros((splits, len(classes.clusters)), bool)
-    for split in range(splits):
-        generator = numpy_generator(seed, "specialists", "sizes", classes.name, size, split)
-        chosen = [generator.permutation(some)[:size] for some in kinds.values()]
-        found[split] = np.isin(classes.clusters, np.concatenate(chosen))
-    return found
+    for classes, size, splits in draws.sized:
+        nested = nested_scores(values[classes.rows], classes.classes, splits, classes.groups)
+        group = {"part": "discovery", **key, "group": f"{classes.name}, {size} of each"}
+        yield spread_row(group, "auroc_by_size", nested.auroc.mean(1))
+        yield row(group, "auroc_by_size", 0.5, n=len(splits), control=CHANCE)
 
 
 def class_masks(
@@ -286,6 +292,11 @@ def class_masks(
     inside = classes.classes == number
     outside = classes.groups != classes.group_of[number]
     return inside, outside
+
+
+def _own(column: int, d_sae: int) -> dict[str, int]:
+    """Feature of a column of halves, and which half it is."""
+    return {"feature": column % d_sae, "sign": 1 if column < d_sae else -1}
 
 
 def _scored(

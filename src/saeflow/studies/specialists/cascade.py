@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeflow.errors import SaeflowError
-from saeflow.interventions.edits import Splice, ablate
+from saeflow.interventions.edits import Edit, Splice, ablate, redirect
 from saeflow.models.capture import cut_batches
 from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import editing, listening
@@ -19,8 +20,10 @@ from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import token_sae
+from saeflow.seeds import numpy_generator, torch_generator
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.behaviour import SpecialistFeature, check_specialists
+from saeflow.studies.specialists.rows import Key, mean_row
 
 
 @torch.no_grad()
@@ -32,6 +35,8 @@ def relative_change(
     *,
     batch_size: int = 32,
     left_pad: bool = False,
+    at_random: bool = False,
+    seed: int = 0,
 ) -> Float[np.ndarray, "specialists layers prompts"]:
     """Change of the residual stream behind an ablated specialist, relative to its length.
 
@@ -47,6 +52,12 @@ def relative_change(
         Most prompts per forward pass.
     left_pad : bool
         On which side shorter prompts are padded; the result does not depend on it.
+    at_random : bool
+        Whether to add a random direction instead, at the same tokens and lengths: one for each prompt
+        and specialist, as the specialist's is one. What it does tells whether the specialist's travels
+        farther than any.
+    seed : int
+        Seed of random directions.
 
     Returns
     -------
@@ -78,13 +89,68 @@ def relative_change(
             if bool(silent[each.layer][each.feature]):
                 found[number, each.layer :, numbers] = 0.0
                 continue
-            edit = batch.edit(Splice(saes[each.layer], ablate([each.feature])))
-            changed = batch.read({("resid_post", each.layer): edit})
+            splice = Splice(saes[each.layer], ablate([each.feature]))
+            edit: Edit = splice
+            if at_random:
+                directions = _random_directions(bank.d_in, each, numbers, seed)
+                edit = redirect(splice, directions.to(model.device))
+            changed = batch.read({("resid_post", each.layer): batch.edit(edit)})
             moved = batch.norms(changed - clean)
             share = (moved / torch.where(size > 0, size, 1.0))[each.layer :]
             # An index before a slice puts the indexed axis first.
             found[number, each.layer :, numbers] = share.T.double().cpu().numpy()
     return found
+
+
+def cascade_rows(
+    key: Key,
+    changes: Mapping[str, Float[np.ndarray, "specialists layers prompts"]],
+    specialists: Sequence[SpecialistFeature],
+    contents: Sequence[Hashable],
+    *,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Mean relative change by specialist and block, over prompts on which it is active.
+
+    Parameters
+    ----------
+    key : mapping
+        Values of the columns dictionary, seed, mode and pooling: where the specialists were chosen.
+    changes : mapping of str to numpy.ndarray of float, shape (specialists, layers, prompts)
+        By control, ``none`` for the specialists themselves, as `relative_change` gives them.
+    specialists : sequence of SpecialistFeature
+        One at most of each class and block.
+    contents : sequence of hashable
+        Content of each prompt; its forms are resampled as one.
+    seed : int
+        Seed of the resamples, which are the same for all blocks and controls of a specialist.
+
+    Yields
+    ------
+    dict
+        Columns of `saeflow.artifacts.specialists.SPECIALISTS`, part ``cascade``: `layer` is the ablated
+        block, and the metric names the block that is looked at, from the ablated one on.
+    """
+    for number, each in enumerate(specialists):
+        where = {"part": "cascade", **key, "layer": each.layer, "group": each.name}
+        for control, change in changes.items():
+            active = change[number, each.layer] > 0
+            for block in range(each.layer, change.shape[1]):
+                values = np.where(active, change[number, block], np.nan)
+                generator = numpy_generator(seed, "specialists", "cascade", number)
+                metric = f"relative_change_{block}"
+                yield mean_row(where, metric, values, contents, generator, control)
+
+
+def _random_directions(
+    d_in: int, specialist: SpecialistFeature, numbers: Int[np.ndarray, " batch"], seed: int
+) -> Float[Tensor, "batch d_in"]:
+    """By prompt, so that nothing depends on how prompts are cut into batches."""
+    where = (seed, "specialists", "cascade", specialist.layer, specialist.feature)
+    drawn = [
+        torch.randn(d_in, generator=torch_generator(*where, number)) for number in numbers.tolist()
+    ]
+    return torch.stack(drawn)
 
 
 def _silent(
@@ -134,16 +200,15 @@ class _Batch:
         lengths: Tensor = torch.linalg.vector_norm(counted.flatten(2), dim=2)
         return lengths
 
-    def edit(self, splice: Splice) -> Callable[[Tensor], Tensor]:
+    def edit(self, edit_of: Edit) -> Callable[[Tensor], Tensor]:
         """Edit of the tokens that count, the others left as they are."""
+        rows = self.tokens.nonzero()[:, 0]
 
         def change(hidden: Tensor) -> Tensor:
             edited = hidden.clone()
             x = hidden[self.tokens]
             if len(x):
-                edited[self.tokens] = splice(
-                    x, torch.zeros(len(x), dtype=torch.long, device=x.device)
-                )
+                edited[self.tokens] = edit_of(x, rows)
             return edited
 
         return change

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
@@ -34,15 +34,18 @@ class Chosen(NamedTuple):
         The feature, and the class that it was chosen for.
     auroc : float
         Area under the curve on half B, which did not choose it.
+    sign : int
+        -1 where it stands for the class by what is below 0, as features of signed dictionaries may.
     """
 
     specialist: SpecialistFeature
     auroc: float
+    sign: int = 1
 
     @property
     def name(self) -> str:
         """Class that it was chosen for."""
-        return class_name(self.specialist.topic, self.specialist.form)
+        return self.specialist.name
 
 
 def choose_specialists(
@@ -80,6 +83,7 @@ def choose_specialists(
         Chosen(
             SpecialistFeature(each["layer"], each["feature"], *classes[each["class"]]),
             float("nan") if each["auroc"] is None else each["auroc"],
+            each["sign"],
         )
         for each in (best[place] for place in order)
     ]
@@ -98,17 +102,20 @@ def published_specialists(
     ]
 
 
+def half_b(texts: StudyTexts, settings: SpecialistsCalibrated) -> Int[np.ndarray, " chosen"]:
+    """Matched texts that chose no specialist: those of half B of the first split."""
+    halves = halves_of(texts, pair_classes(texts), seed=settings.seed, splits=settings.splits)
+    return np.flatnonzero(~halves[FIRST_SPLIT - 1])
+
+
 def texts_to_read(texts: StudyTexts, settings: SpecialistsCalibrated) -> Int[np.ndarray, " chosen"]:
     """Texts of half B: so many of each class, the first ones, or all that there are."""
-    classes = pair_classes(texts)
-    half: Bool[np.ndarray, " texts"] = halves_of(
-        texts, classes, seed=settings.seed, splits=settings.splits
-    )[FIRST_SPLIT - 1]
-    held: list[int] = []
-    for number in range(len(classes.names)):
-        own = np.flatnonzero((classes.classes == number) & ~half)
-        held += own[: settings.ablation.texts].tolist()
-    return np.array(sorted(held), np.int64)
+    classes, free = pair_classes(texts).classes, half_b(texts, settings)
+    held = [
+        free[classes[free] == number][: settings.ablation.texts]
+        for number in range(int(classes.max()) + 1)
+    ]
+    return np.sort(np.concatenate(held))
 
 
 def items_to_read(items: Sequence[Text], number: int, seed: int) -> list[Text]:

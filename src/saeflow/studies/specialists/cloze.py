@@ -24,7 +24,7 @@ from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
 from saeflow.models.codi import CodiModel
 from saeflow.models.reference.examples import Encoder, TextExample
-from saeflow.models.scoring import score_texts
+from saeflow.models.scoring import score_endings
 
 PARTS = (cloze.PART, choices.PART)
 LEAST = {ARITHMETIC: 250, OTHER: 100}
@@ -129,25 +129,22 @@ def score_cloze(model: CodiModel, items: Sequence[Text], *, batch_size: int) -> 
         fit the model's positions.
     """
     encoder = Encoder(model.tokenizer)
-    endings = [(item.target, *item.distractors) for item in items]
-    examples: list[TextExample] = []
-    sizes = np.zeros((2, len(items)), np.int64)
-    for row, (item, each) in enumerate(zip(items, endings, strict=True)):
-        if len(each) < 2:
+    endings: list[list[TextExample]] = []
+    for item in items:
+        if not item.distractors:
             raise SaeflowError(
                 f"The prompt {item.prompt!r} has no distractor; expected one at least."
             )
-        found = [_example(model, encoder, item.prompt, ending) for ending in each]
-        sizes[:, row] = _lengths(found[0])
-        examples += found
-    scores = iter(score_texts(model, examples, batch_size=batch_size))
+        every = (item.target, *item.distractors)
+        endings.append([_example(model, encoder, item.prompt, ending) for ending in every])
+    sizes = np.array([_lengths(each[0]) for each in endings], np.int64).reshape(-1, 2)
     target = np.zeros(len(items))
     distractors = np.full((len(items), max([len(each) - 1 for each in endings], default=1)), np.nan)
-    for row, each in enumerate(endings):
-        right, *wrong = (next(scores).per_token for _ in each)
+    scores = score_endings(model, endings, batch_size=batch_size)
+    for row, (right, *wrong) in enumerate(scores):
         target[row] = right
         distractors[row, : len(wrong)] = wrong
-    return ClozeScores(target, distractors, sizes[0], sizes[1])
+    return ClozeScores(target, distractors, sizes[:, 0], sizes[:, 1])
 
 
 def cloze_table(

@@ -29,7 +29,9 @@ from saeflow.stats.geometry import (
 )
 from saeflow.studies.specialists.baselines import COSINES, Baselines
 from saeflow.studies.specialists.retrieval import (
+    PairDraws,
     against_words_rows,
+    pair_draws,
     retrieval_rows,
     variance_rows,
 )
@@ -93,6 +95,7 @@ def published_geometry_rows(
 def calibrated_geometry_rows(
     values: Num[np.ndarray, "texts features"],
     words: Baselines,
+    draws: PairDraws,
     settings: SpecialistsCalibrated,
     key: Key,
 ) -> Iterator[dict[str, Any]]:
@@ -104,6 +107,8 @@ def calibrated_geometry_rows(
         Features of all texts, as `StudyTexts` orders them.
     words : Baselines
         Their classes, and the similarities that are held fixed.
+    draws : PairDraws
+        Permutations of their pairs.
     settings : SpecialistsCalibrated
         Permutations and seed.
     key : mapping
@@ -120,9 +125,9 @@ def calibrated_geometry_rows(
     yield from _difference_rows(apart, words, settings, key)
     yield from _beyond_rows(apart, words, settings, key)
     similarity = cosines(gram)
-    yield from retrieval_rows(similarity, classes, settings, key)
+    yield from retrieval_rows(similarity, classes, draws, key)
     yield from against_words_rows(similarity, words, settings, key)
-    yield from variance_rows(similarity, classes, settings, key)
+    yield from variance_rows(similarity, draws, key)
 
 
 def lexical_rows(words: Baselines, settings: SpecialistsCalibrated) -> Iterator[dict[str, Any]]:
@@ -140,6 +145,7 @@ def lexical_rows(words: Baselines, settings: SpecialistsCalibrated) -> Iterator[
     dict
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`, of no bank.
     """
+    draws = pair_draws(words.classes, settings)
     for name in COSINES:
         published = {
             "part": "geometry",
@@ -150,8 +156,8 @@ def lexical_rows(words: Baselines, settings: SpecialistsCalibrated) -> Iterator[
         key = bank_key(NO_BANK, "calibrated", None, "")
         yield from _difference_rows(words.of_classes[name], words, settings, key, name)
         of_texts = words.of_texts[name]
-        yield from retrieval_rows(of_texts, words.classes, settings, key, name)
-        yield from variance_rows(of_texts, words.classes, settings, key, name)
+        yield from retrieval_rows(of_texts, words.classes, draws, key, name)
+        yield from variance_rows(of_texts, draws, key, name)
 
 
 def similarity_records(similarity: Square, classes: Classes, key: Key) -> Iterator[dict[str, Any]]:

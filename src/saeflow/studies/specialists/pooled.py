@@ -91,6 +91,11 @@ class PooledFeatures:
     lengths: pa.Table
     shape: PooledShape
 
+    @property
+    def signed(self) -> bool:
+        """Whether features may be negative, as those of an ``abstopk`` dictionary are."""
+        return bool(pc.any(pc.less(self.table["value"], 0.0)).as_py())
+
     def matrix(self, mode: str, layer: int, pooling: str) -> Float32[np.ndarray, "texts features"]:
         """Features of one block, pooled in one way; a row of zeros for a text that has none.
 

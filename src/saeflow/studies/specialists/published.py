@@ -6,24 +6,17 @@ mean nothing stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from saeflow.config.specialists import DiscoverySettings
-from saeflow.seeds import numpy_generator
 from saeflow.stats.selectivity import published_leaders, published_specialist
-from saeflow.stats.selectivity_null import relabelings
+from saeflow.studies.specialists.draws import Draws
 from saeflow.studies.specialists.rows import RELABELED, Key, record, row, spread_row
-from saeflow.studies.specialists.texts import (
-    ALL,
-    Classes,
-    StudyTexts,
-    category_classes,
-    pair_classes,
-)
+from saeflow.studies.specialists.texts import ALL, Classes, StudyTexts, study_sets
 
 SPECIALIST = "specialist"
 
@@ -70,6 +63,7 @@ def published_records(
                 **{"class": ALL},
                 criterion=criterion,
                 feature=feature,
+                sign=1,
                 score=float(score),
                 n_inside=len(part),
                 n_outside=0,
@@ -86,6 +80,7 @@ def published_records(
                 **{"class": name},
                 criterion=SPECIALIST,
                 feature=found.feature,
+                sign=1,
                 score=float(found.score),
                 inside=found.inside,
                 outside=found.outside,
@@ -123,23 +118,18 @@ def published_rows(records: Iterable[dict[str, Any]], key: Key) -> Iterator[dict
 
 def chance_rows(
     values: Num[np.ndarray, "texts features"],
-    texts: StudyTexts,
+    draws: Draws,
     settings: DiscoverySettings,
     key: Key,
-    *,
-    draws: int,
-    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """What the study's rule finds for classes of as many texts, drawn from as many pairs.
 
     Parameters
     ----------
-    values, texts, settings, key
+    values, settings, key
         As of `published_records`.
-    draws : int
-        Classes drawn anew for each class; none: nothing is yielded.
-    seed : int
-        Of the draws; each class has its own, which is the same for all blocks and poolings.
+    draws : Draws
+        Classes drawn anew for each class; with none of them nothing is yielded.
 
     Yields
     ------
@@ -147,20 +137,18 @@ def chance_rows(
         Columns of `saeflow.artifacts.specialists.SPECIALISTS`, control ``relabeled``: means over
         draws, with the range over draws.
     """
-    if not draws:
-        return
-    for classes in study_sets(texts):
+    for classes, _, designs in draws.studied:
         part = values[classes.rows]
-        found, scores = np.zeros((2, len(classes.names), draws))
-        for number in range(len(classes.names)):
-            generator = numpy_generator(seed, "specialists", "relabelled", classes.name, number)
-            masks = classes.masks(number)
-            design = relabelings(*masks, classes.clusters, draws, generator)
-            for draw in range(draws):
+        n_drawn = designs[0].drawn_inside.shape[1]
+        if not n_drawn:
+            return
+        found, scores = np.zeros((2, len(designs), n_drawn))
+        for number, design in enumerate(designs):
+            for draw in range(n_drawn):
                 each = published_specialist(
                     part,
-                    design.inside[:, 1 + draw],
-                    design.outside[:, 1 + draw],
+                    design.drawn_inside[:, draw],
+                    design.drawn_outside[:, draw],
                     threshold=settings.threshold,
                     candidates=settings.candidates,
                 )
@@ -201,10 +189,3 @@ def class_l0(
     return np.array(
         [active[classes.classes == each].mean() for each in range(len(classes.names))], np.float64
     )
-
-
-def study_sets(texts: StudyTexts, *, by_subject: bool = False) -> Sequence[Classes]:
-    """Classes of topic and form, and categories where there are any."""
-    categories = category_classes(texts)
-    pairs = pair_classes(texts, by_subject=by_subject)
-    return [pairs] if categories is None else [pairs, categories]

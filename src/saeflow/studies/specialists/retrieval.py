@@ -7,7 +7,7 @@ not depend on what topics share (methods/3, section 4.7).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,33 +15,67 @@ from jaxtyping import Bool, Float
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.seeds import numpy_generator
 from saeflow.stats.geometry import Square
-from saeflow.stats.pair_geometry import TERMS, pair_retrieval, variance_decomposition
+from saeflow.stats.pair_geometry import RetrievalDesign, pair_retrieval, retrieval_design
+from saeflow.stats.pair_variance import (
+    TERMS,
+    VarianceDesign,
+    variance_decomposition,
+    variance_design,
+)
 from saeflow.stats.resampling import BOOTSTRAP, sign_flip_p_value
 from saeflow.studies.specialists.baselines import Baselines
 from saeflow.studies.specialists.rows import CHANCE, NONE, Key, mean_row, row
 from saeflow.studies.specialists.texts import ALL, Classes
 
-AHEAD_OF = ("words", "trigrams")
-"""Baselines that both put a text nearer than the partner, where `against_words` compares."""
+
+class PairDraws(NamedTuple):
+    """Permutations and resamples of pairs, the same for all matrices of the same texts.
+
+    Attributes
+    ----------
+    retrieval : dict of str to RetrievalDesign
+        By topic, and of all.
+    variance : VarianceDesign
+        Of all.
+    """
+
+    retrieval: dict[str, RetrievalDesign]
+    variance: VarianceDesign
 
 
-def retrieval_rows(
-    similarity: Square,
-    classes: Classes,
-    settings: SpecialistsCalibrated,
-    key: Key,
-    control: str = NONE,
-) -> Iterator[dict[str, Any]]:
-    """Whether the nearest text in another form is of the same pair, over all and by topic."""
-    for name, own in by_topic(classes).items():
-        generator = numpy_generator(settings.seed, "specialists", "retrieval", name)
-        found = pair_retrieval(
-            similarity[np.ix_(own, own)],
+def pair_draws(classes: Classes, settings: SpecialistsCalibrated) -> PairDraws:
+    """Draw what `retrieval_rows` and `variance_rows` compare with.
+
+    Raises
+    ------
+    SaeflowError
+        If a topic is not a complete table of pairs by forms, of two or more each.
+    """
+    retrieval = {
+        name: retrieval_design(
             classes.classes[own],
             classes.clusters[own],
             settings.permutations,
-            generator,
+            numpy_generator(settings.seed, "specialists", "retrieval", name),
         )
+        for name, own in by_topic(classes).items()
+    }
+    variance = variance_design(
+        classes.groups,
+        classes.classes,
+        classes.clusters,
+        settings.permutations,
+        numpy_generator(settings.seed, "specialists", "variance"),
+    )
+    return PairDraws(retrieval, variance)
+
+
+def retrieval_rows(
+    similarity: Square, classes: Classes, draws: PairDraws, key: Key, control: str = NONE
+) -> Iterator[dict[str, Any]]:
+    """Whether the nearest text in another form is of the same pair, over all and by topic."""
+    for name, own in by_topic(classes).items():
+        found = pair_retrieval(similarity[np.ix_(own, own)], draws.retrieval[name])
         group = {"part": "retrieval", **key, "group": name}
         n = found.n_pairs
         for metric, value, ends, chance, p_value in (
@@ -102,22 +136,11 @@ def against_words(similarity: Square, words: Baselines) -> Float[np.ndarray, " t
     numpy.ndarray of float64, shape (texts,)
         Mean over all compared texts; NaN where words find the partners in every form.
     """
-    classes = words.classes
-    found = np.full(len(similarity), np.nan)
-    for text in range(len(similarity)):
-        topic = classes.groups == classes.groups[text]
-        same = classes.clusters == classes.clusters[text]
-        beaten = []
-        for partner in np.flatnonzero(same & topic & (np.arange(len(same)) != text)):
-            others = (classes.classes == classes.classes[partner]) & ~same
-            for name in AHEAD_OF:
-                alike = words.of_texts[name][text]
-                others &= alike >= alike[partner] - 1e-12
-            ahead = np.round(similarity[text, partner] - similarity[text, others], 9)
-            beaten += ((1 + np.sign(ahead)) / 2).tolist()
-        if beaten:
-            found[text] = np.mean(beaten)
-    return found
+    text, partner, other = words.ahead_in_words
+    ahead = np.round(similarity[text, partner] - similarity[text, other], 9)
+    beaten = np.bincount(text, (1 + np.sign(ahead)) / 2, len(similarity))
+    compared = np.bincount(text, minlength=len(similarity))
+    return np.where(compared > 0, beaten / np.maximum(compared, 1), np.nan)
 
 
 def by_topic(classes: Classes) -> dict[str, Bool[np.ndarray, " texts"]]:
@@ -131,22 +154,10 @@ def by_topic(classes: Classes) -> dict[str, Bool[np.ndarray, " texts"]]:
 
 
 def variance_rows(
-    similarity: Square,
-    classes: Classes,
-    settings: SpecialistsCalibrated,
-    key: Key,
-    control: str = NONE,
+    similarity: Square, draws: PairDraws, key: Key, control: str = NONE
 ) -> Iterator[dict[str, Any]]:
     """Shares of topic, form and pair; of cosines, so that long texts count no more than short ones."""
-    generator = numpy_generator(settings.seed, "specialists", "variance")
-    found = variance_decomposition(
-        similarity,
-        classes.groups,
-        classes.classes,
-        classes.clusters,
-        settings.permutations,
-        generator,
-    )
+    found = variance_decomposition(similarity, draws.variance)
     for number, term in enumerate(TERMS):
         group = {"part": "variance", **key, "group": term}
         p_value = found.p_value[number]

@@ -44,7 +44,7 @@ class ModelTables(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Tables of one model: `SPECIALISTS` and `saeflow.artifacts.decimal_bug.CLAIMS`."""
+    """Tables of one model: `SPECIALISTS` and `saeflow.artifacts.claims.CLAIMS`."""
 
     numbers: pa.Table
     claims: pa.Table

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from saeflow.artifacts.specialists import SIMILARITIES
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
+from saeflow.stats.signed import halves
 from saeflow.studies.specialists.baselines import Baselines, lexical_baselines
 from saeflow.studies.specialists.calibrated import (
     adjust_records,
@@ -19,6 +20,7 @@ from saeflow.studies.specialists.calibrated import (
     held_out_rows,
     texts_needed_rows,
 )
+from saeflow.studies.specialists.draws import Draws, draw
 from saeflow.studies.specialists.geometry import (
     calibrated_geometry_rows,
     calibrated_similarity,
@@ -36,6 +38,7 @@ from saeflow.studies.specialists.published import (
     published_rows,
     sparsity_rows,
 )
+from saeflow.studies.specialists.retrieval import pair_draws
 from saeflow.studies.specialists.rows import (
     CALIBRATED,
     PUBLISHED,
@@ -48,7 +51,6 @@ from saeflow.studies.specialists.texts import StudyTexts
 
 FAMILY = ("part", "mode", "pooling", "metric", "control")
 """Rows that are adjusted together: of all blocks and groups."""
-KEY = ("dictionary", "seed", "mode", "layer", "pooling")
 
 
 class BankTables(NamedTuple):
@@ -75,6 +77,12 @@ def analyse_bank(
 ) -> BankTables:
     """Analyse the pooled features of one bank in both modes, one matrix at a time.
 
+    Where features are signed, calibrated specialists and overlaps are of both halves of each
+    (`saeflow.stats.signed.halves`): a feature may stand for a class by being negative. Records have
+    the feature's own index, and its sign. Similarities are of the signed values, and the study's own
+    rule sees values above 0 only. 16 calibrated and 8 published matrices of 760 texts and 512 features
+    take about 13 s on one core, or 17 s where they are signed, and 110 MB.
+
     Parameters
     ----------
     texts : StudyTexts
@@ -87,6 +95,8 @@ def analyse_bank(
         Values of the key columns dictionary and seed.
     """
     words = lexical_baselines(texts, calibrated.seed)
+    draws, of_pairs = draw(texts, calibrated), pair_draws(words.classes, calibrated)
+    signed = pooled.signed
     records: list[dict[str, Any]] = []
     similarities: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -95,15 +105,21 @@ def analyse_bank(
         found = list(published_records(values, texts, published, key))
         records += found
         rows += published_rows(found, key)
-        rows += _published(values, texts, words, published, calibrated, key)
+        rows += _published(values, texts, words, draws, published, key)
         similarities += similarity_records(published_similarity(values, words), words.classes, key)
     for layer, pooling, values in pooled.matrices(CALIBRATED):
         key = bank_key(run, CALIBRATED, layer, pooling)
-        records += calibrated_records(values, texts, calibrated, key)
-        rows += _calibrated(values, texts, words, published, calibrated, key)
+        parts = halves(values) if signed else values
+        records += calibrated_records(parts, draws, calibrated, key, d_sae=values.shape[1])
+        rows += held_out_rows(values, draws, published, calibrated, key)
+        rows += texts_needed_rows(parts, draws, key)
+        rows += calibrated_overlap_rows(parts, texts, published, calibrated, key)
+        rows += calibrated_geometry_rows(values, words, of_pairs, calibrated, key)
+        rows += sparsity_rows(values, texts, key)
         similarities += similarity_records(calibrated_similarity(values, words), words.classes, key)
     records = adjust_records(records, calibrated)
-    rows += _found(records)
+    own = (each for each in records if each["mode"] == CALIBRATED)
+    rows += calibrated_rows(own, calibrated)
     return BankTables(
         features_table(records), _similarities(similarities), numbers_table(_adjusted(rows))
     )
@@ -128,41 +144,14 @@ def _published(
     values: Float32[np.ndarray, "texts features"],
     texts: StudyTexts,
     words: Baselines,
+    draws: Draws,
     published: DiscoverySettings,
-    calibrated: SpecialistsCalibrated,
     key: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    yield from chance_rows(
-        values, texts, published, key, draws=calibrated.relabelings, seed=calibrated.seed
-    )
+    yield from chance_rows(values, draws, published, key)
     yield from published_overlap_rows(values, texts, published, key)
     yield from published_geometry_rows(values, texts, words, key)
     yield from sparsity_rows(values, texts, key)
-
-
-def _calibrated(
-    values: Float32[np.ndarray, "texts features"],
-    texts: StudyTexts,
-    words: Baselines,
-    published: DiscoverySettings,
-    calibrated: SpecialistsCalibrated,
-    key: dict[str, Any],
-) -> Iterator[dict[str, Any]]:
-    yield from held_out_rows(values, texts, published, calibrated, key)
-    yield from texts_needed_rows(values, texts, calibrated, key)
-    yield from calibrated_overlap_rows(values, texts, published, calibrated, key)
-    yield from calibrated_geometry_rows(values, words, calibrated, key)
-    yield from sparsity_rows(values, texts, key)
-
-
-def _found(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Numbers of calibrated specialists, block by block."""
-    by_key: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for each in records:
-        if each["mode"] == CALIBRATED:
-            by_key.setdefault(tuple(each[name] for name in KEY), []).append(each)
-    for place, some in by_key.items():
-        yield from calibrated_rows(some, dict(zip(KEY, place, strict=True)))
 
 
 def _adjusted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -209,6 +209,13 @@ def category_classes(texts: StudyTexts) -> Classes | None:
     )
 
 
+def study_sets(texts: StudyTexts, *, by_subject: bool = False) -> list[Classes]:
+    """Classes of topic and form, and categories where there are any."""
+    categories = category_classes(texts)
+    pairs = pair_classes(texts, by_subject=by_subject)
+    return [pairs] if categories is None else [pairs, categories]
+
+
 def halves_of(
     texts: StudyTexts, classes: Classes, *, seed: int, splits: int
 ) -> Bool[np.ndarray, "splits texts"]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
+from saeflow.artifacts.specialists import SPECIALIST_EXAMPLES
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
 from saeflow.models.codi import CodiModel
@@ -17,17 +19,25 @@ from saeflow.studies.specialists.ablating import (
     ablate_specialists,
     effects_table,
 )
+from saeflow.studies.specialists.ablation import RANDOM_DIRECTION
 from saeflow.studies.specialists.ablation_prompts import Prompt, item_prompts, text_prompts
 from saeflow.studies.specialists.answering import answering
+from saeflow.studies.specialists.behaviour import SpecialistFeature, token_mass
+from saeflow.studies.specialists.cascade import cascade_rows, relative_change
 from saeflow.studies.specialists.chosen import (
+    Chosen,
     choose_specialists,
+    half_b,
     items_to_read,
+    published_specialists,
     texts_to_read,
 )
 from saeflow.studies.specialists.cloze import held_out_items, training_lines
+from saeflow.studies.specialists.examples import top_texts
 from saeflow.studies.specialists.pooled import PooledFeatures
-from saeflow.studies.specialists.rows import numbers_table
-from saeflow.studies.specialists.texts import StudyTexts
+from saeflow.studies.specialists.rows import CALIBRATED, NONE, PUBLISHED, numbers_table
+from saeflow.studies.specialists.syntax import syntactic_rows
+from saeflow.studies.specialists.texts import StudyTexts, class_name
 
 REFERENCE = 200
 """Training texts, evenly spaced, over which a feature's mean is taken."""
@@ -93,12 +103,15 @@ def try_specialists(
         Values of the key columns dictionary and seed.
     """
     model, bank, batch_size = subject
+    tasks, answers = asked
     records = features.to_pylist()
     chosen = choose_specialists(records, texts, settings.tasks.pooling)
+    specialists = [each.specialist for each in chosen]
     answered = answering(
         model,
         bank,
-        *asked,
+        tasks,
+        answers,
         texts,
         pooled,
         records,
@@ -119,12 +132,120 @@ def try_specialists(
     ablated = ablate_specialists(
         model, bank, prompts, chosen, reference, settings.ablation, batch_size=batch_size
     )
+    published = published_choices(records, texts, pooled)
+    numbers = [
+        *({**run, **each} for each in ablated.numbers),
+        *syntax_of_tokens(subject, texts, chosen, published, settings, run),
+        *cascade_of(subject, prompts[TEXTS], chosen, settings, run),
+    ]
+    shown = [(each.layer, each.feature) for each in [*published, *specialists]]
     return Tried(
         answered.activations,
         answered.behaviour,
         effects_table(ablated.effects, run),
-        numbers_table([{**run, **each} for each in ablated.numbers]),
+        examples_of(subject, texts, shown, settings.examples, run),
+        numbers_table(numbers),
     )
+
+
+def syntax_of_tokens(
+    subject: Subject,
+    texts: StudyTexts,
+    chosen: Sequence[Chosen],
+    published: Sequence[SpecialistFeature],
+    settings: SpecialistsCalibrated,
+    run: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Where specialists' activation falls: as published on all texts, ours on those of half B.
+
+    Yields
+    ------
+    dict
+        Columns of `saeflow.artifacts.specialists.SPECIALISTS`.
+    """
+    for mode, specialists, pooling, places in (
+        (PUBLISHED, published, "", np.arange(len(texts.pairs))),
+        (
+            CALIBRATED,
+            [each.specialist for each in chosen],
+            settings.tasks.pooling,
+            half_b(texts, settings),
+        ),
+    ):
+        rows = [texts.pairs[each] for each in places.tolist()]
+        mass = token_mass(
+            subject.model,
+            subject.bank,
+            [each.text for each in rows],
+            [each.form for each in rows],
+            specialists,
+            batch_size=subject.batch_size,
+        )
+        key = {**run, "mode": mode, "pooling": pooling}
+        contents = [each.content for each in rows]
+        yield from syntactic_rows(key, mass, specialists, contents, seed=settings.seed)
+
+
+def cascade_of(
+    subject: Subject,
+    prompts: Sequence[Prompt],
+    chosen: Sequence[Chosen],
+    settings: SpecialistsCalibrated,
+    run: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """How far what an ablation takes away travels, beside a random direction of the same length.
+
+    Yields
+    ------
+    dict
+        Columns of `saeflow.artifacts.specialists.SPECIALISTS`.
+    """
+    if not prompts:
+        return
+    model, bank, batch_size = subject
+    specialists = [each.specialist for each in chosen]
+    changes = {
+        control: relative_change(
+            model,
+            bank,
+            prompts,
+            specialists,
+            batch_size=batch_size,
+            at_random=control != NONE,
+            seed=settings.ablation.seed,
+        )
+        for control in (NONE, RANDOM_DIRECTION)
+    }
+    key = {**run, "mode": CALIBRATED, "pooling": settings.tasks.pooling}
+    contents = [each.content for each in prompts]
+    yield from cascade_rows(key, changes, specialists, contents, seed=settings.ablation.seed)
+
+
+def examples_of(
+    subject: Subject,
+    texts: StudyTexts,
+    features: Sequence[tuple[int, int]],
+    keep: int,
+    run: Mapping[str, Any],
+) -> pa.Table:
+    """Texts on which specialists are strongest; none where none is to be kept."""
+    if not keep:
+        return SPECIALIST_EXAMPLES.schema().empty_table()
+    model, bank, batch_size = subject
+    return top_texts(model, bank, texts.contents, features, run, keep=keep, batch_size=batch_size)
+
+
+def published_choices(
+    records: Sequence[Mapping[str, Any]], texts: StudyTexts, pooled: PooledFeatures
+) -> list[SpecialistFeature]:
+    """What the study's rule calls a specialist of a topic and form, by the first published pooling."""
+    classes = {class_name(each.topic, each.form): (each.topic, each.form) for each in texts.pairs}
+    poolings = pooled.shape.poolings.get(PUBLISHED, ())
+    return [
+        SpecialistFeature(layer, feature, *classes[name])
+        for pooling in poolings[:1]
+        for name, layer, feature in published_specialists(records, pooling)
+    ]
 
 
 def read_prompts(
