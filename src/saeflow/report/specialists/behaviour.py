@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from saeflow.report.cells import (
     Cell,
     filled,
-    integer,
     nats_cell,
     number_cell,
     p_text,
@@ -18,8 +17,9 @@ from saeflow.report.cells import (
     share_cell,
     table,
     text_cell,
+    whole_cell,
 )
-from saeflow.report.figures import COLOURS, SYMBOLS, plain_figure
+from saeflow.report.figures import COLOURS, SYMBOLS, literal, plain_figure
 from saeflow.report.specialists.choices import offer
 from saeflow.report.specialists.model import SpecialistModel
 from saeflow.report.specialists.numbers import (
@@ -93,12 +93,12 @@ def correlations_table(numbers: Numbers, bank: Bank) -> Table | None:
         cells.append(
             [
                 text_cell(row["class"]),
-                plain_cell(float(row["layer"]), integer),
-                plain_cell(float(row["feature"]), integer),
+                whole_cell(row["layer"]),
+                whole_cell(row["feature"]),
                 text_cell(row["group"]),
                 text_cell(OUTCOMES.get(row["outcome"], row["outcome"])),
                 number_cell(row, _signed),
-                plain_cell(row["n"], integer),
+                whole_cell(row["n"]),
                 *(plain_cell(row[each], p_text) for each in ("p_value", "holm", "q_value")),
                 number_cell(_share(row["other_features"]), percent, " %"),
             ]
@@ -122,15 +122,15 @@ def published_table(numbers: Numbers, bank: Bank) -> Table | None:
         cells.append(
             [
                 text_cell(name),
-                plain_cell(float(layer), integer),
-                plain_cell(float(feature), integer),
+                whole_cell(layer),
+                whole_cell(feature),
                 text_cell(ANSWERS.get(outcome, outcome)),
                 share_cell(rows.get("right")),
                 number_cell(point, _signed),
                 plain_cell(None if point is None else point["p_value"], p_text),
                 number_cell(t, "{:.2f}".format),
                 plain_cell(None if t is None else t["p_value"], p_text),
-                plain_cell(None if point is None else point["n"], integer),
+                whole_cell(None if point is None else point["n"]),
             ]
         )
     heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("Answers", False)]
@@ -163,7 +163,7 @@ def tasks_table(model: SpecialistModel) -> Table | None:
                 share_cell(numbers.row("tasks", group, "right", "chance")),
                 share_cell(other),
                 nats_cell(numbers.row("tasks", group, "margin")),
-                plain_cell(None if right is None else right["n"], integer),
+                whole_cell(None if right is None else right["n"]),
             ]
         )
     heads = [("Tasks", False), ("Level", False), ("Right", True), ("Chance", True)]
@@ -189,7 +189,7 @@ def answers_table(model: SpecialistModel) -> Table | None:
                 share_cell(contained),
                 share_cell(numbers.row("tasks", group, "judged")),
                 share_cell(other),
-                plain_cell(None if contained is None else contained["n"], integer),
+                whole_cell(None if contained is None else contained["n"]),
             ]
         )
     heads = [("Texts", False), ("Contains the right answer", True), ("Judged right", True)]
@@ -213,7 +213,7 @@ def tokens_table(numbers: Numbers, bank: Bank) -> Table | None:
             share_cell(numbers.row("tokens", group, "syntactic_share", control, **key))
             for control in ("none", "all_features", "tokens")
         ]
-        named = [text_cell(group), plain_cell(layer, integer), text_cell(mode)]
+        named = [text_cell(group), whole_cell(layer), text_cell(mode)]
         cells.append([*named, text_cell(pooling_title(pooling)), *shares])
     heads = [("Specialist of", False), ("Layer", True), ("Chosen", False), ("Pooling", False)]
     heads += [("On syntactic tokens", True), ("All features of the SAE", True)]
@@ -242,9 +242,9 @@ def _points(kind: str, number: int, points: Iterable[tuple[float, float]]) -> go
             "opacity": 0.7,
             "color": COLOURS[number % len(COLOURS)],
         },
-        name=kind,
+        name=literal(kind),
         legendgroup=kind,
-        hovertemplate=f"{kind}<br>activation %{{x:.3g}}<br>margin %{{y:.3f}}<extra></extra>",
+        hovertemplate=f"{literal(kind)}<br>activation %{{x:.3g}}<br>margin %{{y:.3f}}<extra></extra>",
     )
 
 

@@ -41,14 +41,16 @@ def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
 
 def legend() -> list[dict[str, str]]:
     """Shades with what they mean, from the most negative to the most positive."""
-    named = [
-        {"mark": f"n{step}", "text": f"{_share(step)} below 0"} for step in range(STEPS, 0, -1)
+    ends = [(100 * step // STEPS, 100 * (step - 1) // STEPS) for step in range(1, STEPS + 1)]
+    below = [
+        {"mark": f"n{step}", "text": f"−{far} to {f'−{near}' if near else near} %"}
+        for step, (far, near) in enumerate(ends, start=1)
     ]
-    return [*named, *({"mark": f"p{step}", "text": _share(step)} for step in range(1, STEPS + 1))]
-
-
-def _share(step: int) -> str:
-    return f"{100 * (step - 1) // STEPS} to {100 * step // STEPS} %"
+    above = [
+        {"mark": f"p{step}", "text": f"{near} to {far} %"}
+        for step, (far, near) in enumerate(ends, start=1)
+    ]
+    return [*reversed(below), *above]
 
 
 def _names(numbers: Numbers, bank: Bank) -> dict[tuple[int, int], list[str]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from saeflow.report.figures import COLOURS, SYMBOLS, interval_band, plain_figure
+from saeflow.report.figures import COLOURS, SYMBOLS, interval_band, literal, plain_figure
 from saeflow.report.specialists.numbers import Figure, Row
 
 SOLID, DASHED, DOTTED = "solid", "dash", "dot"
@@ -78,11 +78,7 @@ def lines_figure(
         rows=len(shown),
         cols=columns,
         shared_yaxes="rows",
-        subplot_titles=[
-            panels[n].title if n < len(panels) else ""
-            for panels in shown.values()
-            for n in range(columns)
-        ],
+        subplot_titles=_titles(shown, columns),
         horizontal_spacing=0.02,
         vertical_spacing=60 / inner if len(shown) > 1 else 0,
     )
@@ -117,6 +113,17 @@ def lines_figure(
     return plain_figure(figure)
 
 
+def _titles(rows: Mapping[str, Sequence[Panel]], columns: int) -> list[str]:
+    """Titles of panels, left out where the row above has the same."""
+    found: list[str] = []
+    before = [""] * columns
+    for panels in rows.values():
+        own = [*(literal(panel.title) for panel in panels), *[""] * (columns - len(panels))]
+        found += ["" if one == two else one for one, two in zip(own, before, strict=True)]
+        before = own
+    return found
+
+
 def _layers(rows: Mapping[str, Sequence[Panel]]) -> list[str]:
     found = {
         each
@@ -140,7 +147,7 @@ def _traces(line: Line, number: int, title: str, format: str, told: set[str]) ->
             "symbol": SYMBOLS[number % len(SYMBOLS)] + ("" if line.style == SOLID else "-open"),
             "size": 7,
         },
-        name=line.name,
+        name=literal(line.name),
         legendgroup=line.name,
         showlegend=line.name not in told,
         text=[_hover(line.name, title, layer, row, format) for layer, row in rows.items()],
@@ -148,13 +155,14 @@ def _traces(line: Line, number: int, title: str, format: str, told: set[str]) ->
     )
     told.add(line.name)
     ends = any(row["ci_low"] is not None and row["ci_high"] is not None for row in rows.values())
-    if not ends:
+    # Bands of every control would hide each other; their intervals stand in the hover texts.
+    if not ends or line.style == DASHED:
         return [trace]
     return [interval_band(rows, colour, legendgroup=line.name), trace]
 
 
 def _hover(name: str, title: str, layer: str, row: Row, format: str) -> str:
-    text = f"<b>{name}</b><br>{title}, layer {layer}<br>{row['value']:{format}}"
+    text = f"<b>{literal(name)}</b><br>{literal(title)}, layer {layer}<br>{row['value']:{format}}"
     if None not in (row["ci_low"], row["ci_high"]):
         text += f" [{row['ci_low']:{format}}, {row['ci_high']:{format}}]"
     return text
