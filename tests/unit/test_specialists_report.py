@@ -85,6 +85,8 @@ def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
     text = text_of(folder / PAGES[1])
     for part in (
         "3 of 4 0.8 [0.2, 1.2] 0 of 4",
+        "3 of 4 0.2 0.900 [0.880, 0.920] 0.550",
+        "0 11, below 0 0.900",
         "Untrained model: toy_untrained, of the same shape.",
         "0.900 [0.800, 1.000] 2.125 [1.875, 2.375] 0.938 0.688",
         "words alone – 0.500 0.250 +0.250",
@@ -92,7 +94,8 @@ def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
         "Jaccard index of the 13 strongest",
         "cloze arithmetic level 2 60.0 % [50.0, 70.0] 25.0 %",
         f"Code: {EVIL} 0 13 cloze arithmetic margin −0.375 20 0.0025 0.010",
-        "41 as published 12.5 % +0.312 0.062 1.75",
+        "41 its texts contains the right answer 12.5 % +0.312 0.062 1.75 0.062 – – 20",
+        "13 cloze arithmetic log-probability – – – – – +0.438 0.031 20",
         "Maths, its own 12 −0.250 [−0.350, −0.150]",
         "as published −.546 (GPT-2) −0.5 0.300",
         "Judge: exact.",
@@ -150,6 +153,7 @@ def test_counts_stand_beside_classes_drawn_anew_and_the_untrained() -> None:
     assert found["study’s rule", "xy"] == [3.0, 3.0]
     assert found["study’s rule, classes drawn anew", "xy"] == [0.75, 0.75]
     assert found["calibrated", "x2y2"] == [3.0, 3.0]
+    assert found["calibrated, expected by chance", "x2y2"] == [0.25, 0.25]
     assert found["calibrated, untrained model", "xy"] == [0.0, 0.0]
     assert ("study’s rule", "x2y2") not in found
     assert found["study’s rule", "x5y5"] == [6.0, 6.0]
@@ -298,6 +302,7 @@ def test_models_are_beside_exchanged_texts() -> None:
 def test_tokens_are_marked_by_size_and_sign() -> None:
     (first, *_) = examples.top_texts(numbers(), OWN)
     assert (first["title"], first["feature"], first["most"]) == (CLASSES[3], 13, "8")
+    assert first["tested"]
     marks = [
         (token["text"], token["mark"], token["value"]) for token in first["texts"][0]["tokens"]
     ]
