@@ -165,10 +165,16 @@ def claims(told: Told = FOUND) -> list[Row]:
     return [
         {**fixed, "claim": "depth", "statement": f"Depth {EVIL}", "scope": "procedure"}
         | {"published": "5/7, 7/7", "published_value": 6.0, "value": told.areas, "ci_low": 0.8}
-        | {"ci_high": 0.95, "null": 0.5, "metric": "mean_auroc", "layer": 2}
+        | {"ci_high": 0.95, "null": 0.0, "metric": "auroc_growth", "layer": 2}
         | {"verdict": "supported", "rule": "Areas."},
-        {**fixed, "claim": "other", "statement": "GPT-2", "scope": "model", "published": "2 %"}
-        | {"metric": "right", "analogue_value": 0.125}
+        {
+            **fixed,
+            "claim": "no_right_answers",
+            "statement": "GPT-2",
+            "scope": "model",
+            "published": "2 %",
+        }
+        | {"metric": "judged", "analogue_value": 0.125}
         | {"verdict": "not testable in this run", "rule": "Other weights."},
     ]
 
