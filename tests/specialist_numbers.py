@@ -87,6 +87,8 @@ def _discovery(told: Told, key: Row) -> Iterator[Row]:
             yield row("discovery", name, "n_specialists", 0.75, **drawn, **key)
             yield row("discovery", name, "mean_score", 2.5 + layer, n=n, **key)
             continue
+        chance = {**key, "control": "relabeled"}
+        yield row("discovery", name, "n_specialists", 0.25, n=n, **chance)
         yield row("discovery", name, "mean_auroc", told.areas + layer / 100, reach=0.02, **key)
         yield row("discovery", name, "mean_auroc", 0.5, control="chance", **key)
         if name != "forms":

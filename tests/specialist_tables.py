@@ -50,7 +50,7 @@ def _features(told: Told, bank: Row) -> Iterator[Row]:
     for layer, (number, name) in product(told.layers, enumerate(CLASSES)):
         key = {**bank, **blank, "layer": layer, "pooling": POOLING, "set": "pairs", "class": name}
         key |= {"n_inside": 30, "n_outside": 60}
-        yield {**key, "mode": "published", "criterion": "specialist", "split": 0} | {
+        yield {**key, "mode": "published", "criterion": "specialist", "split": 0, "sign": 1} | {
             "feature": 40 + number if number else -1,
             "score": float(number),
             "inside": number,
@@ -58,6 +58,7 @@ def _features(told: Told, bank: Row) -> Iterator[Row]:
             "found": number > 0,
         }
         best = {**key, "mode": "calibrated", "criterion": "best", "feature": 10 + number}
+        best |= {"sign": -1 if number == 1 else 1}
         tested = {"chance_score": 0.6875, "p_value": 0.001, "q_value": told.tested}
         found = told.areas > 0.6
         yield {**best, "split": 0, "score": 0.9375, "found": found, **tested}
@@ -79,7 +80,7 @@ def _similarities(told: Told, bank: Row) -> Iterator[Row]:
 def _behaviour(told: Told, bank: Row) -> Iterator[Row]:
     fixed = {**bank, "ci_low": None, "ci_high": None, "interval": "none", "n": 20}
     blank = dict.fromkeys(("holm", "q_value", "other_features"))
-    for layer, kind, outcome in product(told.layers, KINDS, ("margin", "correct")):
+    for layer, kind, outcome in product(told.layers, KINDS, ("margin",)):
         tested = {"p_value": told.tested / 4, "holm": told.tested, "q_value": told.tested / 2}
         key = {"mode": "calibrated", "layer": layer, "class": CLASSES[3], "feature": 13}
         named = {**key, "group": kind, "outcome": outcome, "metric": "spearman"}
@@ -90,6 +91,10 @@ def _behaviour(told: Told, bank: Row) -> Iterator[Row]:
             named = {**key, "group": CLASSES[0], "outcome": "contained", "metric": metric}
             tested = {"p_value": None if metric == "right" else 0.0625}
             yield {**fixed, **named, "value": value, **blank, **tested}
+    for outcome, metric in (("correct", "point_biserial"), ("log_probability", "spearman")):
+        key = {"mode": "published", "layer": told.layers[0], "class": CLASSES[3], "feature": 13}
+        named = {**key, "group": KINDS[0], "outcome": outcome, "metric": metric}
+        yield {**fixed, **named, "value": 0.4375, **blank, "p_value": 0.03125}
 
 
 def _effects(told: Told, bank: Row) -> Iterator[Row]:
@@ -160,10 +165,16 @@ def claims(told: Told = FOUND) -> list[Row]:
     return [
         {**fixed, "claim": "depth", "statement": f"Depth {EVIL}", "scope": "procedure"}
         | {"published": "5/7, 7/7", "published_value": 6.0, "value": told.areas, "ci_low": 0.8}
-        | {"ci_high": 0.95, "null": 0.5, "metric": "mean_auroc", "layer": 2}
+        | {"ci_high": 0.95, "null": 0.0, "metric": "auroc_growth", "layer": 2}
         | {"verdict": "supported", "rule": "Areas."},
-        {**fixed, "claim": "other", "statement": "GPT-2", "scope": "model", "published": "2 %"}
-        | {"metric": "right", "analogue_value": 0.125}
+        {
+            **fixed,
+            "claim": "no_right_answers",
+            "statement": "GPT-2",
+            "scope": "model",
+            "published": "2 %",
+        }
+        | {"metric": "judged", "analogue_value": 0.125}
         | {"verdict": "not testable in this run", "rule": "Other weights."},
     ]
 

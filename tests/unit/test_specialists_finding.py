@@ -79,6 +79,7 @@ def test_numbers_stand_beside_chance_words_and_the_untrained() -> None:
         "for 45.0 % of texts (chance 3.0 %, words 35.0 % and the untrained model 45.0 %)"
         in sentence("Meaning", **told)
     )
+    assert "3 of 4 forms (by chance 0.2) have a feature" in sentence("Form", **told)
     assert "0.920 [0.900, 0.940], where chance gives 0.5 and the untrained model 0.570" in sentence(
         "Form", **told
     )

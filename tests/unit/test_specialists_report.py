@@ -23,7 +23,7 @@ from saeflow.report.specialists.claims import claims_table
 from saeflow.report.specialists.pages import _model, overview_table
 from tests.decimal_tables import shown
 from tests.report_tables import EVIL
-from tests.specialist_numbers import CLASSES, FOUND, NOTHING, POOLING, SPARSE, Told, summary_rows
+from tests.specialist_numbers import CLASSES, FOUND, NOTHING, POOLING, SPARSE, summary_rows
 from tests.specialist_tables import (
     OWN,
     SPECIALIST_SPEC,
@@ -85,6 +85,8 @@ def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
     text = text_of(folder / PAGES[1])
     for part in (
         "3 of 4 0.8 [0.2, 1.2] 0 of 4",
+        "3 of 4 0.2 0.900 [0.880, 0.920] 0.550",
+        "0 11, below 0 0.900",
         "Untrained model: toy_untrained, of the same shape.",
         "0.900 [0.800, 1.000] 2.125 [1.875, 2.375] 0.938 0.688",
         "words alone – 0.500 0.250 +0.250",
@@ -92,7 +94,8 @@ def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
         "Jaccard index of the 13 strongest",
         "cloze arithmetic level 2 60.0 % [50.0, 70.0] 25.0 %",
         f"Code: {EVIL} 0 13 cloze arithmetic margin −0.375 20 0.0025 0.010",
-        "41 as published 12.5 % +0.312 0.062 1.75",
+        "41 its texts contains the right answer 12.5 % +0.312 0.062 1.75 0.062 – – 20",
+        "13 cloze arithmetic log-probability – – – – – +0.438 0.031 20",
         "Maths, its own 12 −0.250 [−0.350, −0.150]",
         "as published −.546 (GPT-2) −0.5 0.300",
         "Judge: exact.",
@@ -125,21 +128,18 @@ def test_a_sparse_study_has_pages_without_what_was_not_measured(tmp_path: Path) 
 
 METRICS = sorted({each["metric"] for each in summary_rows(FOUND)})
 SMALL = replace(FOUND, layers=(1,), poolings=(POOLING,))
+GROUPS = 8
 
 
-@pytest.mark.parametrize("metric", [*METRICS, ""])
-def test_any_metric_may_be_missing(metric: str) -> None:
-    told = {"toy": replace(SMALL, drop=(metric,)), "toy_untrained": SMALL}
-    for name, found in (("toy", models(told)), ("empty", models({"empty": _bare(metric)}))):
-        assert overview_table(found, POOLING)["rows"][0][0]["value"] == name
+@pytest.mark.parametrize("number", range(GROUPS))
+def test_any_metrics_may_be_missing(number: int) -> None:
+    some = tuple(METRICS[number::GROUPS])
+    others = tuple(each for each in METRICS if each not in some)
+    for drop in (some, others):
+        found = models({"toy": replace(SMALL, drop=drop), "toy_untrained": SMALL})
+        assert overview_table(found, POOLING)["rows"][0][0]["value"] == "toy"
         context, figures = _model(found[0], SPECIALIST_SPEC)
         assert set(context["ids"]) == set(figures)
-
-
-def _bare(metric: str) -> Told:
-    """Nothing but one metric."""
-    every = {each["metric"] for each in summary_rows(SMALL)}
-    return replace(SPARSE, drop=tuple(every - {metric, "n_specialists"}))
 
 
 def test_counts_stand_beside_classes_drawn_anew_and_the_untrained() -> None:
@@ -150,6 +150,7 @@ def test_counts_stand_beside_classes_drawn_anew_and_the_untrained() -> None:
     assert found["study’s rule", "xy"] == [3.0, 3.0]
     assert found["study’s rule, classes drawn anew", "xy"] == [0.75, 0.75]
     assert found["calibrated", "x2y2"] == [3.0, 3.0]
+    assert found["calibrated, expected by chance", "x2y2"] == [0.25, 0.25]
     assert found["calibrated, untrained model", "xy"] == [0.0, 0.0]
     assert ("study’s rule", "x2y2") not in found
     assert found["study’s rule", "x5y5"] == [6.0, 6.0]
@@ -298,6 +299,7 @@ def test_models_are_beside_exchanged_texts() -> None:
 def test_tokens_are_marked_by_size_and_sign() -> None:
     (first, *_) = examples.top_texts(numbers(), OWN)
     assert (first["title"], first["feature"], first["most"]) == (CLASSES[3], 13, "8")
+    assert first["tested"]
     marks = [
         (token["text"], token["mark"], token["value"]) for token in first["texts"][0]["tokens"]
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -33,12 +33,18 @@ from saeflow.report.specialists.numbers import (
     plain_rows,
     pooling_title,
 )
-from saeflow.report.tables import percent
+from saeflow.report.tables import MISSING, percent
 
 MOST = 240
 """Tasks that the scatter shows at most, evenly spaced among all, so that a page stays small."""
-OUTCOMES = {"margin": "margin", "correct": "right or wrong"}
-ANSWERS = {"contained": "as published", "judged": "as judged"}
+OUTCOMES = {
+    "margin": "margin",
+    "correct": "right or wrong",
+    "log_probability": "log-probability",
+    "contained": "contains the right answer",
+    "judged": "judged right",
+}
+"""What activations are held against, in words."""
 Specialist = tuple[int, str, int]
 """Block, class and feature."""
 
@@ -110,38 +116,33 @@ def correlations_table(numbers: Numbers, bank: Bank) -> Table | None:
 
 
 def published_table(numbers: Numbers, bank: Bank) -> Table | None:
-    """The study's own test: activation on a class's texts against right answers to them."""
+    """The study's own tests: activations against right answers to texts and tasks, nothing held fixed."""
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for row in of_bank(numbers.tables.behaviour, bank):
         if row["mode"] == PUBLISHED:
-            place = (row["class"], row["layer"], row["feature"], row["outcome"])
+            place = (row["class"], row["layer"], row["feature"], row["group"], row["outcome"])
             found.setdefault(place, {})[row["metric"]] = row
     cells = []
-    for (name, layer, feature, outcome), rows in found.items():
-        point, t = rows.get("point_biserial"), rows.get("t")
-        cells.append(
-            [
-                text_cell(name),
-                whole_cell(layer),
-                whole_cell(feature),
-                text_cell(ANSWERS.get(outcome, outcome)),
-                share_cell(rows.get("right")),
-                number_cell(point, _signed),
-                plain_cell(None if point is None else point["p_value"], p_text),
-                number_cell(t, "{:.2f}".format),
-                plain_cell(None if t is None else t["p_value"], p_text),
-                whole_cell(None if point is None else point["n"]),
-            ]
-        )
-    heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("Answers", False)]
-    heads += [
-        ("Right", True),
-        ("Point-biserial r", True),
-        ("p", True),
-        ("t", True),
-        ("p of t", True),
-    ]
-    return table([*heads, ("n", True)], cells, sortable=True) if cells else None
+    for (name, layer, feature, group, outcome), rows in found.items():
+        line = [
+            text_cell(name),
+            whole_cell(layer),
+            whole_cell(feature),
+            text_cell("its texts" if group == name else group),
+            text_cell(OUTCOMES.get(outcome, outcome)),
+            share_cell(rows.get("right")),
+        ]
+        for metric, write in _TESTS.items():
+            test = rows.get(metric)
+            p_value = None if test is None else test["p_value"]
+            line += [number_cell(test, write), plain_cell(p_value, p_text)]
+        line.append(whole_cell(next(iter(rows.values()))["n"]))
+        cells.append(line)
+    heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("On", False)]
+    heads += [("With", False), ("Right", True), ("Point-biserial r", True), ("its p", True)]
+    heads += [("t", True), ("p of t", True), ("Rank correlation", True), ("p of it", True)]
+    made = table([*heads, ("n", True)], cells)
+    return {**filled(made), "sortable": True} if cells else None
 
 
 def tasks_table(model: SpecialistModel) -> Table | None:
@@ -214,7 +215,7 @@ def tokens_table(numbers: Numbers, bank: Bank) -> Table | None:
             for control in ("none", "all_features", "tokens")
         ]
         named = [text_cell(group), whole_cell(layer), text_cell(mode)]
-        cells.append([*named, text_cell(pooling_title(pooling)), *shares])
+        cells.append([*named, text_cell(pooling_title(pooling) or MISSING), *shares])
     heads = [("Specialist of", False), ("Layer", True), ("Chosen", False), ("Pooling", False)]
     heads += [("On syntactic tokens", True), ("All features of the SAE", True)]
     return (
@@ -269,3 +270,11 @@ def _share(value: float | None) -> Mapping[str, Cell | float | None]:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
+
+
+_TESTS: dict[str, Callable[[float], str]] = {
+    "point_biserial": _signed,
+    "t": lambda value: f"{value:.2f}".replace("-", "−"),
+    "spearman": _signed,
+}
+"""The study's tests, and how their values are written."""

@@ -112,6 +112,7 @@ def depth_table(model: SpecialistModel, bank: Bank) -> Table | None:
             "The same choice on half B",
             "Percentile for threshold, half B",
             "Calibrated",
+            "Expected by chance",
             "Mean area on half B",
             "Untrained model’s",
         )
@@ -241,6 +242,8 @@ def _lines(model: SpecialistModel, bank: Bank, pooling: str, name: str) -> Itera
     half = numbers.by_layer(calibrated, "discovery", name, "rule_half_b")
     yield Line("study’s rule, chosen on half A, on half B", half)
     yield Line("calibrated", numbers.by_layer(calibrated, "discovery", name, FOUND))
+    expected = numbers.by_layer(calibrated, "discovery", name, FOUND, RELABELED)
+    yield Line("calibrated, expected by chance", expected, DOTTED)
     if (other := model.untrained(calibrated)) is not None:
         found = other[0].by_layer(other[1], "discovery", name, FOUND)
         yield Line("calibrated, untrained model", found, DASHED)
@@ -268,6 +271,7 @@ def _depth_cells(model: SpecialistModel, place: Place, name: str, layer: int) ->
         cell("rule_half_b", CALIBRATED),
         cell("percentile_half_b", CALIBRATED),
         cell(FOUND, CALIBRATED),
+        cell(FOUND, CALIBRATED, RELABELED),
         cell(AREA, CALIBRATED),
         cell(AREA, CALIBRATED, beside=True),
     ]
@@ -288,7 +292,9 @@ def _of(row: Mapping[str, Any], name: str) -> Cell:
 
 
 def _feature(row: Row) -> str:
-    return MISSING if row["feature"] < 0 else str(row["feature"])
+    if row["feature"] < 0:
+        return MISSING
+    return f"{row['feature']}, below 0" if row["sign"] < 0 else str(row["feature"])
 
 
 def _ratio(value: float) -> str:

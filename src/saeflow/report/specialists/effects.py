@@ -158,13 +158,14 @@ def matrix_table(numbers: Numbers, bank: Bank) -> Table | None:
                 row = cells.row(place, group, control)
                 line += [nats_cell(row), plain_cell(None if row is None else row["holm"], p_text)]
             line += [number_cell(cells.row(place, group, NONE, "kl"), "{:.4f}".format)]
-            lines.append([*line, share_cell(cells.row(place, group, NONE, "flip"))])
+            line += [share_cell(cells.row(place, group, NONE, "flip"))]
+            lines.append([*line, number_cell(cells.row(place, group, NONE, "rank"), _ranks)])
     heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("Read", False)]
     heads += [("Active on", True), ("Effect, nats", True)]
     for title in CONTROLS.values():
         heads += [(f"Minus {title}", True), ("Holm", True)]
-    heads += [("Divergence, nats", True), ("Flips", True)]
-    return table(heads, lines, sortable=True) if lines else None
+    heads += [("Divergence, nats", True), ("Flips", True), ("Ranks lost", True)]
+    return {**filled(table(heads, lines)), "sortable": True} if lines else None
 
 
 def ratios_table(numbers: Numbers, bank: Bank) -> Table | None:
@@ -235,7 +236,9 @@ def cascade_figure(numbers: Numbers, bank: Bank) -> Figure | None:
         )
         for layer, lines in sorted(found.items())
     ]
-    return lines_figure({"change, relative to length": panels}, format=".4f", full=True)
+    return lines_figure(
+        {"change, relative to length": panels}, format=".4f", full=True, bands=False
+    )
 
 
 def _line(name: str, control: str) -> str:
@@ -243,6 +246,10 @@ def _line(name: str, control: str) -> str:
     if control == NONE:
         return name.partition(": ")[0]
     return CONTROLS.get(control, control.replace("_", " "))
+
+
+def _ranks(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _ratio(value: float) -> str:

@@ -11,6 +11,9 @@ from saeflow.report.specialists.numbers import SETS, Bank, Numbers, of_bank
 STEPS = 5
 """Shades of either sign; the last begins at this share of a specialist's largest value: 1 - 1 / STEPS."""
 
+NAMED = 3
+"""Classes of one feature that are named at most."""
+
 
 def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
     """Top texts of each specialist of a bank, those that are tested first.
@@ -25,7 +28,8 @@ def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``title``, ``feature``, ``most``: the largest value as text, and ``texts``, each with ``value``
+        ``title``, ``layer``, ``feature``, ``most``: the largest value as text, ``tested``: whether it
+        was ablated and not only found by the study's rule, and ``texts``, each with ``value``
         and ``tokens``; a token has ``text``, ``mark`` (class of its shade, empty where it is silent)
         and ``value`` as text. Tokens are as the table has them: a template escapes them.
     """
@@ -36,7 +40,11 @@ def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
     order = [each for each in names if each in found] + [
         each for each in found if each not in names
     ]
-    return [_specialist(place, names.get(place, []), found[place]) for place in order]
+    tested = {(layer, feature) for layer, _, feature in cells_of(numbers, bank).rows}
+    return [
+        {**_specialist(place, names.get(place, []), found[place]), "tested": place in tested}
+        for place in order
+    ]
 
 
 def legend() -> list[dict[str, str]]:
@@ -87,7 +95,7 @@ def _specialist(
     known = [abs(value) for row in ordered for value in row["activations"] if value is not None]
     most = max(known, default=0.0)
     return {
-        "title": "; ".join(names) or "named by no class",
+        "title": _title(names),
         "layer": layer,
         "feature": feature,
         "most": _text(most),
@@ -99,6 +107,12 @@ def _specialist(
             for row in ordered
         ],
     }
+
+
+def _title(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    told = "; ".join(names[:NAMED]) or "named by no class"
+    return f"{told}; and {more} more" if more > 0 else told
 
 
 def _joined(tokens: Any, most: float) -> list[dict[str, str]]:

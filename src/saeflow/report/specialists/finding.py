@@ -153,6 +153,9 @@ def _form(row: Reader, where: str) -> Iterator[Finding]:
         f"the other forms of their topic; chosen on one half of the pairs, it tells those of the other "
         f"half apart with a mean area of {_ends(area)}, where chance gives 0.5"
     )
+    expected = row("discovery", "forms", FOUND, RELABELED)
+    if expected is not None:
+        text = text.replace(" forms have", f" forms (by chance {expected['value']:.1f}) have", 1)
     if other is not None:
         text += f" and the untrained model {_ends(other)}"
     more = found["value"] > 0 and (other is None or _above(area, other))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -47,7 +47,11 @@ def constant(layers: Sequence[int], row: Row | None) -> dict[int, Row]:
 
 
 def lines_figure(
-    rows: Mapping[str, Sequence[Panel]], *, format: str = ".3f", full: bool = False
+    rows: Mapping[str, Sequence[Panel]],
+    *,
+    format: str = ".3f",
+    full: bool = False,
+    bands: bool = True,
 ) -> Figure | None:
     """Draw rows of panels; those of a row share their vertical axis.
 
@@ -59,6 +63,8 @@ def lines_figure(
         How hover texts write numbers.
     full : bool
         Whether the vertical axis starts at 0.
+    bands : bool
+        Whether intervals are shaded; they stand in the hover texts in any case.
 
     Returns
     -------
@@ -96,8 +102,11 @@ def lines_figure(
         for column, panel in enumerate(panels, start=1):
             for line in panel.lines:
                 if line.rows:
-                    for trace in _traces(line, names.index(line.name), panel.title, format, told):
-                        figure.add_trace(trace, row=row, col=column)
+                    trace = _trace(line, names.index(line.name), panel.title, format, told)
+                    if bands and line.style != DASHED and _has_ends(line.rows):
+                        # Bands of every control would hide each other.
+                        figure.add_trace(_band(line, trace), row=row, col=column)
+                    figure.add_trace(trace, row=row, col=column)
         figure.update_yaxes(title_text=title, row=row, col=1)
     figure.update_annotations(font={"size": 13})
     figure.update_xaxes(type="category", categoryorder="array", showgrid=False)
@@ -135,7 +144,7 @@ def _layers(rows: Mapping[str, Sequence[Panel]]) -> list[str]:
     return [str(each) for each in sorted(found)]
 
 
-def _traces(line: Line, number: int, title: str, format: str, told: set[str]) -> list[Any]:
+def _trace(line: Line, number: int, title: str, format: str, told: set[str]) -> go.Scatter:
     colour = COLOURS[number % len(COLOURS)]
     rows = {str(layer): row for layer, row in line.rows.items()}
     trace = go.Scatter(
@@ -154,11 +163,16 @@ def _traces(line: Line, number: int, title: str, format: str, told: set[str]) ->
         hovertemplate="%{text}<extra></extra>",
     )
     told.add(line.name)
-    ends = any(row["ci_low"] is not None and row["ci_high"] is not None for row in rows.values())
-    # Bands of every control would hide each other; their intervals stand in the hover texts.
-    if not ends or line.style == DASHED:
-        return [trace]
-    return [interval_band(rows, colour, legendgroup=line.name), trace]
+    return trace
+
+
+def _has_ends(rows: Mapping[int, Row]) -> bool:
+    return any(None not in (row["ci_low"], row["ci_high"]) for row in rows.values())
+
+
+def _band(line: Line, trace: go.Scatter) -> go.Scatter:
+    rows = {str(layer): row for layer, row in line.rows.items()}
+    return interval_band(rows, trace.line.color, legendgroup=line.name)
 
 
 def _hover(name: str, title: str, layer: str, row: Row, format: str) -> str:
