@@ -138,7 +138,7 @@ class _Layers:
 
     def fits(self, row: Row, wanted: str | float | None) -> bool:
         """Whether the layer of a row is the chosen one, or at the relative depth that is wanted."""
-        layer = row["layer"]
+        layer: int | None = row["layer"]
         if wanted is None:
             return layer is None
         if isinstance(wanted, str):

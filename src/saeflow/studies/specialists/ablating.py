@@ -176,16 +176,17 @@ def causality_rows(
     ------
     dict
         Columns of `saeflow.artifacts.specialists.SPECIALISTS` but for dictionary and seed. Published:
-        mean size of effects, every specialist for itself. Calibrated: mean effect beyond the random
-        feature's, blocks of one class together.
+        mean size of effects, every specialist for itself. Calibrated: what the target's log-probability
+        loses beyond the random feature's ablation, blocks of one topic together.
     """
     key = {"part": "ablation", "layer": None, "pooling": "", "group": kind}
     selectivity = np.array([each.auroc for each in chosen])
     topics = [each.specialist.topic for each in chosen]
     own = np.array([[kind != TEXTS or topic == each.group for each in prompts] for topic in topics])
     changes = np.where(own, trials.effects[ZERO].log_probability, np.nan)
-    beyond = changes - trials.effects[RANDOM_FEATURE].log_probability
-    sizes, beyond = _means(np.abs(changes)), _means(np.where(trials.active, beyond, np.nan))
+    # Large is harmful in both modes: an ablation makes the target less likely.
+    lost = trials.effects[RANDOM_FEATURE].log_probability - changes
+    sizes, lost = _means(np.abs(changes)), _means(np.where(trials.active, lost, np.nan))
     kept = ~np.isnan(selectivity) & ~np.isnan(sizes)
     metric = "selectivity_causality"
     published = {**key, "mode": PUBLISHED}
@@ -197,7 +198,7 @@ def causality_rows(
     else:
         yield row(published, metric, None, n=int(kept.sum()))
     found = selectivity_causality(
-        selectivity, beyond, topics, permutations=settings.permutations, seed=settings.seed
+        selectivity, lost, topics, permutations=settings.permutations, seed=settings.seed
     )
     yield row(
         {**key, "mode": CALIBRATED},
