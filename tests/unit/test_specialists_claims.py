@@ -41,7 +41,7 @@ def blocks() -> list[Row]:
     return [measured(anywhere, 1.0, None, layer=layer) for layer in LAYERS]
 
 
-def judged(rows: Sequence[Row], *, own_weights: bool = False, **tables: Any) -> dict[str, Row]:
+def judged(rows: Sequence[Row], *, own_weights: str = "", **tables: Any) -> dict[str, Row]:
     given = {"behaviour": [], "effects": [], "alignment": []} | tables
     found = judge_claims([*blocks(), *rows], **given, own_weights=own_weights)
     assert found.schema == CLAIMS.schema()
@@ -67,7 +67,7 @@ def test_every_sentence_has_a_verdict_and_is_named_once() -> None:
 def test_what_no_code_does_was_never_measured() -> None:
     never = [each.claim for each in PUBLISHED if each.scope == "none"]
     assert never == ["strength_weighting"]
-    assert verdict("strength_weighting", [], own_weights=True) == NEVER_MEASURED
+    assert verdict("strength_weighting", [], own_weights="gpt2") == NEVER_MEASURED
 
 
 def every_row() -> list[Row]:
@@ -87,7 +87,7 @@ def every_row() -> list[Row]:
 
 def test_claims_of_other_weights_saes_and_sizes_have_an_analogue_and_no_verdict() -> None:
     rows = [each for each in every_row() if each["part"] != "alignment"]
-    for own in (False, True):
+    for own in ("", "gpt2"):
         found = judged(rows, own_weights=own)
         for said in PUBLISHED:
             if said.scope != "model" or (own and not said.saes and not said.sizes):
@@ -114,6 +114,15 @@ def test_own_weights_decide_what_specialists_do_and_no_features_of_other_saes() 
     }  # fmt: skip
 
 
+def test_claims_about_the_small_model_are_not_decided_by_the_large_one() -> None:
+    rows = every_row()
+    small = {each.claim for each in PUBLISHED if each.about == "gpt2"}
+    assert small == {"no_right_answers", "selective_is_not_causal"}
+    for name in small:
+        assert judged(rows, own_weights="gemma-2-9b")[name]["rule"] == OTHER_WEIGHTS
+        assert judged(rows, own_weights="gpt2")[name]["rule"] != OTHER_WEIGHTS
+
+
 @pytest.mark.parametrize("name", [each.claim for each in PUBLISHED if each.scope == "procedure"])
 def test_what_is_missing_is_not_testable(name: str) -> None:
     assert verdict(name, []) == NOT_TESTABLE
@@ -138,10 +147,10 @@ def test_intervals_are_held_against_a_fixed_number(name: str) -> None:
         (-away, "contradicted"),
     ):
         row = measured(said.found, said.fixed + shift)
-        found = judged([row], own_weights=True)[name]
+        found = judged([row], own_weights="gpt2")[name]
         assert found["verdict"] == expected
         assert (found["value"], found["null"]) == (row["value"], said.fixed)
-    assert verdict(name, [measured(said.found, 3.0, None)], own_weights=True) == NOT_TESTABLE
+    assert verdict(name, [measured(said.found, 3.0, None)], own_weights="gpt2") == NOT_TESTABLE
 
 
 def by_rule(held: float, every: float, null: tuple[float, float] | None, name: str) -> list[Row]:
@@ -289,7 +298,7 @@ def shares(name: str, *values: float | None) -> list[Row]:
 def test_cloze_must_hold_in_most_tests_and_more_than_of_other_features(
     values: tuple[float | None, ...], expected: str
 ) -> None:
-    assert verdict("cloze", shares("cloze", *values), own_weights=True) == expected
+    assert verdict("cloze", shares("cloze", *values), own_weights="gpt2") == expected
 
 
 @pytest.mark.parametrize(
@@ -304,13 +313,13 @@ def test_cloze_must_hold_in_most_tests_and_more_than_of_other_features(
 def test_ablations_are_counted_in_one_direction(
     values: tuple[float | None, ...], expected: str
 ) -> None:
-    assert verdict("ablations", shares("ablations", *values), own_weights=True) == expected
+    assert verdict("ablations", shares("ablations", *values), own_weights="gpt2") == expected
 
 
 def test_scored_answers_have_no_calibrated_number() -> None:
     """The published tests count every form of a content for itself, which decides nothing."""
     row = measured(SAID["scored_answers"].by_procedure, 0.125)
-    found = judged([row], own_weights=True)["scored_answers"]
+    found = judged([row], own_weights="gpt2")["scored_answers"]
     assert (found["verdict"], found["published_value"]) == (NOT_TESTABLE, 0.125)
     assert found["value"] is None
 
@@ -328,7 +337,7 @@ def test_right_answers_are_as_rare_as_published(
     value: float, low: float, high: float, expected: str
 ) -> None:
     row = measured(SAID["no_right_answers"].found, value) | {"ci_low": low, "ci_high": high}
-    assert verdict("no_right_answers", [row], own_weights=True) == expected
+    assert verdict("no_right_answers", [row], own_weights="gpt2") == expected
 
 
 @pytest.mark.parametrize(
@@ -350,7 +359,7 @@ def test_flips_of_every_cell_are_below_the_largest_published_one(
     rows = [measured(said.found, 0.015) | {"ci_low": mean[0], "ci_high": mean[1]}]
     if upper is not None:
         rows.append(measured(said.further[0], upper / 2) | {"ci_high": upper})
-    assert verdict("flips", rows, own_weights=True) == expected
+    assert verdict("flips", rows, own_weights="gpt2") == expected
 
 
 def test_layers_are_those_at_the_same_place_among_the_blocks_that_are_read() -> None:
@@ -380,6 +389,6 @@ def test_claims_across_sizes_read_the_first_two_models() -> None:
         for other, value in (("small", 0.87), ("smaller", 0.1))
     ]
     rows.append(rows[0] | {"layer": 0, "value": 0.2})
-    found = judged([], alignment=rows, own_weights=True)["sparsity"]
+    found = judged([], alignment=rows, own_weights="gpt2")["sparsity"]
     assert (found["analogue_value"], found["layer"]) == (0.87, 4)
     assert found["verdict"] == NOT_TESTABLE

@@ -48,7 +48,7 @@ Row = dict[str, Any]
 
 
 def judged(
-    numbers: Iterable[Row] = (), *, own_weights: bool = False, **tables: Any
+    numbers: Iterable[Row] = (), *, own_weights: str = "", **tables: Any
 ) -> dict[str, Row]:
     given = {"behaviour": [], "effects": [], "alignment": []} | tables
     found = judge_claims(numbers, **given, own_weights=own_weights)
@@ -180,7 +180,7 @@ def test_sparsity_is_compared_between_models() -> None:
     ]
     settings = AlignmentSettings(permutations=19, neighbour_permutations=19)
     table = align_models(*sides, alone, settings)
-    found = judged(alignment=table.to_pylist(), own_weights=True)["sparsity"]
+    found = judged(alignment=table.to_pylist(), own_weights="gpt2")["sparsity"]
     assert found["analogue_value"] is not None
     assert found["published_value"] is not None
     assert found["layer"] == 3
@@ -227,7 +227,7 @@ def behaviour_table(sign: float) -> list[Row]:
 )
 def test_behaviour_is_counted_over_specialists(sign: float, cloze: str, correlation: str) -> None:
     rows = behaviour_table(sign)
-    found = judged(anchor(), behaviour=rows, own_weights=True)
+    found = judged(anchor(), behaviour=rows, own_weights="gpt2")
     assert found["cloze"]["verdict"] == cloze
     assert found["cloze_correlation"]["verdict"] == correlation
     # Choices are answered without any specialist.
@@ -297,7 +297,7 @@ def test_cells_are_counted_on_own_topics_beyond_random_features(
     change: float, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     effects, numbers = effect_tables(change, 0.0, monkeypatch)
-    found = judged(numbers, effects=effects, own_weights=True)
+    found = judged(numbers, effects=effects, own_weights="gpt2")
     assert found["ablations"]["verdict"] == expected
     mine = [
         row
@@ -323,7 +323,7 @@ def test_flips_are_those_of_all_cells(
     rate: float, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     effects, numbers = effect_tables(-1.0, rate, monkeypatch)
-    found = judged(numbers, effects=effects, own_weights=True)["flips"]
+    found = judged(numbers, effects=effects, own_weights="gpt2")["flips"]
     assert found["verdict"] == expected
     rates = [
         row["value"]
@@ -342,7 +342,7 @@ def test_selective_specialists_that_harm_more_matter_more(
 ) -> None:
     """Areas grow with the place of a specialist; so does what ablating it takes away, or less."""
     effects, numbers = effect_tables(-3.0, 0.0, monkeypatch, causal)
-    found = judged(numbers, effects=effects, own_weights=True)["selective_is_not_causal"]
+    found = judged(numbers, effects=effects, own_weights="gpt2")["selective_is_not_causal"]
     assert found["verdict"] == expected
     assert np.sign(found["value"]) == np.sign(found["published_value"]) == np.sign(causal)
 
@@ -357,7 +357,7 @@ def test_right_answers_are_counted_over_all_classes() -> None:
         for mode, metric in (("published", "contained"), ("calibrated", "judged"))
         for group, value, n in (("A: x", 0.5, 4), ("B: y", 0.0, 6), ("C: z", None, 0))
     ]
-    found = judged(rows, own_weights=True)["no_right_answers"]
+    found = judged(rows, own_weights="gpt2")["no_right_answers"]
     assert (found["value"], found["published_value"]) == (0.2, 0.2)
     assert found["verdict"] == "contradicted"
 

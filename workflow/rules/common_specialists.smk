@@ -2,7 +2,7 @@
 
 from saeflow.config.public_tables import SPECIALIST_TABLES
 from saeflow.config.specialist_runs import (
-    is_studied,
+    studied_weights,
     specialist_banks,
     specialist_models,
 )
@@ -142,5 +142,5 @@ def shared_spec(wildcards):
 def specialists_spec(wildcards):
     return {
         "seed": SPECIALISTS.calibrated.seed,
-        "own_weights": is_studied(CFG, wildcards.model),
+        "own_weights": studied_weights(CFG, wildcards.model),
     }

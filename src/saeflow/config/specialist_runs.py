@@ -12,8 +12,12 @@ from saeflow.config.token_banks import token_bank_contradictions
 from saeflow.errors import nearest
 
 KEY = "studies.specialists.published.models"
-STUDIED = ("gpt2", "openai-community/gpt2", "google/gemma-2-9b")
-"""The study's own models."""
+STUDIED = {
+    "gpt2": "gpt2",
+    "openai-community/gpt2": "gpt2",
+    "google/gemma-2-9b": "gemma-2-9b",
+}
+"""The study's own models, by their repositories."""
 
 
 class SpecialistBank(NamedTuple):
@@ -41,10 +45,12 @@ def specialist_banks(config: Config) -> list[SpecialistBank]:
     ]
 
 
-def is_studied(config: Config, model: str) -> bool:
-    """Whether a model has weights that the study is about."""
+def studied_weights(config: Config, model: str) -> str:
+    """Which of the study's models a model has the weights of; empty for none of them."""
     settings, control = resolve_model(config, model)
-    return control is None and isinstance(settings, HubModel) and settings.repo in STUDIED
+    if control is not None or not isinstance(settings, HubModel):
+        return ""
+    return STUDIED.get(settings.repo, "")
 
 
 def specialist_contradictions(config: Config) -> Iterator[str]:

@@ -54,7 +54,7 @@ class Study:
     other_saes: str
 
 
-def judge(study: Study, find: Find, *, own_weights: bool) -> list[dict[str, Any]]:
+def judge(study: Study, find: Find, *, own_weights: bool | str) -> list[dict[str, Any]]:
     """Judge all sentences of a study.
 
     Parameters
@@ -63,15 +63,19 @@ def judge(study: Study, find: Find, *, own_weights: bool) -> list[dict[str, Any]
         Sentences and rules.
     find : callable
         Gives the row that a sentence wants of one model's summary, or None.
-    own_weights : bool
-        Whether the model is the study's own, so that claims about its weights are decided.
+    own_weights : bool or str
+        Whether the model is the study's own, or which of them it is, so that claims about its weights
+        are decided.
 
     Returns
     -------
     list of dict
         Columns of `saeflow.artifacts.claims.CLAIMS`.
     """
-    return [_claim(study, find, each, own_weights) for each in study.sentences]
+    return [
+        _claim(study, find, each, bool(own_weights) and each.about in ("", own_weights))
+        for each in study.sentences
+    ]
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -68,6 +68,8 @@ class Published:
         What the number is held against where no row is: 0 for a correlation, say.
     further : tuple of Wanted
         Rows that the rule of this claim reads besides.
+    about : str
+        Which of the study's models it is about, where it has several; empty: any.
     """
 
     claim: str
@@ -84,6 +86,7 @@ class Published:
     sizes: bool = False
     fixed: float | None = None
     further: tuple[Wanted, ...] = ()
+    about: str = ""
 
 
 def find_row(

@@ -56,7 +56,7 @@ def judge_claims(
     effects: Iterable[Row],
     alignment: Iterable[Row],
     *,
-    own_weights: bool,
+    own_weights: str,
 ) -> pa.Table:
     """Judge every published sentence by the tables of a model.
 
@@ -71,8 +71,8 @@ def judge_claims(
     alignment : iterable of mapping
         Columns of `saeflow.artifacts.specialists.FEATURE_ALIGNMENT`; the first two models are read,
         whichever is judged.
-    own_weights : bool
-        Whether the model is one of the study's own, so that claims about its weights are decided.
+    own_weights : str
+        Which of the study's models it is, so that claims about its weights are decided; empty: none.
 
     Returns
     -------

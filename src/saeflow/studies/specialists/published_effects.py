@@ -20,6 +20,8 @@ from saeflow.studies.specialists.texts import ALL
 PHASE_2, PHASE_3 = "phase 2 notebook (methods/3)", "summary of phase 3 (methods/3)"
 CORRECTED_POOLING = "encode_then_average"
 MARGINS, LIKELIHOODS, SCORED = "cloze, margin", "cloze, log_probability", "choices, correct"
+SMALL = "gpt2"
+"""The smaller of the two models."""
 RIGHT_AT_MOST, FLIPS_AT_MOST = 0.02, 0.049
 """Largest published shares of right answers and of flips."""
 
@@ -56,6 +58,7 @@ BEHAVIOUR = (
         Wanted("tasks", "answers", "judged"),
         Wanted("tasks", "answers", "contained", BY_STUDY),
         fixed=RIGHT_AT_MOST,
+        about=SMALL,
     ),
     Published(
         "scored_answers",
@@ -125,6 +128,7 @@ ABLATIONS = (
         _texts("selectivity_causality", BY_STUDY),
         fixed=0.0,
         below=True,
+        about=SMALL,
     ),
     Published(
         "cascade",

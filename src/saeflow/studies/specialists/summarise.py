@@ -56,7 +56,7 @@ def summarise(
     words: pa.Table,
     alignment: pa.Table,
     *,
-    own_weights: bool,
+    own_weights: str,
     seed: int,
 ) -> Summary:
     """Put the numbers of one model together, words beside features, and judge the published sentences.
@@ -71,8 +71,8 @@ def summarise(
         Columns of `SPECIALISTS`: what words alone give.
     alignment : pyarrow.Table
         Columns of `FEATURE_ALIGNMENT`, of all models.
-    own_weights : bool
-        Whether the model has weights that the study is about.
+    own_weights : str
+        Which of the study's models it is, so that claims about its weights are decided; empty: none.
     seed : int
         Seed of resamples.
     """
