@@ -174,25 +174,27 @@ def test_the_study_s_rule_is_held_against_classes_drawn_anew(
 
 
 @pytest.mark.parametrize(
-    ("growth", "first", "expected"),
+    ("growth", "by_rule", "calibrated", "expected"),
     [
-        (0.2, 5, "supported"),
-        (0.02, 5, "not distinguishable from chance"),
-        (-0.2, 5, "contradicted"),
+        (0.2, 5, 4, "supported"),
+        (0.02, 5, 4, "not distinguishable from chance"),
+        (-0.2, 5, 4, "contradicted"),
         # All have one at the first block already: no depth, however areas grow.
-        (0.2, 7, "contradicted"),
-        (0.2, None, "supported"),
+        (0.2, 7, 4, "contradicted"),
+        (0.2, 0, 7, "contradicted"),
+        (0.2, None, None, "supported"),
     ],
 )
 def test_depth_is_read_under_the_corrected_pooling(
-    growth: float, first: float | None, expected: str
+    growth: float, by_rule: float | None, calibrated: float | None, expected: str
 ) -> None:
     said = SAID["depth"]
-    assert said.found is not None
-    assert said.found.pooling == "encode_then_average"
+    wanted = (said.found, said.by_procedure, *said.further)
+    assert {each.pooling for each in wanted if each} == {"encode_then_average"}
     rows = [measured(said.found, growth)]
-    if first is not None:
-        rows.append(measured(said.by_procedure, first, None, n=7))
+    for each, value in zip(wanted[1:], (by_rule, calibrated), strict=True):
+        if value is not None:
+            rows.append(measured(each, value, None, n=7))
     assert verdict("depth", rows) == expected
 
 
@@ -241,6 +243,13 @@ def test_clusters_are_held_against_permuted_classes(
     if said.null is not None:
         rows.append(measured(said.null, 0.0, 0.1))
     assert verdict(name, rows) == expected
+
+
+def test_clusters_must_leave_the_middle_of_what_permutations_give() -> None:
+    said = SAID["topics_cluster"]
+    found = measured(said.found, 0.05, None, p_value=0.04, q_value=0.04)
+    rows = [found, measured(said.null, 0.0, 0.1)]
+    assert verdict("topics_cluster", rows) == "not distinguishable from chance"
 
 
 def test_topics_must_cluster_beyond_words() -> None:
@@ -298,17 +307,12 @@ def test_ablations_are_counted_in_one_direction(
     assert verdict("ablations", shares("ablations", *values), own_weights=True) == expected
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0.05, "supported"), (0.6, "contradicted")],
-)
-def test_scored_answers_hold_where_tests_find_no_more_than_chance(
-    value: float, expected: str
-) -> None:
-    rows = shares("scored_answers", value)
-    assert verdict("scored_answers", rows, own_weights=True) == expected
-    unsure = [each | {"ci_low": 0.0, "ci_high": 0.7} for each in rows]
-    assert verdict("scored_answers", unsure, own_weights=True) == "not distinguishable from chance"
+def test_scored_answers_have_no_calibrated_number() -> None:
+    """The published tests count every form of a content for itself, which decides nothing."""
+    row = measured(SAID["scored_answers"].by_procedure, 0.125)
+    found = judged([row], own_weights=True)["scored_answers"]
+    assert (found["verdict"], found["published_value"]) == (NOT_TESTABLE, 0.125)
+    assert found["value"] is None
 
 
 @pytest.mark.parametrize(
@@ -332,6 +336,8 @@ def test_right_answers_are_as_rare_as_published(
     [
         ((0.01, 0.02), 0.04, "supported"),
         ((0.01, 0.02), 0.3, "not distinguishable from chance"),
+        # Its rate is small enough, the end of its interval is not.
+        ((0.01, 0.02), 0.08, "not distinguishable from chance"),
         ((0.06, 0.2), 0.3, "contradicted"),
         ((0.01, 0.02), None, NOT_TESTABLE),
         ((None, None), 0.0, "supported"),

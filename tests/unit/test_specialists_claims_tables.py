@@ -206,6 +206,7 @@ def behaviour_table(sign: float) -> list[Row]:
         "item": list(range(N_ITEMS)) * 2,
         "margin": margin.tolist(),
         "correct": (margin > 0).tolist(),
+        "log_probability": (margin - 3).tolist(),
         **{name: [1] * 2 * N_ITEMS for name in ("prompt_tokens", "target_tokens")},
         "log_frequency": [0.0] * 2 * N_ITEMS,
     }
@@ -230,7 +231,9 @@ def test_behaviour_is_counted_over_specialists(sign: float, cloze: str, correlat
     assert found["cloze"]["verdict"] == cloze
     assert found["cloze_correlation"]["verdict"] == correlation
     # Choices are answered without any specialist.
-    assert found["scored_answers"]["verdict"] == "supported"
+    assert found["scored_answers"]["published_value"] < 0.5
+    assert np.sign(found["cloze_correlation"]["published_value"]) == sign or not sign
+    assert found["cloze"]["published_value"] == pytest.approx(max(sign, 0))
     mine = [row for row in rows if (row["group"], row["outcome"]) == ("cloze arithmetic", "margin")]
     assert len(mine) == len(CHOSEN)
     counted = [row["q_value"] <= 0.05 and row["value"] > 0 for row in mine]
@@ -259,8 +262,10 @@ def effect_tables(
         steps = change - causal * np.arange(len(CLASSES))[:, None]
         changes = noise[0] + own * steps
         flips = (rng.random(own.shape) < flip).astype(float)
-        effects = {name: Effects(noise[1], abs(noise[1]), 0 * flips) for name in CONTROLS}
-        zero = Effects(changes, abs(changes), flips)
+        effects = {
+            name: Effects(noise[1], abs(noise[1]), 0 * flips, 0 * flips) for name in CONTROLS
+        }
+        zero = Effects(changes, abs(changes), flips, flips)
         likely = np.full(len(prompts), -2.0)
         specialists = tuple(each.specialist for each in CHOSEN)
         return AblationTrials(

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saeflow.artifacts.specialist_effects import SPECIALIST_TASKS
 from saeflow.datasets.matched.published import MatchedText
 from saeflow.datasets.matched.token_classes import (
     BLANKS,
@@ -30,7 +31,6 @@ from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.preflight import read_mixture
 from saeflow.studies.specialists.cloze import (
-    COLUMNS,
     ClozeScores,
     chance_of,
     cloze_table,
@@ -121,16 +121,22 @@ def test_the_right_ending_among_its_equals_is_not_correct(model: CodiModel) -> N
 
 def test_what_a_table_says(model: CodiModel) -> None:
     found = score_cloze(model, ITEMS, batch_size=8)
-    table = cloze_table(ITEMS, found)
-    assert table.schema == COLUMNS
+    covariates = ending_covariates(model, ITEMS, ["2 3"])
+    table = cloze_table(ITEMS, found, covariates)
+    assert table.schema == SPECIALIST_TASKS.schema()
     rows = table.to_pylist()
+    assert [row["task"] for row in rows] == list(range(len(ITEMS)))
+    assert [row["prompt_tokens"] for row in rows] == found.prompt_tokens.tolist()
+    np.testing.assert_allclose([row["log_frequency"] for row in rows], covariates[:, 2])
+    np.testing.assert_allclose([row["chance"] for row in rows], chance_of(ITEMS))
     assert [row["prompt"] for row in rows] == [each.prompt for each in ITEMS]
     for row in rows:
         assert row["log_probability"] - row["best_distractor"] == pytest.approx(row["margin"])
         assert row["best_distractor"] >= row["mean_distractor"] - 1e-12
         assert row["correct"] == (row["margin"] > 0)
     np.testing.assert_allclose(chance_of(ITEMS), [1 / 3, 1 / 2, 1 / 4, 1 / 2])
-    assert cloze_table([], score_cloze(model, [], batch_size=8)).num_rows == 0
+    empty = score_cloze(model, [], batch_size=8)
+    assert cloze_table([], empty, ending_covariates(model, [], [])).num_rows == 0
 
 
 @torch.no_grad()

@@ -82,7 +82,12 @@ SPECIALIST_ACTIVATIONS = Artifact(
         CLASS,
         FEATURE,
         TASK,
-        Column("value", pa.float32(), "Pooled activation on the prompt.", unit="activation"),
+        Column(
+            "value",
+            pa.float32(),
+            "Pooled activation on the prompt; of a half below 0 its size.",
+            unit="activation",
+        ),
     ),
     ("dictionary", "seed", "layer", "class", "feature", "task"),
 )

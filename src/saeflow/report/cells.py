@@ -44,6 +44,11 @@ def plain_cell(value: float | None, text: Callable[[float], str]) -> Cell:
     return number_cell(row, text)
 
 
+def whole_cell(value: int | None) -> Cell:
+    """A whole number: of a layer, a feature, or of how many there are."""
+    return plain_cell(None if value is None else float(value), integer)
+
+
 def share_cell(row: Row | None) -> Cell:
     """A share, in per cent."""
     return number_cell(row, percent, " %")

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from saeflow.report.tables import MISSING
+from saeflow.studies.claims.sentences import Published
 
 Row = Mapping[str, Any]
 Claims = Mapping[str, Mapping[str, Row]]
 """Rows of `CLAIMS` by model, then by claim."""
 REPEATED = 2
 """Rules that more sentences than this have in common are told once."""
+
+
+class Metrics(NamedTuple):
+    """What the three numbers of a claim measure; empty where there is none, or the claim is unheard of."""
+
+    found: str = ""
+    procedure: str = ""
+    null: str = ""
+
+
+def metrics_of(published: Published | None) -> Metrics:
+    """Metrics of a claim: of the calibrated number, of the procedure's, and of the control's.
+
+    A control that is a fixed number measures what is held against it.
+    """
+    if published is None:
+        return Metrics()
+    found, procedure, null = (
+        "" if each is None else each.metric
+        for each in (published.found, published.by_procedure, published.null)
+    )
+    return Metrics(found, procedure, found if published.fixed is not None else null)
 
 
 def claims_table(

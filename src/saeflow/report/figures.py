@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -102,6 +103,11 @@ def plain_figure(figure: go.Figure) -> dict[str, Any]:
     )
     found = figure.to_plotly_json()
     return {"data": found["data"], "layout": found["layout"]}
+
+
+def literal(text: str) -> str:
+    """Write text so that plotly shows it as it is, and reads no markup in it."""
+    return html.escape(text, quote=False)
 
 
 def places(bands: ModelBands, axis: str) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from saeflow.datasets.texts.judge import RIGHT, UNCLEAR, WRONG
 from saeflow.report import claims
-from saeflow.report.claims import Row, claim_cell
+from saeflow.report.claims import Row, claim_cell, metrics_of
 from saeflow.report.decimal_bug.model import DecimalModel
 from saeflow.report.decimal_bug.subsets import VALUES
 from saeflow.report.finding import NO_BREAK
@@ -38,9 +38,7 @@ def claims_table(models: Sequence[DecimalModel]) -> dict[str, Any] | None:
 
 def _cell(claim: str, row: Row) -> dict[str, str]:
     """What one model shows: its number, and by the published procedure and the control below it."""
-    told = _WANTED.get(claim)
-    wanted = (None, None, None) if told is None else (told.found, told.by_procedure, told.null)
-    own, procedure, null = ("" if each is None else each.metric for each in wanted)
+    own, procedure, null = metrics_of(_WANTED.get(claim))
     value = row["value"] if row["value"] is not None else row["analogue_value"]
     ends = (row["ci_low"], row["ci_high"])
     return claim_cell(

@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 import pyarrow as pa
 
-from saeflow.report.cells import integer, number_cell, p_text, plain_cell, table, text_cell
-from saeflow.report.figures import plain_figure
+from saeflow.report.cells import number_cell, p_text, plain_cell, table, text_cell, whole_cell
+from saeflow.report.figures import literal, plain_figure
 from saeflow.report.specialists.choices import offer
 from saeflow.report.specialists.numbers import Figure, Row, Table, plain_rows, pooling_title
 
@@ -53,15 +53,15 @@ def alignment_table(found: Sequence[tuple[Row, Row | None]]) -> Table | None:
             [
                 text_cell(f"{row['model']} and {row['other_model']}"),
                 text_cell(METRICS.get(row["metric"], row["metric"].replace("_", " "))),
-                plain_cell(float(row["layer"]), integer),
-                plain_cell(float(row["other_layer"]), integer),
+                whole_cell(row["layer"]),
+                whole_cell(row["other_layer"]),
                 text_cell(f"{pooling_title(row['pooling'])} ({row['mode']})"),
                 number_cell(row, _ratio),
                 text_cell(row["group"]),
                 number_cell(other, _ratio),
                 plain_cell(row["p_value"], p_text),
                 plain_cell(row["q_value"], p_text),
-                plain_cell(row["n"], integer),
+                whole_cell(row["n"]),
             ]
         )
     heads = [("Models", False), ("What is shared", False), ("Layer", True), ("Other layer", True)]
@@ -123,7 +123,7 @@ def _heatmap(name: str, cells: dict[tuple[int, int], Row]) -> go.Heatmap:
         z=found,
         texttemplate="%{z:.2f}",
         coloraxis="coloraxis",
-        name=name,
+        name=literal(name),
         hovertemplate="layers %{y} and %{x}: %{z:.3f}<extra></extra>",
         xgap=1,
         ygap=1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from saeflow.report.cells import (
     Cell,
     filled,
-    integer,
     nats_cell,
     number_cell,
     p_text,
@@ -18,8 +17,9 @@ from saeflow.report.cells import (
     share_cell,
     table,
     text_cell,
+    whole_cell,
 )
-from saeflow.report.figures import COLOURS, SYMBOLS, plain_figure
+from saeflow.report.figures import COLOURS, SYMBOLS, literal, plain_figure
 from saeflow.report.specialists.choices import offer
 from saeflow.report.specialists.model import SpecialistModel
 from saeflow.report.specialists.numbers import (
@@ -33,12 +33,18 @@ from saeflow.report.specialists.numbers import (
     plain_rows,
     pooling_title,
 )
-from saeflow.report.tables import percent
+from saeflow.report.tables import MISSING, percent
 
 MOST = 240
 """Tasks that the scatter shows at most, evenly spaced among all, so that a page stays small."""
-OUTCOMES = {"margin": "margin", "correct": "right or wrong"}
-ANSWERS = {"contained": "as published", "judged": "as judged"}
+OUTCOMES = {
+    "margin": "margin",
+    "correct": "right or wrong",
+    "log_probability": "log-probability",
+    "contained": "contains the right answer",
+    "judged": "judged right",
+}
+"""What activations are held against, in words."""
 Specialist = tuple[int, str, int]
 """Block, class and feature."""
 
@@ -93,12 +99,12 @@ def correlations_table(numbers: Numbers, bank: Bank) -> Table | None:
         cells.append(
             [
                 text_cell(row["class"]),
-                plain_cell(float(row["layer"]), integer),
-                plain_cell(float(row["feature"]), integer),
+                whole_cell(row["layer"]),
+                whole_cell(row["feature"]),
                 text_cell(row["group"]),
                 text_cell(OUTCOMES.get(row["outcome"], row["outcome"])),
                 number_cell(row, _signed),
-                plain_cell(row["n"], integer),
+                whole_cell(row["n"]),
                 *(plain_cell(row[each], p_text) for each in ("p_value", "holm", "q_value")),
                 number_cell(_share(row["other_features"]), percent, " %"),
             ]
@@ -110,38 +116,33 @@ def correlations_table(numbers: Numbers, bank: Bank) -> Table | None:
 
 
 def published_table(numbers: Numbers, bank: Bank) -> Table | None:
-    """The study's own test: activation on a class's texts against right answers to them."""
+    """The study's own tests: activations against right answers to texts and tasks, nothing held fixed."""
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for row in of_bank(numbers.tables.behaviour, bank):
         if row["mode"] == PUBLISHED:
-            place = (row["class"], row["layer"], row["feature"], row["outcome"])
+            place = (row["class"], row["layer"], row["feature"], row["group"], row["outcome"])
             found.setdefault(place, {})[row["metric"]] = row
     cells = []
-    for (name, layer, feature, outcome), rows in found.items():
-        point, t = rows.get("point_biserial"), rows.get("t")
-        cells.append(
-            [
-                text_cell(name),
-                plain_cell(float(layer), integer),
-                plain_cell(float(feature), integer),
-                text_cell(ANSWERS.get(outcome, outcome)),
-                share_cell(rows.get("right")),
-                number_cell(point, _signed),
-                plain_cell(None if point is None else point["p_value"], p_text),
-                number_cell(t, "{:.2f}".format),
-                plain_cell(None if t is None else t["p_value"], p_text),
-                plain_cell(None if point is None else point["n"], integer),
-            ]
-        )
-    heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("Answers", False)]
-    heads += [
-        ("Right", True),
-        ("Point-biserial r", True),
-        ("p", True),
-        ("t", True),
-        ("p of t", True),
-    ]
-    return table([*heads, ("n", True)], cells, sortable=True) if cells else None
+    for (name, layer, feature, group, outcome), rows in found.items():
+        line = [
+            text_cell(name),
+            whole_cell(layer),
+            whole_cell(feature),
+            text_cell("its texts" if group == name else group),
+            text_cell(OUTCOMES.get(outcome, outcome)),
+            share_cell(rows.get("right")),
+        ]
+        for metric, write in _TESTS.items():
+            test = rows.get(metric)
+            p_value = None if test is None else test["p_value"]
+            line += [number_cell(test, write), plain_cell(p_value, p_text)]
+        line.append(whole_cell(next(iter(rows.values()))["n"]))
+        cells.append(line)
+    heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("On", False)]
+    heads += [("With", False), ("Right", True), ("Point-biserial r", True), ("its p", True)]
+    heads += [("t", True), ("p of t", True), ("Rank correlation", True), ("p of it", True)]
+    made = table([*heads, ("n", True)], cells)
+    return {**filled(made), "sortable": True} if cells else None
 
 
 def tasks_table(model: SpecialistModel) -> Table | None:
@@ -163,7 +164,7 @@ def tasks_table(model: SpecialistModel) -> Table | None:
                 share_cell(numbers.row("tasks", group, "right", "chance")),
                 share_cell(other),
                 nats_cell(numbers.row("tasks", group, "margin")),
-                plain_cell(None if right is None else right["n"], integer),
+                whole_cell(None if right is None else right["n"]),
             ]
         )
     heads = [("Tasks", False), ("Level", False), ("Right", True), ("Chance", True)]
@@ -189,7 +190,7 @@ def answers_table(model: SpecialistModel) -> Table | None:
                 share_cell(contained),
                 share_cell(numbers.row("tasks", group, "judged")),
                 share_cell(other),
-                plain_cell(None if contained is None else contained["n"], integer),
+                whole_cell(None if contained is None else contained["n"]),
             ]
         )
     heads = [("Texts", False), ("Contains the right answer", True), ("Judged right", True)]
@@ -213,8 +214,8 @@ def tokens_table(numbers: Numbers, bank: Bank) -> Table | None:
             share_cell(numbers.row("tokens", group, "syntactic_share", control, **key))
             for control in ("none", "all_features", "tokens")
         ]
-        named = [text_cell(group), plain_cell(layer, integer), text_cell(mode)]
-        cells.append([*named, text_cell(pooling_title(pooling)), *shares])
+        named = [text_cell(group), whole_cell(layer), text_cell(mode)]
+        cells.append([*named, text_cell(pooling_title(pooling) or MISSING), *shares])
     heads = [("Specialist of", False), ("Layer", True), ("Chosen", False), ("Pooling", False)]
     heads += [("On syntactic tokens", True), ("All features of the SAE", True)]
     return (
@@ -242,9 +243,9 @@ def _points(kind: str, number: int, points: Iterable[tuple[float, float]]) -> go
             "opacity": 0.7,
             "color": COLOURS[number % len(COLOURS)],
         },
-        name=kind,
+        name=literal(kind),
         legendgroup=kind,
-        hovertemplate=f"{kind}<br>activation %{{x:.3g}}<br>margin %{{y:.3f}}<extra></extra>",
+        hovertemplate=f"{literal(kind)}<br>activation %{{x:.3g}}<br>margin %{{y:.3f}}<extra></extra>",
     )
 
 
@@ -269,3 +270,11 @@ def _share(value: float | None) -> Mapping[str, Cell | float | None]:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
+
+
+_TESTS: dict[str, Callable[[float], str]] = {
+    "point_biserial": _signed,
+    "t": lambda value: f"{value:.2f}".replace("-", "−"),
+    "spearman": _signed,
+}
+"""The study's tests, and how their values are written."""

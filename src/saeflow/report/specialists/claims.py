@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from saeflow.report import claims
-from saeflow.report.claims import Row, claim_cell
+from saeflow.report.claims import Row, claim_cell, metrics_of
 from saeflow.report.finding import NO_BREAK
 from saeflow.report.specialists.model import SpecialistModel
 from saeflow.report.tables import MISSING, percent
+from saeflow.studies.specialists.counted import (
+    ANY_SIGN,
+    BEYOND_OTHERS,
+    LARGEST_FLIP,
+    NEGATIVE,
+    POSITIVE,
+)
+from saeflow.studies.specialists.published_claims import PUBLISHED
 
-SHARES = frozenset({"top_1", "right", "contained", "judged", "syntactic_share", "flip", "share"})
+SHARES = frozenset(
+    {
+        *("right", "contained", "judged", "top_1", "share", "syntactic_share", "flip"),
+        *(ANY_SIGN, POSITIVE, NEGATIVE, LARGEST_FLIP, BEYOND_OTHERS),
+    }
+)
 """Measures that are shares, written in per cent."""
+_WANTED = {each.claim: each for each in PUBLISHED}
 
 
 def claims_table(models: Sequence[SpecialistModel]) -> dict[str, Any] | None:
@@ -23,18 +37,19 @@ def claims_table(models: Sequence[SpecialistModel]) -> dict[str, Any] | None:
     models : sequence of SpecialistModel
         In the order of the columns.
     """
-    return claims.claims_table({model.name: model.numbers.claims for model in models}, _cell)
+    found = {model.name: model.numbers.claims for model in models}
+    return claims.claims_table(found, _cell, list(_WANTED))
 
 
-def _cell(_: str, row: Row) -> dict[str, str]:
+def _cell(claim: str, row: Row) -> dict[str, str]:
     value = row["value"] if row["value"] is not None else row["analogue_value"]
     ends = (row["ci_low"], row["ci_high"])
-    metric = row["metric"]
+    own, procedure, null = metrics_of(_WANTED.get(claim))
     return claim_cell(
-        _text(metric, value) or MISSING,
-        () if None in ends else [_text(metric, end) for end in ends],
-        procedure=_text(metric, row["published_value"]),
-        null=_text(metric, row["null"]),
+        _text(own, value) or MISSING,
+        () if None in ends else [_text(own, end) for end in ends],
+        procedure=_text(procedure, row["published_value"]),
+        null=_text(null, row["null"]),
         layer=row["layer"],
     )
 

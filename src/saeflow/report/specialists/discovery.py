@@ -10,12 +10,12 @@ from saeflow.report.cells import (
     count,
     count_cell,
     filled,
-    integer,
     number_cell,
     p_text,
     plain_cell,
     table,
     text_cell,
+    whole_cell,
 )
 from saeflow.report.specialists.lines import DASHED, DOTTED, Line, Panel, lines_figure
 from saeflow.report.specialists.model import SpecialistModel
@@ -100,7 +100,7 @@ def depth_table(model: SpecialistModel, bank: Bank) -> Table | None:
                 line = _depth_cells(model, Place(bank, PUBLISHED, pooling), name, layer)
                 if any(cell["value"] != MISSING for cell in line):
                     named = [text_cell(pooling_title(pooling)), text_cell(SETS[name])]
-                    cells.append([*named, plain_cell(float(layer), integer), *line])
+                    cells.append([*named, whole_cell(layer), *line])
     heads = [("Pooling", False), ("Classes", False), ("Layer", True)]
     heads += [
         (title, True)
@@ -110,13 +110,14 @@ def depth_table(model: SpecialistModel, bank: Bank) -> Table | None:
             "Untrained model",
             "Rule on half A",
             "The same choice on half B",
-            "Percentile in place of 5.0, half B",
+            "Percentile for threshold, half B",
             "Calibrated",
+            "Expected by chance",
             "Mean area on half B",
             "Untrained model’s",
         )
     ]
-    return filled(table(heads, cells)) if cells else None
+    return {**filled(table(heads, cells)), "sortable": True} if cells else None
 
 
 def published_depth_table() -> Table:
@@ -143,7 +144,7 @@ def rule_table(numbers: Numbers, bank: Bank) -> Table | None:
             [
                 text_cell(row["class"]),
                 text_cell(SETS.get(row["set"], row["set"])),
-                plain_cell(float(row["layer"]), integer),
+                whole_cell(row["layer"]),
                 text_cell(pooling_title(row["pooling"])),
                 text_cell(row["criterion"]),
                 text_cell(_feature(row)),
@@ -153,7 +154,7 @@ def rule_table(numbers: Numbers, bank: Bank) -> Table | None:
                 text_cell("yes" if row["found"] else "no"),
             ]
         )
-    heads = [("Class", False), ("Told from others by", False), ("Layer", True), ("Pooling", False)]
+    heads = [("Class", False), ("Told by", False), ("Layer", True), ("Pooling", False)]
     heads += [("Criterion", False), ("Feature", False), ("Score", True)]
     heads += [("Inside above the threshold", True), ("Outside", True), ("Found", False)]
     return table(heads, cells, sortable=True) if cells else None
@@ -174,7 +175,7 @@ def best_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
             [
                 text_cell(row["class"]),
                 text_cell(SETS.get(row["set"], row["set"])),
-                plain_cell(float(row["layer"]), integer),
+                whole_cell(row["layer"]),
                 text_cell(_feature(row)),
                 number_cell(area, _ratio),
                 number_cell(d_prime, _ratio),
@@ -185,7 +186,7 @@ def best_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
                 text_cell("yes" if row["found"] else "no"),
             ]
         )
-    heads = [("Class", False), ("Told from others by", False), ("Layer", True), ("Feature", False)]
+    heads = [("Class", False), ("Told by", False), ("Layer", True), ("Feature", False)]
     heads += [("Area on half B", True), ("d′ on half B", True), ("Area on all texts", True)]
     heads += [("Best of classes drawn anew", True), ("p", True), ("q", True), ("Specialist", False)]
     return table(heads, cells, sortable=True) if cells else None
@@ -241,6 +242,8 @@ def _lines(model: SpecialistModel, bank: Bank, pooling: str, name: str) -> Itera
     half = numbers.by_layer(calibrated, "discovery", name, "rule_half_b")
     yield Line("study’s rule, chosen on half A, on half B", half)
     yield Line("calibrated", numbers.by_layer(calibrated, "discovery", name, FOUND))
+    expected = numbers.by_layer(calibrated, "discovery", name, FOUND, RELABELED)
+    yield Line("calibrated, expected by chance", expected, DOTTED)
     if (other := model.untrained(calibrated)) is not None:
         found = other[0].by_layer(other[1], "discovery", name, FOUND)
         yield Line("calibrated, untrained model", found, DASHED)
@@ -268,6 +271,7 @@ def _depth_cells(model: SpecialistModel, place: Place, name: str, layer: int) ->
         cell("rule_half_b", CALIBRATED),
         cell("percentile_half_b", CALIBRATED),
         cell(FOUND, CALIBRATED),
+        cell(FOUND, CALIBRATED, RELABELED),
         cell(AREA, CALIBRATED),
         cell(AREA, CALIBRATED, beside=True),
     ]
@@ -284,11 +288,13 @@ def _counted(row: Row | None) -> Cell:
 def _of(row: Mapping[str, Any], name: str) -> Cell:
     if row[name] is None:
         return text_cell(MISSING) | {"numeric": True}
-    return plain_cell(float(row[name]), integer) | {"value": f"{row[name]} of {row[f'n_{name}']}"}
+    return whole_cell(row[name]) | {"value": f"{row[name]} of {row[f'n_{name}']}"}
 
 
 def _feature(row: Row) -> str:
-    return MISSING if row["feature"] < 0 else str(row["feature"])
+    if row["feature"] < 0:
+        return MISSING
+    return f"{row['feature']}, below 0" if row["sign"] < 0 else str(row["feature"])
 
 
 def _ratio(value: float) -> str:

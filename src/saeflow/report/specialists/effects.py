@@ -9,7 +9,6 @@ from plotly.subplots import make_subplots
 
 from saeflow.report.cells import (
     filled,
-    integer,
     nats_cell,
     number_cell,
     p_text,
@@ -17,10 +16,11 @@ from saeflow.report.cells import (
     share_cell,
     table,
     text_cell,
+    whole_cell,
 )
-from saeflow.report.figures import plain_figure
+from saeflow.report.figures import literal, plain_figure
 from saeflow.report.specialists.choices import offer
-from saeflow.report.specialists.lines import DASHED, Line, Panel, lines_figure
+from saeflow.report.specialists.lines import DASHED, SOLID, Line, Panel, lines_figure
 from saeflow.report.specialists.numbers import (
     CALIBRATED,
     NONE,
@@ -32,6 +32,7 @@ from saeflow.report.specialists.numbers import (
     Table,
     of_bank,
 )
+from saeflow.report.tables import percent
 
 ZERO, EFFECT = "zero", "log_probability"
 CONTROLS = {
@@ -147,23 +148,24 @@ def matrix_table(numbers: Numbers, bank: Bank) -> Table | None:
                 continue
             line = [
                 text_cell(name),
-                plain_cell(float(layer), integer),
-                plain_cell(float(feature), integer),
+                whole_cell(layer),
+                whole_cell(feature),
                 text_cell(group + (", its own" if _own(name, group) else "")),
-                plain_cell(own["n_active"], integer),
+                whole_cell(own["n_active"]),
                 nats_cell(own),
             ]
             for control in CONTROLS:
                 row = cells.row(place, group, control)
                 line += [nats_cell(row), plain_cell(None if row is None else row["holm"], p_text)]
             line += [number_cell(cells.row(place, group, NONE, "kl"), "{:.4f}".format)]
-            lines.append([*line, share_cell(cells.row(place, group, NONE, "flip"))])
+            line += [share_cell(cells.row(place, group, NONE, "flip"))]
+            lines.append([*line, number_cell(cells.row(place, group, NONE, "rank"), _ranks)])
     heads = [("Specialist of", False), ("Layer", True), ("Feature", True), ("Read", False)]
     heads += [("Active on", True), ("Effect, nats", True)]
     for title in CONTROLS.values():
         heads += [(f"Minus {title}", True), ("Holm", True)]
-    heads += [("Divergence, nats", True), ("Flips", True)]
-    return table(heads, lines, sortable=True) if lines else None
+    heads += [("Divergence, nats", True), ("Flips", True), ("Ranks lost", True)]
+    return {**filled(table(heads, lines)), "sortable": True} if lines else None
 
 
 def ratios_table(numbers: Numbers, bank: Bank) -> Table | None:
@@ -176,7 +178,7 @@ def ratios_table(numbers: Numbers, bank: Bank) -> Table | None:
                 line = [text_cell(title), text_cell(name), text_cell(published)]
                 for row in rows:
                     line += [
-                        number_cell(row, "{:.3g}".format),
+                        number_cell(row, _ratio),
                         plain_cell(None if row is None else row["p_value"], p_text),
                     ]
                 cells.append(line)
@@ -201,11 +203,12 @@ def published_table(numbers: Numbers, bank: Bank) -> Table | None:
         cells.append(
             [
                 text_cell(group),
-                plain_cell(float(layer), integer),
-                plain_cell(small, integer) | {"value": f"{small} of {len(tested)}"},
+                whole_cell(layer),
+                whole_cell(small) | {"value": f"{small} of {len(tested)}"},
                 number_cell(
                     {"value": max(flips, default=None), "ci_low": None, "ci_high": None},
-                    "{:.1%}".format,
+                    percent,
+                    " %",
                 ),
             ]
         )
@@ -227,18 +230,30 @@ def cascade_figure(numbers: Numbers, bank: Bank) -> Figure | None:
         Panel(
             f"ablated in layer {layer}",
             [
-                Line(name if control == NONE else f"{name}: {_control(control)}", rows, style)
+                Line(_line(name, control), rows, SOLID if control == NONE else DASHED)
                 for (name, control), rows in lines.items()
-                for style in ("solid" if control == NONE else DASHED,)
             ],
         )
         for layer, lines in sorted(found.items())
     ]
-    return lines_figure({"change, relative to length": panels}, format=".4f", full=True)
+    return lines_figure(
+        {"change, relative to length": panels}, format=".4f", full=True, bands=False
+    )
 
 
-def _control(control: str) -> str:
+def _line(name: str, control: str) -> str:
+    """Specialists by their topics, one name for all that is done in their place."""
+    if control == NONE:
+        return name.partition(": ")[0]
     return CONTROLS.get(control, control.replace("_", " "))
+
+
+def _ranks(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
 
 
 def _own(name: str, group: str) -> bool:
@@ -249,8 +264,8 @@ def _own(name: str, group: str) -> bool:
 def _heatmap(cells: Cells, control: str, title: str) -> go.Heatmap:
     found = [[cells.row(place, group, control) for group in cells.groups] for place in cells.rows]
     return go.Heatmap(
-        x=cells.groups,
-        y=list(cells.rows.values()),
+        x=list(map(literal, cells.groups)),
+        y=list(map(literal, cells.rows.values())),
         z=[
             [None if row is None else float(f"{row['value']:.3g}") for row in line]
             for line in found

@@ -11,6 +11,9 @@ from saeflow.report.specialists.numbers import SETS, Bank, Numbers, of_bank
 STEPS = 5
 """Shades of either sign; the last begins at this share of a specialist's largest value: 1 - 1 / STEPS."""
 
+NAMED = 3
+"""Classes of one feature that are named at most."""
+
 
 def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
     """Top texts of each specialist of a bank, those that are tested first.
@@ -25,7 +28,8 @@ def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``title``, ``feature``, ``most``: the largest value as text, and ``texts``, each with ``value``
+        ``title``, ``layer``, ``feature``, ``most``: the largest value as text, ``tested``: whether it
+        was ablated and not only found by the study's rule, and ``texts``, each with ``value``
         and ``tokens``; a token has ``text``, ``mark`` (class of its shade, empty where it is silent)
         and ``value`` as text. Tokens are as the table has them: a template escapes them.
     """
@@ -36,19 +40,25 @@ def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
     order = [each for each in names if each in found] + [
         each for each in found if each not in names
     ]
-    return [_specialist(place, names.get(place, []), found[place]) for place in order]
+    tested = {(layer, feature) for layer, _, feature in cells_of(numbers, bank).rows}
+    return [
+        {**_specialist(place, names.get(place, []), found[place]), "tested": place in tested}
+        for place in order
+    ]
 
 
 def legend() -> list[dict[str, str]]:
     """Shades with what they mean, from the most negative to the most positive."""
-    named = [
-        {"mark": f"n{step}", "text": f"{_share(step)} below 0"} for step in range(STEPS, 0, -1)
+    ends = [(100 * step // STEPS, 100 * (step - 1) // STEPS) for step in range(1, STEPS + 1)]
+    below = [
+        {"mark": f"n{step}", "text": f"−{far} to {f'−{near}' if near else near} %"}
+        for step, (far, near) in enumerate(ends, start=1)
     ]
-    return [*named, *({"mark": f"p{step}", "text": _share(step)} for step in range(1, STEPS + 1))]
-
-
-def _share(step: int) -> str:
-    return f"{100 * (step - 1) // STEPS} to {100 * step // STEPS} %"
+    above = [
+        {"mark": f"p{step}", "text": f"{near} to {far} %"}
+        for step, (far, near) in enumerate(ends, start=1)
+    ]
+    return [*reversed(below), *above]
 
 
 def _names(numbers: Numbers, bank: Bank) -> dict[tuple[int, int], list[str]]:
@@ -85,7 +95,7 @@ def _specialist(
     known = [abs(value) for row in ordered for value in row["activations"] if value is not None]
     most = max(known, default=0.0)
     return {
-        "title": "; ".join(names) or "named by no class",
+        "title": _title(names),
         "layer": layer,
         "feature": feature,
         "most": _text(most),
@@ -97,6 +107,12 @@ def _specialist(
             for row in ordered
         ],
     }
+
+
+def _title(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    told = "; ".join(names[:NAMED]) or "named by no class"
+    return f"{told}; and {more} more" if more > 0 else told
 
 
 def _joined(tokens: Any, most: float) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ configuration names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, joined, rate_text
 from saeflow.report.specialists.discovery import AREA, FOUND, RELABELED
@@ -19,6 +19,7 @@ from saeflow.report.specialists.numbers import (
     NONE,
     PUBLISHED,
     Bank,
+    Numbers,
     Place,
     Row,
     holds,
@@ -133,7 +134,7 @@ def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
 
 def _of_one(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
     row, layer = _reader(model, bank, pooling)
-    where = f"layer {layer} of {name}, {pooling_title(pooling)}"
+    where = f"layer {layer} of {name}, pooled by {_quoted(pooling)}"
     yield from _form(row, where)
     yield from _topics(row, where, model)
     yield from _meaning(row, where, model)
@@ -152,6 +153,9 @@ def _form(row: Reader, where: str) -> Iterator[Finding]:
         f"the other forms of their topic; chosen on one half of the pairs, it tells those of the other "
         f"half apart with a mean area of {_ends(area)}, where chance gives 0.5"
     )
+    expected = row("discovery", "forms", FOUND, RELABELED)
+    if expected is not None:
+        text = text.replace(" forms have", f" forms (by chance {expected['value']:.1f}) have", 1)
     if other is not None:
         text += f" and the untrained model {_ends(other)}"
     more = found["value"] > 0 and (other is None or _above(area, other))
@@ -164,7 +168,10 @@ def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding
         return
     beyond = row("geometry", TOPICS, "difference_beyond_words")
     words = model.numbers.row("geometry", TOPICS, "difference", "words")
-    other = row("geometry", TOPICS, "difference", beside=True)
+    other, before = (
+        row("geometry", TOPICS, each, beside=True)
+        for each in ("difference", "difference_beyond_words")
+    )
     beside = [
         f"{title} {each['value']:.3f}"
         for title, each in (("words alone give", words), ("the untrained model", other))
@@ -177,8 +184,10 @@ def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding
     if beyond is None:
         yield Finding(NOT_SUPPORTED, f"{text}. What words leave of it cannot be told.")
         return
-    text += f". Beyond words and lengths {beyond['value']:.3f} is left{_comma(_tested(beyond))}."
-    yield Finding(SUPPORTED if holds(beyond, LEVEL) else NOT_SUPPORTED, text)
+    text += f". Beyond words and lengths {beyond['value']:.3f} is left{_comma(_tested(beyond))}"
+    text += "" if before is None else f", in the untrained model {before['value']:.3f}"
+    more = holds(beyond, LEVEL) and (before is None or _above(beyond, before))
+    yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
 
 
 def _meaning(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding]:
@@ -211,35 +220,67 @@ def _meaning(row: Reader, where: str, model: SpecialistModel) -> Iterator[Findin
 
 
 def _behaviour(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
+    found = _correlated(model.numbers, bank)
+    if not found.n:
+        return
+    text = (
+        f"Behaviour: {found.small} of {found.n} correlations of a specialist’s activation with the margin "
+        f"of tasks in {name} have p ≤ {LEVEL:g} after Holm; in {found.rare} of these at most "
+        f"{100 * LEVEL:g} % of the features of the SAE go with it as closely"
+    )
+    text += _beside(model, bank, lambda *other: _correlated(*other)[1:])
+    yield Finding(SUPPORTED if found.rare else NOT_SUPPORTED, f"{text}.")
+
+
+class _Correlated(NamedTuple):
+    """Correlations with margins, those that pass Holm, and those of them that few features reach."""
+
+    n: int
+    small: int
+    rare: int
+
+
+def _correlated(numbers: Numbers, bank: Bank) -> _Correlated:
     wanted = (CALIBRATED, "spearman", "margin")
     rows = [
         row
-        for row in of_bank(model.numbers.tables.behaviour, bank)
+        for row in of_bank(numbers.tables.behaviour, bank)
         if (row["mode"], row["metric"], row["outcome"]) == wanted and row["value"] is not None
     ]
-    if not rows:
-        return
     small = [row for row in rows if row["holm"] is not None and row["holm"] <= LEVEL]
-    rare = [row for row in small if (row["other_features"] or 1.0) <= LEVEL]
-    text = (
-        f"Behaviour: {len(small)} of {len(rows)} correlations of a specialist’s activation with the margin "
-        f"of tasks in {name} have p ≤ {LEVEL:g} after Holm; in {len(rare)} at most {percent(LEVEL)} % of "
-        "other features of the SAE go with it as closely."
-    )
-    yield Finding(SUPPORTED if rare else NOT_SUPPORTED, text)
+    rare = [
+        row for row in small if row["other_features"] is not None and row["other_features"] <= LEVEL
+    ]
+    return _Correlated(len(rows), len(small), len(rare))
 
 
 def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
-    cells = cells_of(model.numbers, bank)
+    n, passed = _harmful(model.numbers, bank)
+    if not n:
+        return
+    every = set.intersection(*passed.values())
+    each = joined([f"{len(passed[control])} than {title}" for control, title in CONTROLS.items()])
+    text = (
+        f"Ablation: of {n} pairs of a specialist and prompts on which it is active in {name}, "
+        f"setting it to 0 lowers the right log-probability more, at p ≤ {LEVEL:g} after Holm, in {each}; "
+        f"in {len(every)} more than all three"
+    )
+    text += _beside(
+        model, bank, lambda *other: [len(set.intersection(*_harmful(*other)[1].values()))]
+    )
+    yield Finding(SUPPORTED if every else NOT_SUPPORTED, f"{text}.")
+
+
+def _harmful(numbers: Numbers, bank: Bank) -> tuple[int, dict[str, set[Any]]]:
+    """How many cells have an active specialist, and in which it does more harm than each control."""
+    cells = cells_of(numbers, bank)
     tried = [
         (place, group)
         for place in cells.rows
         for group in cells.groups
         if (own := cells.row(place, group, NONE)) is not None and own["n_active"]
     ]
-    if not tried:
-        return
-    passed = {
+    return len(tried), {
         control: {
             key
             for key in tried
@@ -250,38 +291,40 @@ def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
         }
         for control in CONTROLS
     }
-    every = set.intersection(*passed.values())
-    each = joined([f"{len(passed[control])} than {title}" for control, title in CONTROLS.items()])
-    text = (
-        f"Ablation: of {len(tried)} pairs of a specialist and prompts on which it is active in {name}, "
-        f"setting it to 0 lowers the right log-probability more, at p ≤ {LEVEL:g} after Holm, in {each}; "
-        f"in {len(every)} more than all three."
-    )
-    yield Finding(SUPPORTED if every else NOT_SUPPORTED, text)
+
+
+def _beside(
+    model: SpecialistModel, bank: Bank, counts: Callable[[Numbers, Bank], Sequence[int]]
+) -> str:
+    """The same counts of the untrained model, where there is one."""
+    other = model.beside(bank)
+    if model.control is None or other is None:
+        return ""
+    return f" (untrained model: {joined(list(map(str, counts(model.control, other))))})"
 
 
 def _rule(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
-    for pooling in model.numbers.poolings(bank, PUBLISHED):
+    """Categories, which the depth claim is about; topics and forms where there are none."""
+    layers = model.numbers.layers(bank)
+    for group, title in (("categories", "categories"), ("pairs", "topics and forms")):
         told = []
-        place = Place(bank, PUBLISHED, pooling)
-        for group, title in (("categories", "categories"), ("pairs", "topics and forms")):
+        for pooling in model.numbers.poolings(bank, PUBLISHED):
+            place = Place(bank, PUBLISHED, pooling)
             found = model.numbers.by_layer(place, "discovery", group, FOUND)
             drawn = model.numbers.by_layer(place, "discovery", group, FOUND, RELABELED)
             if found:
                 counts = _list(f"{row['value']:.0f}" for row in found.values())
-                n = next(iter(found.values()))["n"]
                 chance = _list(f"{row['value']:.1f}" for row in drawn.values())
-                told.append(
-                    f"{counts} of {n} {title}" + (f" (drawn anew: {chance})" if drawn else "")
-                )
+                beside = f" (drawn anew: {chance})" if drawn else ""
+                n = next(iter(found.values()))["n"]
+                told.append(f"for {counts} of {n} {title}{beside} by {_quoted(pooling)}")
         if told:
-            layers = _list(map(str, model.numbers.layers(bank)))
+            where = f"layer{'s' * (len(layers) > 1)} {_list(map(str, layers))}"
             yield Finding(
                 PUBLISHED_RULES,
-                f"The study’s rule ({pooling_title(pooling)}) finds a specialist at layers {layers} of "
-                f"{name} for {joined(told)}; the study has 5, 6, 7, 7 of 7 categories under its first "
-                "pooling and 7 at every layer under its second.",
+                f"At {where} of {name} the study’s rule finds a specialist {joined(told)}.",
             )
+            return
 
 
 def _untrained(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
@@ -326,6 +369,10 @@ def _tested(row: Row) -> str:
 
 def _comma(text: str) -> str:
     return text.replace("; ", " (", 1) + ")" if text else ""
+
+
+def _quoted(pooling: str) -> str:
+    return f"“{pooling_title(pooling)}”"
 
 
 def _list(texts: Any) -> str:

@@ -11,14 +11,14 @@ from plotly.subplots import make_subplots
 from saeflow.report.cells import (
     Cell,
     filled,
-    integer,
     number_cell,
     p_text,
     plain_cell,
     table,
     text_cell,
+    whole_cell,
 )
-from saeflow.report.figures import plain_figure
+from saeflow.report.figures import literal, plain_figure
 from saeflow.report.specialists.choices import offer
 from saeflow.report.specialists.model import SpecialistModel
 from saeflow.report.specialists.numbers import (
@@ -26,6 +26,7 @@ from saeflow.report.specialists.numbers import (
     CALIBRATED,
     NO_BANK,
     NONE,
+    POOLINGS,
     PUBLISHED,
     Bank,
     Figure,
@@ -47,8 +48,17 @@ STUDY = {"within": 0.610, "across": 0.137, "t": 8.391, "same_form_across": 0.090
 _DIGITS = 3
 
 
-def similarity_figure(numbers: Numbers, bank: Bank) -> Figure | None:
+def similarity_figure(numbers: Numbers, bank: Bank, pooling: str) -> Figure | None:
     """Heat maps of classes: features on the left, words on the right, each to choose from.
+
+    Parameters
+    ----------
+    numbers : Numbers
+        Of one model.
+    bank : Bank
+        SAEs.
+    pooling : str
+        What is shown at first, of the last block.
 
     Returns
     -------
@@ -56,8 +66,8 @@ def similarity_figure(numbers: Numbers, bank: Bank) -> Figure | None:
         ``data`` and ``layout`` as plotly.js reads them; ``layout.meta`` tells `page.js` what there is
         to choose. None where no class was compared.
     """
-    features = _matrices(numbers, bank)
-    words = _matrices(numbers, NO_BANK)
+    features = _matrices(numbers, bank, [pooling, *POOLINGS])
+    words = _matrices(numbers, NO_BANK, list(BASELINES))
     if not features:
         return None
     shown = [each for each in (features, words) if each]
@@ -121,9 +131,7 @@ def published_table(numbers: Numbers, bank: Bank) -> Table | None:
     blank = text_cell(MISSING) | {"numeric": True}
     study = [plain_cell(STUDY[each], _ratio) for each in metrics[:4]]
     study.insert(3, plain_cell(1.14e-14, p_text))
-    cells.append(
-        [text_cell("GPT-2 small, as published"), plain_cell(11.0, integer), *study, blank, blank]
-    )
+    cells.append([text_cell("GPT-2 small, as published"), whole_cell(11), *study, blank, blank])
     titles = ["Within topics", "Across topics", "t of pairs", "its p, as published"]
     titles += ["Same form, other topic", "First component", "Second component"]
     heads = [("Features or words", False), ("Layer", True), *((each, True) for each in titles)]
@@ -145,7 +153,7 @@ def mantel_table(numbers: Numbers, bank: Bank) -> Table | None:
 
 
 def _matrices(
-    numbers: Numbers, bank: Bank
+    numbers: Numbers, bank: Bank, first: Sequence[str]
 ) -> dict[str, tuple[list[str], list[list[float | None]]]]:
     """Classes and their similarities by what is compared, the calibrated ones first, blocks descending.
 
@@ -155,7 +163,11 @@ def _matrices(
     for row in of_bank(numbers.tables.similarities, bank):
         place = (row["mode"], row["pooling"], row["layer"])
         found.setdefault(place, {})[row["first"], row["second"]] = row["similarity"]
-    order = sorted(found, key=lambda place: (place[0] != CALIBRATED, -(place[2] or 0)))
+    rank = {name: number for number, name in reversed(list(enumerate(first)))}
+    order = sorted(
+        found,
+        key=lambda each: (each[0] != CALIBRATED, -(each[2] or 0), rank.get(each[1], len(rank))),
+    )
     shown = {}
     for place in order:
         mode, pooling, layer = place
@@ -173,12 +185,12 @@ def _matrices(
 
 def _heatmap(title: str, classes: Sequence[str], values: list[list[float | None]]) -> go.Heatmap:
     return go.Heatmap(
-        x=list(classes),
-        y=list(classes),
+        x=list(map(literal, classes)),
+        y=list(map(literal, classes)),
         z=values,
         coloraxis="coloraxis",
-        name=title,
-        hovertemplate=f"<b>{title}</b><br>%{{y}}<br>%{{x}}<br>%{{z:.3f}}<extra></extra>",
+        name=literal(title),
+        hovertemplate=f"<b>{literal(title)}</b><br>%{{y}}<br>%{{x}}<br>%{{z:.3f}}<extra></extra>",
     )
 
 
@@ -200,7 +212,7 @@ def _places(
     """First cells, key and control of the rows of a table: features by block, then words."""
     for pooling in numbers.poolings(bank, mode):
         for layer in numbers.layers(bank):
-            named = [text_cell(pooling_title(pooling)), plain_cell(float(layer), integer)]
+            named = [text_cell(pooling_title(pooling)), whole_cell(layer)]
             yield named, {"bank": bank, "mode": mode, "layer": layer, "pooling": pooling}, NONE
     for name in COSINES:
         named = [text_cell(f"{BASELINES[name]} alone"), text_cell(MISSING) | {"numeric": True}]

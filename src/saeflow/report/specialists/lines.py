@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from saeflow.report.figures import COLOURS, SYMBOLS, interval_band, plain_figure
+from saeflow.report.figures import COLOURS, SYMBOLS, interval_band, literal, plain_figure
 from saeflow.report.specialists.numbers import Figure, Row
 
 SOLID, DASHED, DOTTED = "solid", "dash", "dot"
@@ -47,7 +47,11 @@ def constant(layers: Sequence[int], row: Row | None) -> dict[int, Row]:
 
 
 def lines_figure(
-    rows: Mapping[str, Sequence[Panel]], *, format: str = ".3f", full: bool = False
+    rows: Mapping[str, Sequence[Panel]],
+    *,
+    format: str = ".3f",
+    full: bool = False,
+    bands: bool = True,
 ) -> Figure | None:
     """Draw rows of panels; those of a row share their vertical axis.
 
@@ -59,6 +63,8 @@ def lines_figure(
         How hover texts write numbers.
     full : bool
         Whether the vertical axis starts at 0.
+    bands : bool
+        Whether intervals are shaded; they stand in the hover texts in any case.
 
     Returns
     -------
@@ -78,11 +84,7 @@ def lines_figure(
         rows=len(shown),
         cols=columns,
         shared_yaxes="rows",
-        subplot_titles=[
-            panels[n].title if n < len(panels) else ""
-            for panels in shown.values()
-            for n in range(columns)
-        ],
+        subplot_titles=_titles(shown, columns),
         horizontal_spacing=0.02,
         vertical_spacing=60 / inner if len(shown) > 1 else 0,
     )
@@ -100,8 +102,11 @@ def lines_figure(
         for column, panel in enumerate(panels, start=1):
             for line in panel.lines:
                 if line.rows:
-                    for trace in _traces(line, names.index(line.name), panel.title, format, told):
-                        figure.add_trace(trace, row=row, col=column)
+                    trace = _trace(line, names.index(line.name), panel.title, format, told)
+                    if bands and line.style != DASHED and _has_ends(line.rows):
+                        # Bands of every control would hide each other.
+                        figure.add_trace(_band(line, trace), row=row, col=column)
+                    figure.add_trace(trace, row=row, col=column)
         figure.update_yaxes(title_text=title, row=row, col=1)
     figure.update_annotations(font={"size": 13})
     figure.update_xaxes(type="category", categoryorder="array", showgrid=False)
@@ -117,6 +122,17 @@ def lines_figure(
     return plain_figure(figure)
 
 
+def _titles(rows: Mapping[str, Sequence[Panel]], columns: int) -> list[str]:
+    """Titles of panels, left out where the row above has the same."""
+    found: list[str] = []
+    before = [""] * columns
+    for panels in rows.values():
+        own = [*(literal(panel.title) for panel in panels), *[""] * (columns - len(panels))]
+        found += ["" if one == two else one for one, two in zip(own, before, strict=True)]
+        before = own
+    return found
+
+
 def _layers(rows: Mapping[str, Sequence[Panel]]) -> list[str]:
     found = {
         each
@@ -128,7 +144,7 @@ def _layers(rows: Mapping[str, Sequence[Panel]]) -> list[str]:
     return [str(each) for each in sorted(found)]
 
 
-def _traces(line: Line, number: int, title: str, format: str, told: set[str]) -> list[Any]:
+def _trace(line: Line, number: int, title: str, format: str, told: set[str]) -> go.Scatter:
     colour = COLOURS[number % len(COLOURS)]
     rows = {str(layer): row for layer, row in line.rows.items()}
     trace = go.Scatter(
@@ -140,21 +156,27 @@ def _traces(line: Line, number: int, title: str, format: str, told: set[str]) ->
             "symbol": SYMBOLS[number % len(SYMBOLS)] + ("" if line.style == SOLID else "-open"),
             "size": 7,
         },
-        name=line.name,
+        name=literal(line.name),
         legendgroup=line.name,
         showlegend=line.name not in told,
         text=[_hover(line.name, title, layer, row, format) for layer, row in rows.items()],
         hovertemplate="%{text}<extra></extra>",
     )
     told.add(line.name)
-    ends = any(row["ci_low"] is not None and row["ci_high"] is not None for row in rows.values())
-    if not ends:
-        return [trace]
-    return [interval_band(rows, colour, legendgroup=line.name), trace]
+    return trace
+
+
+def _has_ends(rows: Mapping[int, Row]) -> bool:
+    return any(None not in (row["ci_low"], row["ci_high"]) for row in rows.values())
+
+
+def _band(line: Line, trace: go.Scatter) -> go.Scatter:
+    rows = {str(layer): row for layer, row in line.rows.items()}
+    return interval_band(rows, trace.line.color, legendgroup=line.name)
 
 
 def _hover(name: str, title: str, layer: str, row: Row, format: str) -> str:
-    text = f"<b>{name}</b><br>{title}, layer {layer}<br>{row['value']:{format}}"
+    text = f"<b>{literal(name)}</b><br>{literal(title)}, layer {layer}<br>{row['value']:{format}}"
     if None not in (row["ci_low"], row["ci_high"]):
         text += f" [{row['ci_low']:{format}}, {row['ci_high']:{format}}]"
     return text

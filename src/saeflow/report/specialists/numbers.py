@@ -103,11 +103,14 @@ class Numbers:
         Rows of the claims, by claim.
     tables : SpecialistTables
         The other tables, which are read where they are shown.
+    blocks : dict of Bank to list of int
+        Blocks that were read, ascending.
     """
 
     tables: SpecialistTables
     rows: dict[Key, Row] = field(default_factory=dict)
     claims: dict[str, Row] = field(default_factory=dict)
+    blocks: dict[Bank, list[int]] = field(default_factory=dict)
 
     def row(
         self,
@@ -151,8 +154,7 @@ class Numbers:
 
     def layers(self, bank: Bank) -> list[int]:
         """Blocks that were read of a bank, ascending."""
-        found = {key.layer for key in self.rows if key.bank == bank and key.pooling}
-        return sorted(layer for layer in found if layer is not None)
+        return self.blocks.get(bank, [])
 
     def poolings(self, bank: Bank, mode: str = CALIBRATED) -> list[str]:
         """Ways to pool that were analysed of a bank in a mode, in the order of `POOLINGS`."""
@@ -179,6 +181,9 @@ def read_numbers(tables: SpecialistTables) -> Numbers:
     for row in plain_rows(tables.summary):
         names = ("mode", "layer", "pooling", "group", "metric", "control")
         found.rows[Key(row["part"], bank_of(row), *(row[name] for name in names))] = row
+    places = {(key.bank, key.layer) for key in found.rows if key.pooling and key.layer is not None}
+    for bank, layer in sorted(places):
+        found.blocks.setdefault(bank, []).append(layer)
     return found
 
 

@@ -178,7 +178,7 @@ def _bank(
         "counts": discovery.counts_figure(model, bank),
         "areas": discovery.areas_figure(model, bank),
         "needed": discovery.needed_figure(numbers, bank, pooling),
-        "similarity": geometry.similarity_figure(numbers, bank),
+        "similarity": geometry.similarity_figure(numbers, bank, pooling),
         "retrieval": retrieval.retrieval_figure(model, bank),
         "variance": retrieval.variance_figure(model, bank),
         "overlap": retrieval.overlap_figure(model, bank),

@@ -8,13 +8,13 @@ from typing import Any
 from saeflow.report.cells import (
     Cell,
     filled,
-    integer,
     number_cell,
     p_text,
     plain_cell,
     share_cell,
     table,
     text_cell,
+    whole_cell,
 )
 from saeflow.report.specialists.geometry import COSINES
 from saeflow.report.specialists.lines import DASHED, DOTTED, Line, Panel, constant, lines_figure
@@ -88,12 +88,13 @@ def retrieval_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
     for group in groups:
         for layer in numbers.layers(bank):
             key: dict[str, Any] = {"bank": bank, "layer": layer, "pooling": pooling}
-            line = [text_cell(_topic(group)), plain_cell(float(layer), integer)]
+            line = [text_cell(_topic(group)), whole_cell(layer)]
             for metric in RETRIEVED:
                 row = numbers.row("retrieval", group, metric, **key)
                 chance = numbers.row("retrieval", group, metric, CHANCE, **key)
                 words = [numbers.row("retrieval", group, metric, name) for name in COSINES[:2]]
-                line += [share_cell(row), share_cell(chance), *map(share_cell, words)]
+                write = _reciprocal if metric == "mrr" else share_cell
+                line += [write(each) for each in (row, chance, *words)]
                 if metric != "top_1":
                     line.append(plain_cell(None if row is None else row["q_value"], p_text))
             cells.append(line)
@@ -135,7 +136,7 @@ def variance_table(numbers: Numbers, bank: Bank) -> Table | None:
     """Shares with their p-values, features by pooling and block, then words."""
     places: list[tuple[list[Cell], dict[str, Any], str]] = [
         (
-            [text_cell(pooling_title(pooling)), plain_cell(float(layer), integer)],
+            [text_cell(pooling_title(pooling)), whole_cell(layer)],
             {"bank": bank, "layer": layer, "pooling": pooling},
             "none",
         )
@@ -215,7 +216,7 @@ def overlap_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
     cells = []
     for topic in topics:
         for layer in numbers.layers(bank):
-            line = [text_cell(_topic(topic)), plain_cell(float(layer), integer)]
+            line = [text_cell(_topic(topic)), whole_cell(layer)]
             for metric, control, mode in columns.values():
                 key: dict[str, Any] = {
                     "bank": bank,
@@ -233,6 +234,10 @@ def overlap_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
 
 def _words(numbers: Numbers, metric: str, name: str) -> Row | None:
     return numbers.row("retrieval", ALL, metric, name, bank=NO_BANK)
+
+
+def _reciprocal(row: Row | None) -> Cell:
+    return number_cell(row, _ratio)
 
 
 def _topic(group: str) -> str:

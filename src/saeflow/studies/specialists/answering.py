@@ -85,7 +85,8 @@ def answering(
     found = specialist_activations(
         model, bank, prompts, listed, pooling=settings.pooling, batch_size=batch_size
     )
-    own, beside = found[:, : len(specialists)], found[:, len(specialists) :]
+    signs = [each.sign for each in chosen]
+    own, beside = found[:, : len(specialists)] * signs, found[:, len(specialists) :]
     starts = np.cumsum([0, *map(len, others.values())])
     by_layer = {
         layer: _active(beside[:, start:end])

@@ -34,10 +34,13 @@ class Chosen(NamedTuple):
         The feature, and the class that it was chosen for.
     auroc : float
         Area under the curve on half B, which did not choose it.
+    sign : int
+        -1 where it stands for the class by what is below 0, as features of signed dictionaries may.
     """
 
     specialist: SpecialistFeature
     auroc: float
+    sign: int = 1
 
     @property
     def name(self) -> str:
@@ -80,6 +83,7 @@ def choose_specialists(
         Chosen(
             SpecialistFeature(each["layer"], each["feature"], *classes[each["class"]]),
             float("nan") if each["auroc"] is None else each["auroc"],
+            each["sign"],
         )
         for each in (best[place] for place in order)
     ]

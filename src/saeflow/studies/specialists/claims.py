@@ -23,7 +23,6 @@ from saeflow.studies.claims.verdicts import (
     Rule,
     Verdict,
     beyond,
-    does_nothing,
 )
 from saeflow.studies.specialists.counted import (
     answer_rows,
@@ -157,12 +156,12 @@ def _rule(numbers: Numbers) -> Verdict:
 
 def _depth(numbers: Numbers) -> Verdict:
     """Growth of areas from the first block to the last, unless all have a specialist at the first."""
-    first = numbers.procedure
-    if first is not None and first["value"] == first["n"]:
-        return CONTRADICTED, (
-            f"With every token encoded before the mean, the study's rule finds one for all {first['n']} "
-            "categories at the first block that is read."
-        )
+    for counted, how in zip((numbers.procedure, *numbers.further), _WAYS, strict=True):
+        if counted is not None and counted["value"] == counted["n"]:
+            return CONTRADICTED, (
+                f"With every token encoded before the mean, {how} finds a specialist of each of the "
+                f"{counted['n']} categories at the first block that is read."
+            )
     side = beyond(numbers.found, numbers.null)
     if side is None:
         return NOT_TESTABLE, UNTESTED
@@ -171,6 +170,10 @@ def _depth(numbers: Numbers) -> Verdict:
     if side < 0:
         return CONTRADICTED, "Areas on half B are smaller at the last block than at the first."
     return SUPPORTED, "Areas on half B are larger at the last block than at the first."
+
+
+_WAYS = ("the study's rule", "a choice on other texts")
+"""How specialists at the first block are found."""
 
 
 class _Told(NamedTuple):
@@ -283,7 +286,6 @@ _RULES: dict[str, Rule] = {
     "words_cluster": _permuted,
     "trigrams_cluster": _permuted,
     "no_right_answers": _few_right,
-    "scored_answers": does_nothing,
     "cloze": _in_every_test,
     "ablations": _significant,
     "flips": _flips,

@@ -1,9 +1,9 @@
 """What published sentences are held against that no table holds: means and counts over specialists.
 
 Sentences such as "6 of 6 tests are significant" speak of all specialists together. Tests are counted by
-sign after Benjamini and Hochberg's correction, with Wilson's interval over tests. Holm's would ask for
-more permutations than are drawn, whatever there is: 200 cells need p-values of 1 in 4000. Means over
-specialists have an interval over classes, whose blocks read the same texts, or over topics.
+sign after Benjamini and Hochberg's correction, with Wilson's interval over tests: for Holm's, 100 tests
+would need more permutations than are drawn, however strong they are. Means over specialists have an
+interval over classes, whose blocks read the same texts, or over topics.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from saeflow.stats.resampling import WILSON, sign_flip_p_value, wilson_of_shares
 from saeflow.studies.claims.sentences import Row
 from saeflow.studies.claims.verdicts import LEVEL
 from saeflow.studies.specialists.ablation import RANDOM_FEATURE, ZERO
+from saeflow.studies.specialists.answering import CONTAINED, JUDGED
 from saeflow.studies.specialists.overlap import CEILING
 from saeflow.studies.specialists.rows import (
     CALIBRATED,
@@ -37,6 +38,7 @@ LARGEST_FLIP = "largest_flip"
 BEYOND_OTHERS = "beyond_other_features"
 SEED, PERMUTATIONS = 0, 999
 """Of resamples, and sign flips drawn at most."""
+_TESTS, _OF_ANSWERS = ("spearman", "point_biserial"), (CONTAINED, JUDGED)
 _SIGNS = {ANY_SIGN: (-1, 1), POSITIVE: (1,), NEGATIVE: (-1,)}
 
 
@@ -167,29 +169,29 @@ def behaviour_rows(behaviour: Iterable[Row]) -> Iterator[dict[str, Any]]:
     Yields
     ------
     dict
-        Columns of `saeflow.artifacts.specialists.SPECIALISTS`. Calibrated, by kind of task and outcome:
-        shares of tests with a small q-value, share of specialists whose correlation few of the
-        other features reach, and mean correlation. Published, by outcome: shares of point-biserial
-        tests with a small p-value, uncorrected. A test that could not be made found nothing.
+        Columns of `saeflow.artifacts.specialists.SPECIALISTS`, by kind of task and outcome: shares of
+        tests with a small q-value, or p-value where published, and mean rank correlation. Calibrated,
+        also the share of specialists whose correlation few of the other features reach. A test that
+        could not be made found nothing.
     """
-    by_group: dict[tuple[str, str], list[Row]] = {}
+    by_group: dict[tuple[str, str, str], list[Row]] = {}
     for each in behaviour:
-        if (each["mode"], each["metric"]) == (CALIBRATED, "spearman"):
-            group = f"{each['group'].split(' ', 1)[0]}, {each['outcome']}"
-        elif (each["mode"], each["metric"]) == (PUBLISHED, "point_biserial"):
-            group = f"answers, {each['outcome']}"
-        else:
-            continue
-        by_group.setdefault((each["mode"], group), []).append(each)
-    for (mode, group), some in by_group.items():
+        if each["metric"] in _TESTS:
+            kind = "answers" if each["outcome"] in _OF_ANSWERS else each["group"].split(" ", 1)[0]
+            place = each["mode"], f"{kind}, {each['outcome']}", each["metric"]
+            by_group.setdefault(place, []).append(each)
+    for (mode, group, metric), some in by_group.items():
         key = _key("behaviour", group, some[0], mode=mode)
         yield from _signs(key, some, "q_value" if mode == CALIBRATED else "p_value")
+        known = [each for each in some if each["value"] is not None]
+        values = np.array([each["value"] for each in known], np.float64)
+        if known and mode == PUBLISHED:
+            yield row(key, metric, float(values.mean()), n=len(known))
+        elif known:
+            yield _tested_mean(key, metric, values, [each["class"] for each in known])
         if mode == CALIBRATED:
             few = [_small(each["other_features"]) for each in some]
             yield _share(key, BEYOND_OTHERS, np.array(few))
-            known = [each for each in some if each["value"] is not None]
-            values = np.array([each["value"] for each in known], np.float64)
-            yield _tested_mean(key, "spearman", values, [each["class"] for each in known])
 
 
 def effect_rows(effects: Iterable[Row]) -> Iterator[dict[str, Any]]:

@@ -31,18 +31,21 @@ def _count(
 
 
 def _counted(name: str, layer: float, pooling: str) -> tuple[Wanted, Wanted, Wanted]:
-    """The count by the calibrated test, by the study's rule, and by that of classes drawn anew."""
+    """The count by the calibrated test, by the study's rule, and the first of classes drawn anew."""
     return (
         _count(name, layer, ENCODED_FIRST),
         _count(name, layer, pooling, BY_STUDY),
-        _count(name, layer, pooling, BY_STUDY, RELABELED),
+        _count(name, layer, ENCODED_FIRST, control=RELABELED),
     )
 
 
 def _by_rule(name: str) -> tuple[Wanted, Wanted, Wanted]:
     """The study's rule: what it finds on half A and holds on half B, on all, and by chance."""
-    held = Wanted("discovery", name, "rule_half_b", layer=LAST, pooling=MEAN_FIRST)
-    return (held, *_counted(name, LAST, MEAN_FIRST)[1:])
+    return (
+        Wanted("discovery", name, "rule_half_b", layer=LAST, pooling=MEAN_FIRST),
+        _count(name, LAST, MEAN_FIRST, BY_STUDY),
+        _count(name, LAST, MEAN_FIRST, BY_STUDY, RELABELED),
+    )
 
 
 def _geometry(
@@ -88,6 +91,7 @@ CLASSES = (
         Wanted("discovery", CATEGORIES, "auroc_growth", layer=LAST, pooling=ENCODED_FIRST),
         _count(CATEGORIES, FIRST, ENCODED_FIRST, BY_STUDY),
         fixed=0.0,
+        further=(_count(CATEGORIES, FIRST, ENCODED_FIRST),),
     ),
     *(
         Published(

@@ -19,7 +19,7 @@ from saeflow.studies.specialists.texts import ALL
 
 PHASE_2, PHASE_3 = "phase 2 notebook (methods/3)", "summary of phase 3 (methods/3)"
 CORRECTED_POOLING = "encode_then_average"
-MARGINS, SCORED, ANSWERS = "cloze, margin", "choices, correct", "answers, contained"
+MARGINS, LIKELIHOODS, SCORED = "cloze, margin", "cloze, log_probability", "choices, correct"
 RIGHT_AT_MOST, FLIPS_AT_MOST = 0.02, 0.049
 """Largest published shares of right answers and of flips."""
 
@@ -64,8 +64,8 @@ BEHAVIOUR = (
         "activation hardly goes with it.",
         "1 of 8 tests significant",
         "model",
-        _tests(SCORED, ANY_SIGN),
-        _tests(ANSWERS, ANY_SIGN, BY_STUDY),
+        None,
+        _tests(SCORED, ANY_SIGN, BY_STUDY),
         fixed=LEVEL,
     ),
     Published(
@@ -75,6 +75,7 @@ BEHAVIOUR = (
         "6 of 6 tests significant",
         "model",
         _tests(MARGINS, POSITIVE),
+        _tests(LIKELIHOODS, POSITIVE, BY_STUDY),
         fixed=LEVEL,
         suffices=True,
         further=(_tests(MARGINS, NEGATIVE), _tests(MARGINS, BEYOND_OTHERS)),
@@ -86,6 +87,7 @@ BEHAVIOUR = (
         ".35 to .47",
         "model",
         _tests(MARGINS, "spearman"),
+        _tests(LIKELIHOODS, "spearman", BY_STUDY),
         fixed=0.0,
     ),
 )
