@@ -42,7 +42,7 @@ from tests.scripts.adapters import adapter
 from tests.sentences import check_sentence
 from tests.small_models import bytes_with_begin, small_model, with_tokenizer
 
-SIGNS = "a é 今 😀 ß".split()
+SIGNS = ["a", "é", "今", "😀", "ß"]
 """One character each, of which the first is also one token."""
 PAIRS: dict[str, list[dict[str, str]]] = {
     "math_pairs_simple": [
@@ -69,7 +69,10 @@ PAIRS: dict[str, list[dict[str, str]]] = {
     ],
 }
 CATEGORIES = {
-    "baseline_categories": {"Short": [f"s{n}" for n in range(4)], "日本": ["山", "川", "山川", "空"]}
+    "baseline_categories": {
+        "Short": [f"s{n}" for n in range(4)],
+        "日本": ["山", "川", "山川", "空"],
+    }
 }
 CALIBRATED = SpecialistsCalibrated.model_validate(
     {
@@ -258,12 +261,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                     "texts": str(texts),
                     "asked": job.paths("tasks", "answers"),
                     **{
-                        name: job.paths(name) for name in ("numbers", "tried", "behaviour", "effects")
+                        name: job.paths(name)
+                        for name in ("numbers", "tried", "behaviour", "effects")
                     },
                     "words": shared[1],
                     "alignment": shared[2],
                 },
-                output=dict(zip(("summary", "claims"), job.paths("summary", "claims"), strict=True)),
+                output=dict(
+                    zip(("summary", "claims"), job.paths("summary", "claims"), strict=True)
+                ),
                 params={"spec": {"seed": 0, "own_weights": False}},
             )
         yield {"jobs": jobs, "texts": texts, "mixture": mixture, "shared": shared}
@@ -293,7 +299,8 @@ def test_every_table_of_a_model_fits_its_schema(study: dict[str, Any], name: str
         **dict(
             zip(("activations", "behaviour", "effects", "examples", "tried"), TRIED, strict=True)
         ),
-        **{"summary": SPECIALISTS, "claims": CLAIMS},
+        "summary": SPECIALISTS,
+        "claims": CLAIMS,
     }
     of_texts = metadata_of(read_table(study["texts"], SPECIALIST_TEXTS).schema)
     for table, artifact in kinds.items():
@@ -358,7 +365,9 @@ def test_an_empty_text_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     python = [{**PAIRS["python_pairs"][0], "code": ""}]
     with pytest.raises(SystemExit) as stopped:
         match(tmp_path / "bad", {**PAIRS, "python_pairs": python}, None)
-    assert "pairs.json, pair 1 of python_pairs: 'code' is ''; expected a text" in said(capsys, stopped)
+    assert "pairs.json, pair 1 of python_pairs: 'code' is ''; expected a text" in said(
+        capsys, stopped
+    )
 
 
 def test_a_text_beyond_the_context_is_told(

@@ -69,7 +69,9 @@ def bundled_pairs(texts: Sequence[Text], per_topic: int | None = None) -> list[M
             if seen.isdisjoint(contents):
                 seen.update(contents)
                 pairs.append(_pair(topic, grammar.forms, item, contents))
-        rows += [row for pair in _first(pairs, per_topic, "per_topic", "pairs", topic) for row in pair]
+        rows += [
+            row for pair in _first(pairs, per_topic, "per_topic", "pairs", topic) for row in pair
+        ]
     return rows
 
 
@@ -115,9 +117,7 @@ def _trained_on(texts: Sequence[Text]) -> set[str]:
     return {text.text for text in texts if text.split == TRAIN}
 
 
-def _first(
-    found: list[_Drawn], n: int | None, key: str, what: str, name: str
-) -> list[_Drawn]:
+def _first(found: list[_Drawn], n: int | None, key: str, what: str, name: str) -> list[_Drawn]:
     if not found or (n is not None and len(found) < n):
         asked = 1 if n is None else f"{n} (studies.specialists.texts.{key})"
         raise SaeflowError(
