@@ -93,6 +93,14 @@ def checked(changes: dict[str, Any]) -> Config:
             f"{STUDY}.texts.per_topics is no known key; did you mean 'per_topic'?",
         ),
         (
+            {f"{STUDY}.texts": {"per_topic": 9}},
+            f"{STUDY}.texts.source is missing; expected one of 'bundled', 'path'.",
+        ),
+        (
+            {f"{STUDY}.texts": {**FILES, "path": "x"}},
+            f"{STUDY}.texts.path is no known key; known are 'categories', 'pairs', ",
+        ),
+        (
             {f"{STUDY}.alignments": {}},
             f"{STUDY}.alignments is no known key; did you mean 'alignment'?",
         ),

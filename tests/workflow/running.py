@@ -29,6 +29,7 @@ REASONLESS = {
     "gsm8k",
     "hierarchy",
     "decimal_bug",
+    "specialists",
     "compare",
     "report",
     "evaluation",

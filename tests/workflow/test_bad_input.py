@@ -159,7 +159,12 @@ def test_model_directory_without_weights(project: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 2}')
     models = {"mine": {"weights": "path", "path": str(folder)}, "llama": None}
     runs = {"mine": {"datasets": ["generated"], "dictionaries": ["llama_k100"]}, "llama": None}
-    studies = {"hierarchy": None, "decimal_bug": None, "gsm8k": {"published": {"models": runs}}}
+    studies = {
+        "hierarchy": None,
+        "decimal_bug": None,
+        "specialists": None,
+        "gsm8k": {"published": {"models": runs}},
+    }
     values = {"models": models, "studies": studies}
     output = refused(project, *SMOKE, overlay(tmp_path, values), sentence="models.mine.path is")
     assert "holds no weights; expected model.safetensors or pytorch_model.bin" in output

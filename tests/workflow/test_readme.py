@@ -39,6 +39,11 @@ DECIMAL_RULES = {
     *("load_texts", "capture_tokens", "ask_decimals", "patch_decimals", "compare_formats"),
     *("summarise_decimals", "gather_decimals"),
 }
+SPECIALIST_RULES = {
+    *("load_texts", "capture_tokens", "match_texts", "pool_texts", "find_specialists"),
+    *("ask_specialists", "try_specialists", "compare_specialists", "summarise_specialists"),
+    "gather_specialists",
+}
 POINTS = 1.5
 # One flipped answer of some hundred problems is almost one point.
 ANSWER_POINTS = 3.0
@@ -308,4 +313,5 @@ def test_configurations_of_the_readme_can_be_planned(project: Path) -> None:
         overlay.write_text(block, encoding="utf-8")
         left_out = HIERARCHY_RULES if "hierarchy: null" in block else set()
         left_out |= DECIMAL_RULES if "decimal_bug: null" in block else set()
+        left_out |= SPECIALIST_RULES if "specialists: null" in block else set()
         assert planned(project, "--configfile", overlay.name).keys() >= default - left_out

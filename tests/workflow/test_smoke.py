@@ -26,9 +26,10 @@ pytestmark = pytest.mark.workflow
 
 MAY_BE_EMPTY = {
     *("discoveries", "specialists", "coactivation", "modules", "swap_pairs"),
-    *("decimal_patches", "decimal_attribution"),
+    *("decimal_patches", "decimal_attribution", "specialist_alignment"),
 }
-"""Tables of what is found, which may be nothing; a model without the decimal bug is not patched."""
+"""Tables of what is found, which may be nothing; a model without the decimal bug is not patched, and
+one alone has none to be compared with."""
 
 
 def test_every_table_fits_its_schema(finished: Path) -> None:
@@ -87,6 +88,14 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "decimal_bug/llama/overlap.parquet",
         "decimal_bug/llama/summary.parquet",
         "decimal_bug/llama/claims.parquet",
+        "specialists/texts.parquet",
+        "specialists/llama/parts/llama_resid/seed0/pooled.parquet",
+        "specialists/llama/tasks.parquet",
+        "specialists/llama/features.parquet",
+        "specialists/llama/effects.parquet",
+        "specialists/llama/summary.parquet",
+        "specialists/llama/claims.parquet",
+        "compare/specialists.parquet",
         "compare/hierarchy.parquet",
         "compare/gsm8k.parquet",
         "compare/calibration.parquet",
@@ -100,6 +109,8 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "report/hierarchy-gpt2.html",
         "report/decimal_bug.html",
         "report/decimal_bug-llama.html",
+        "report/specialists.html",
+        "report/specialists-llama.html",
         "report/compare.html",
         "report/features.html",
         "report/models.html",

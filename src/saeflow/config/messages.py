@@ -16,8 +16,8 @@ SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file")
 TAGS = {"fresh", "path", "hub", "control", *SOURCES}
 BRANCHES = ("literal[", "tuple[", "list[")
 """How pydantic names the branches of a union in a location."""
-WRITER_KEYS, WRITERS = ("judge",), ("exact", "local", "endpoint")
-"""Keys of blocks whose `kind` is a tag, and the kinds."""
+STUDY_TAGS = {"judge": ("exact", "local", "endpoint"), "texts": ("bundled", "path")}
+"""Blocks of studies that come in several forms, and the names of the forms."""
 EXPECTED = {
     "model_type": "a block of settings",
     "model_attributes_type": "a block of settings",
@@ -91,7 +91,8 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
             wanted = "weights" if wanted == "_kind()" else wanted
             given = found.get(wanted, tag) if isinstance(found, dict) else tag
             said = "is null" if given is None and tag else f"is {tag!r}" if tag else "is missing"
-            tags = {"weights": ("fresh", "path", "hub"), "kind": WRITERS}.get(wanted, SOURCES)
+            tags = ("fresh", "path", "hub") if wanted == "weights" else SOURCES
+            tags = STUDY_TAGS.get(str(location[-1]), tags) if len(location) > 2 else tags
             known = ", ".join(map(repr, tags))
             expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."
@@ -142,7 +143,7 @@ def _path(location: tuple[int | str, ...]) -> list[int | str]:
         part
         for index, part in enumerate(location)
         if not (index == 2 and location[0] in ("models", "datasets") and part in TAGS)
-        and not (part in WRITERS and location[index - 1] in WRITER_KEYS)
+        and not (index > 2 and part in STUDY_TAGS.get(str(location[index - 1]), ()))
         and not _is_branch(part)
     ]
 
