@@ -155,9 +155,7 @@ def _trace(line: Line, number: int, title: str, format: str, told: set[str]) -> 
         mode="lines+markers",
         line={"width": 2 if line.style == SOLID else 1.5, "color": colour, "dash": line.style},
         marker={
-            # More lines than colours: the next round has other symbols.
-            "symbol": SYMBOLS[(number + number // len(COLOURS)) % len(SYMBOLS)]
-            + ("" if line.style == SOLID else "-open"),
+            "symbol": symbol + ("" if line.style == SOLID else "-open"),
             "size": 7,
         },
         name=literal(line.name),
