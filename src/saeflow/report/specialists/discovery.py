@@ -17,6 +17,7 @@ from saeflow.report.cells import (
     text_cell,
     whole_cell,
 )
+from saeflow.report.finding import NO_BREAK
 from saeflow.report.specialists.lines import DASHED, DOTTED, Line, Panel, lines_figure
 from saeflow.report.specialists.model import SpecialistModel, bank_titles
 from saeflow.report.specialists.numbers import (
@@ -126,7 +127,7 @@ def depth_beside_table(models: Sequence[SpecialistModel]) -> Table:
     cells = [
         [
             text_cell(STUDIED),
-            text_cell(pooling_title(pooling)),
+            text_cell(pooling_title(pooling).replace(" ", NO_BREAK)),
             _list(map(str, found)),
             _list(map(str, found.values())),
             *(_list(()) for _ in range(4)),
@@ -154,9 +155,16 @@ def depth_beside_table(models: Sequence[SpecialistModel]) -> Table:
                 if any(rows):
                     layers = _list(map(str, numbers.layers(bank)))
                     counts = [
-                        _list(f"{row['value']:.3g}" for row in some.values()) for some in rows
+                        _list(f"{row['value']:.2g}" for row in some.values()) for some in rows
                     ]
-                    cells.append([name, text_cell(pooling_title(pooling)), layers, *counts])
+                    cells.append(
+                        [
+                            name,
+                            text_cell(pooling_title(pooling).replace(" ", NO_BREAK)),
+                            layers,
+                            *counts,
+                        ]
+                    )
     titles = ["Layers", "Study’s rule", "Of classes drawn anew", "Chosen on half A, on half B"]
     titles += ["Calibrated", "Expected by chance"]
     heads = [("Model", False), ("Pooling", False), *((title, True) for title in titles)]
