@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from saeflow.config.models import FreshModel
 from saeflow.models.codi import CodiModel
@@ -31,3 +33,21 @@ def small_model(family: str) -> CodiModel:
             if parameter.ndim > 1:
                 parameter.mul_(8)
     return made
+
+
+def bytes_with_begin(begin: int, **special: str) -> PreTrainedTokenizerBase:
+    """Byte-level tokenizer that puts ``<s>``, of a chosen id, before every text."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    symbols.insert(begin, "<s>")
+    tokenizer = Tokenizer(models.BPE(vocab={each: n for n, each in enumerate(symbols)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", begin)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", **special)
+
+
+def with_tokenizer(model: CodiModel, tokenizer: PreTrainedTokenizerBase) -> CodiModel:
+    return CodiModel(model.language_model, model.projection, tokenizer, model.tokens, "test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from saeflow.artifacts.catalog import (
     ANSWERS,
     ASSOCIATION,
     COT_TOKENS,
+    EXAMPLES,
     FEATURES,
     LABELS,
+    PERMUTATIONS,
+    PROBLEMS,
     SUMMARY,
     TESTED,
 )
@@ -134,6 +138,90 @@ def test_labels_are_those_of_the_tables_beside_them(
     assert said["labels"] == said["association"]
     assert said["labels"]["model_revision"] == "m"
     assert {"version.scipy", "version.sae-lens"} <= set(said["labels"])
+
+
+def summarise(study: Path, target: Path, tests: dict[str, Any], drawn: int) -> dict[str, Any]:
+    """Its tables from those of `associate`; returns the settings of the rates."""
+    given = {"problems": str(study / "problems.parquet"), "features": str(study / "pca")}
+    keys = {"dataset": "sums", "dictionary": "pca", "seed": "4"}
+    permutations = {"count": drawn, "seed": 0}
+    criteria = {"association": tests, "labels": RULE, "permutations": permutations}
+    adapter(
+        "permute",
+        target,
+        input={**given, "tokens": str(study / "tokens.parquet")},
+        output={"permutations": str(target / "permutations.parquet")},
+        params={"spec": {"criteria": criteria, "layers": "all"}},
+        wildcards=keys,
+    )
+    # A layer that no label is of is not read: here it is damaged.
+    shutil.copytree(study / "pca", target / "pca")
+    (target / "pca/layer2.parquet").write_text("damaged", encoding="utf-8")
+    # Every third problem is encoded for another study and is no example.
+    problems = read_table(study / "problems.parquet", PROBLEMS)
+    place = problems.schema.get_field_index("analysed")
+    analysed = pa.array([problem % 3 > 0 for problem in problems["problem"].to_pylist()])
+    problems = problems.set_column(place, "analysed", analysed)
+    write_table(problems, target / "problems.parquet", PROBLEMS, Provenance("c"))
+    names = ("tested", "labels", "permutations", "problems")
+    rates = {"labels": RULE, "permutations": permutations}
+    adapter(
+        "summarise",
+        target,
+        input={
+            **{name: str(target / f"{name}.parquet") for name in names},
+            "features": str(target / "pca"),
+        },
+        output={name: str(target / f"{name}.parquet") for name in ("summary", "examples")},
+        params={"spec": {"rates": rates, "examples": 2}},
+        wildcards=keys,
+    )
+    return rates
+
+
+@pytest.mark.parametrize("p_value", [0.01, 1e-300])
+def test_rates_and_examples_are_those_of_the_labels(
+    study: Path, tmp_path: Path, p_value: float
+) -> None:
+    tests = {**TESTS, "p_value": p_value}
+    associate(study, tmp_path, tests)
+    rates = summarise(study, tmp_path, tests, 3)
+    labels = read_table(tmp_path / "labels.parquet", LABELS)
+    summary = read_table(tmp_path / "summary.parquet", SUMMARY)
+    counts = {
+        row["control"]: row["value"]
+        for row in summary.to_pylist()
+        if row["metric"] == "n_interpretable" and row["layer"] is None
+    }
+    assert counts["none"] == len(labels)
+    permuted = read_table(tmp_path / "permutations.parquet", PERMUTATIONS).to_pylist()
+    drawn = [
+        row["value"]
+        for row in permuted
+        if row["metric"] == "n_interpretable" and row["layer"] is None
+    ]
+    assert counts["permuted"] == pytest.approx(sum(drawn) / 3)
+    examples = read_table(tmp_path / "examples.parquet", EXAMPLES)
+    names = ("feature", "rank", "problem", "value")
+    rows = read_table(study / "pca/layer1.parquet", FEATURES).to_pylist()
+    expected = []
+    for feature in labels["feature"].to_pylist():
+        own = [row for row in rows if row["feature"] == feature and row["problem"] % 3 > 0]
+        own.sort(key=lambda row: (-abs(row["value"]), row["problem"]))
+        expected += [
+            (feature, rank, row["problem"], row["value"]) for rank, row in enumerate(own[:2])
+        ]
+    assert [tuple(row[name] for name in names) for row in examples.to_pylist()] == expected
+    assert bool(expected) == (p_value == 0.01)
+    # Each table tells of the settings that decide it, and of the same sources.
+    said = {"summary": metadata_of(summary.schema), "examples": metadata_of(examples.schema)}
+    assert said["summary"].pop("config") == config_digest(rates)
+    assert said["examples"].pop("config") == config_digest({"examples": 2})
+    for name, pairs in said.items():
+        assert pairs.pop("artifact") == name
+        del pairs["schema_version"]
+    assert said["summary"] == said["examples"]
+    assert (said["summary"]["model_revision"], said["summary"]["dataset_revision"]) == ("m", "d")
 
 
 def calibrated(study: Path, folder: Path, *names: str) -> dict[str, bytes]:

@@ -260,12 +260,12 @@ def test_newline_in_a_key_stays_one_line() -> None:
 
 def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
     run = {f"{RUN}.models.gpt2": None, "models.gpt2": None, "dictionaries.gpt2_k150": None}
-    for study in ("hierarchy", "decimal_bug"):
+    for study in ("hierarchy", "decimal_bug", "specialists"):
         run[f"studies.{study}.published.models.gpt2"] = None
-    run["dictionaries.gpt2_mlp"] = None
+    run |= {"dictionaries.gpt2_mlp": None, "dictionaries.gpt2_resid": None}
     config = parse_config(changed({**run, "datasets.x": None}))
     assert set(config.models) == {"llama"}
-    assert set(config.datasets) == {"generated", "balanced", "read_texts"}
+    assert set(config.datasets) == {"generated", "balanced", "read_texts", "studied_texts"}
     assert not any(name.startswith("gpt2") for name in config.dictionaries)  # nor their controls
     assert "no model of the models block" in sentence_of(changed({"models.gpt2": None}))
     hub = changed({"datasets.x": {"source": "hub", "file": "f", "revision": "r", "repo": "o/n"}})
@@ -291,9 +291,8 @@ def test_all_evaluated_models_are_those_of_every_study() -> None:
     run = {"datasets": ["generated"], "dictionaries": ["llama_k100"]}
     values = default_values()
     gsm8k, hierarchy = values["studies"]["gsm8k"], values["studies"]["hierarchy"]["published"]
-    values["studies"]["decimal_bug"]["published"]["models"] = {
-        "llama": {"dictionaries": ["llama_mlp"]}
-    }
+    for study, dictionary in (("decimal_bug", "llama_mlp"), ("specialists", "llama_resid")):
+        values["studies"][study]["published"]["models"] = {"llama": {"dictionaries": [dictionary]}}
     gsm8k["published"]["models"] = {"gpt2": {**run, "dictionaries": ["gpt2_k150"]}}
     hierarchy["models"] = {"llama_untrained": run, "llama": run}
     assert evaluated_models(parse_config(values)) == ["llama", "gpt2", "llama_untrained"]
@@ -302,6 +301,8 @@ def test_all_evaluated_models_are_those_of_every_study() -> None:
     values["studies"]["hierarchy"] = None
     assert evaluated_models(parse_config(values)) == ["llama", "gpt2", "gpt2_untrained"]
     values["studies"]["decimal_bug"] = None
+    assert evaluated_models(parse_config(values)) == ["llama", "gpt2", "gpt2_untrained"]
+    values["studies"]["specialists"] = None
     assert evaluated_models(parse_config(values)) == ["gpt2", "gpt2_untrained"]
     values["reference_models"]["evaluate"] = ["llama"]
     assert evaluated_models(parse_config(values)) == ["llama"]

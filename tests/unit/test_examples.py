@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import random
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeflow.artifacts.catalog import EXAMPLES, FEATURES, LABELS, PROBLEMS
-from saeflow.artifacts.features import LayerTable, shape_metadata
-from saeflow.artifacts.provenance import Provenance, inherit, metadata_of
+from saeflow.artifacts.catalog import EXAMPLES, FEATURES, LABELS
+from saeflow.artifacts.features import LayerTable
+from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.studies.gsm8k.examples import example_table
-from tests.conftest import ROOT
 
 RUN = {"dataset": "d", "dictionary": "k", "seed": 3, "mode": "published"}
 Row = tuple[int, int, int, int, float]
@@ -134,36 +130,6 @@ def test_layers_are_not_collected() -> None:
             yield Counted(source.layer, source.steps, source.d_sae, source.table)
 
     assert len(example_table(sources(), label_rows([(1, 0, 5), (4, 0, 5)]), 5, EVERY)) == 2
-
-
-@pytest.mark.parametrize("sites", [[(3, 2, 1)], []])
-def test_adapter_reads_the_labelled_layers_only(sites: list[Site], tmp_path: Path) -> None:
-    labels, target = tmp_path / "labels.parquet", tmp_path / "examples.parquet"
-    source = Provenance("c", seed=3, dataset_revision="d1", packages=("numpy",))
-    write_table(label_rows(sites), labels, LABELS, source)
-    # Layer 1 is absent, which is an error for whoever asks for it.
-    (layer,) = layer_tables([(6, 3, 2, 1, -1.5), (8, 3, 2, 1, 1.0)], (3,))
-    shaped = inherit(config="f", extra=shape_metadata(layer.steps, layer.d_sae))
-    (tmp_path / "features").mkdir()
-    write_table(layer.table, tmp_path / "features/layer3.parquet", FEATURES, shaped)
-    blank = {pa.string(): "", pa.bool_(): True}
-    columns = {each.name: [blank.get(each.type, 0)] * 9 for each in PROBLEMS.columns}
-    problems = str(tmp_path / "problems.parquet")
-    write_table({**columns, "problem": list(range(9))}, Path(problems), PROBLEMS, source)
-    snakemake = SimpleNamespace(
-        log=[str(tmp_path / "log.txt")],
-        input=SimpleNamespace(
-            problems=problems, labels=str(labels), features=str(tmp_path / "features")
-        ),
-        output=SimpleNamespace(examples=str(target)),
-        params=SimpleNamespace(spec={"examples": 1}),
-    )
-    script = str(ROOT / "workflow/scripts/top_examples.py")
-    runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")
-    table = read_table(target, EXAMPLES)
-    assert table["problem"].to_pylist() == [6] * len(sites)
-    assert table["value"].to_pylist() == [-1.5] * len(sites)
-    assert metadata_of(table.schema)["dataset_revision"] == "d1"
 
 
 def test_problems_that_are_not_analysed_are_no_examples() -> None:

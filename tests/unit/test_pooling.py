@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -22,7 +22,7 @@ from saeflow.saes import pooling
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.pooling import POOLINGS, PooledTexts, pool_texts, pool_tokens
 from tests.sentences import check_sentence
-from tests.small_models import FAMILIES, small_model
+from tests.small_models import FAMILIES, bytes_with_begin, small_model, with_tokenizer
 
 WIDTH, D_SAE, K = 16, 24, 4
 TEXTS = [
@@ -36,24 +36,6 @@ TEXTS = [
     "ab",
 ]
 LONG = "x" * 160
-
-
-def bytes_with_begin(begin: int, **special: str) -> PreTrainedTokenizerBase:
-    """Byte-level tokenizer that puts ``<s>``, of a chosen id, before every text."""
-    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
-    symbols.insert(begin, "<s>")
-    tokenizer = Tokenizer(models.BPE(vocab={each: n for n, each in enumerate(symbols)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<s>"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", begin)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", **special)
-
-
-def with_tokenizer(model: CodiModel, tokenizer: PreTrainedTokenizerBase) -> CodiModel:
-    return CodiModel(model.language_model, model.projection, tokenizer, model.tokens, "test")
 
 
 def gpt2_tokenizer() -> PreTrainedTokenizerBase:

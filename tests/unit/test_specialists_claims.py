@@ -245,6 +245,13 @@ def test_clusters_are_held_against_permuted_classes(
     assert verdict(name, rows) == expected
 
 
+def test_clusters_must_leave_the_middle_of_what_permutations_give() -> None:
+    said = SAID["topics_cluster"]
+    found = measured(said.found, 0.05, None, p_value=0.04, q_value=0.04)
+    rows = [found, measured(said.null, 0.0, 0.1)]
+    assert verdict("topics_cluster", rows) == "not distinguishable from chance"
+
+
 def test_topics_must_cluster_beyond_words() -> None:
     """Another number of the same geometry, however large, decides nothing."""
     said = SAID["topics_cluster"]
@@ -329,6 +336,8 @@ def test_right_answers_are_as_rare_as_published(
     [
         ((0.01, 0.02), 0.04, "supported"),
         ((0.01, 0.02), 0.3, "not distinguishable from chance"),
+        # Its rate is small enough, the end of its interval is not.
+        ((0.01, 0.02), 0.08, "not distinguishable from chance"),
         ((0.06, 0.2), 0.3, "contradicted"),
         ((0.01, 0.02), None, NOT_TESTABLE),
         ((None, None), 0.0, "supported"),

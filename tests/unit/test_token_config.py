@@ -117,8 +117,9 @@ def test_texts_and_tokens_are_found_by_name() -> None:
     }
     config = parse_config(changed({**copy.deepcopy(TOKENS), **more}))
     texts = [name for name in config.datasets if holds_texts(config, name)]
-    assert texts == ["read_texts", "texts", "mine"]
-    tokens = ["llama_mlp", "gpt2_mlp", "mlp", "block", "attention", "pca"]
+    assert texts == ["read_texts", "studied_texts", "texts", "mine"]
+    tokens = ["llama_mlp", "gpt2_mlp", "llama_resid", "gpt2_resid"]
+    tokens += ["mlp", "block", "attention", "pca"]
     assert token_dictionaries(config) == tokens
     assert resolve_dictionary(config, "pca").hook == "mlp_out"
     assert captured_hooks(config, "texts") == ["mlp_out", "resid_post"]

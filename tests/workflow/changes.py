@@ -11,9 +11,8 @@ GRIDS = {"capacity_grid": 2, "compare_capacity": 1}
 CALIBRATED_CONTROLS = {"calibrate_controls_llama_generated_llama_k100_seed0": 1}
 # Three banks with two ranges of permutations each, and two banks of controls, which share a job.
 CALIBRATED = {"calibrate": 3, **CALIBRATED_CONTROLS, "match_seeds": 1, **SUMMARIES}
-RATES = {"gather_summaries": 1, "gather_discoveries": 1}
-GATHERED = {"gather_records": 1, **RATES}
-PUBLISHED_MODE = {"associate": 3, "permute": 3, "top_examples": 3, "summarise": 3}
+GATHERED = {"gather_gsm8k": 1}
+PUBLISHED_MODE = {"associate": 3, "permute": 3, "summarise": 3}
 STUDY = {**PUBLISHED_MODE, **GATHERED, **CALIBRATED, **GRIDS}
 HELD_OUT = {"permute_calibrated": 6}
 CHAIN = {
@@ -21,7 +20,6 @@ CHAIN = {
     "encode_features": 1,
     "associate": 1,
     "permute": 1,
-    "top_examples": 1,
     "summarise": 1,
     "permute_calibrated": 2,
     "calibrate": 1,
@@ -86,12 +84,12 @@ CONFIG_CHANGES = {
     ),
     "the number of permutations": (
         PUBLISHED % "{permutations: {count: 4}}",
-        {"permute": 3, "summarise": 3, "gather_summaries": 1, **SUMMARIES},
+        {"permute": 3, "summarise": 3, **GATHERED, **SUMMARIES},
     ),
     "more permutations of the calibrated mode": (
         CALIBRATED_MODE % "{permutations: {count: 30}}",
         # Of the two ranges of each bank the first stands, the second grows, a third is new.
-        {"permute_calibrated": 6, "calibrate": 3, "match_seeds": 1, **RATES, **SUMMARIES},
+        {"permute_calibrated": 6, "calibrate": 3, "match_seeds": 1, **GATHERED, **SUMMARIES},
     ),
     "how sure levels must be": (
         HIERARCHY_MODE % "{levels: {false_share: 0.1}}",
@@ -128,7 +126,7 @@ CONFIG_CHANGES = {
     ),
     "a false-discovery rate": (
         CALIBRATED_MODE % "{association: {q_value: 0.1}}",
-        {**CALIBRATED, **HELD_OUT, **GRIDS, **RATES},
+        {**CALIBRATED, **HELD_OUT, **GRIDS, **GATHERED},
     ),
     "how alike seeds must be to recur": (
         CALIBRATED_MODE % "{stability: {min_similarity: 0.5}}",
@@ -145,7 +143,7 @@ CONFIG_CHANGES = {
             **CONTROLS,
             **CALIBRATED_CONTROLS,
             "hierarchy_calibrated": 2,
-            **RATES,
+            **GATHERED,
             **SUMMARIES,
             **HIERARCHY_PAGES,
         },
@@ -156,7 +154,7 @@ CONFIG_CHANGES = {
             **CONTROLS,
             **CALIBRATED_CONTROLS,
             "hierarchy_calibrated": 1,
-            **RATES,
+            **GATHERED,
             **SUMMARIES,
             **HIERARCHY_PAGES,
         },
@@ -167,14 +165,14 @@ CONFIG_CHANGES = {
             **CONTROLS,
             **CALIBRATED_CONTROLS,
             "hierarchy_calibrated": 1,
-            **RATES,
+            **GATHERED,
             **SUMMARIES,
             **HIERARCHY_PAGES,
         },
     ),
     "no control": (
         "dictionaries: {llama_soft_frozen_decoder: null, llama_pca: null}",
-        {**RATES, **SUMMARIES, **HIERARCHY_PAGES},
+        {**GATHERED, **SUMMARIES, **HIERARCHY_PAGES},
     ),
     "no control in the hierarchy study": (
         HIERARCHY_MODE % "{controls: []}",
@@ -189,14 +187,13 @@ CONFIG_CHANGES = {
             **CONTROLS,
             "hierarchy_calibrated": 1,
             **HIERARCHY_PAGES,
-            "gather_records": 1,
-            "gather_summaries": 1,
+            **GATHERED,
             **PAGES,
         },
     ),
     "how many examples a feature has": (
         PUBLISHED % "{examples: 4}",
-        {"top_examples": 3, "gather_records": 1, "write_report": 1},
+        {"summarise": 3, **GATHERED, **SUMMARIES},
     ),
     "k of one dictionary": (
         "dictionaries: {llama_k100: {k: 13}}",
@@ -319,7 +316,7 @@ FILE_CHANGES = {
     "a real edit in the exact tests": (
         "src/saeflow/stats/discovery.py",
         lambda text: text.replace("(1e-4, 1e-2, 1.0)", "(1e-3, 1e-2, 1.0)"),
-        {**CALIBRATED, **HELD_OUT, **GRIDS, **RATES, **TAXONOMY},
+        {**CALIBRATED, **HELD_OUT, **GRIDS, **GATHERED, **TAXONOMY},
     ),
     "a real edit in the controls": (
         "src/saeflow/studies/compare/calibration.py",
@@ -329,7 +326,7 @@ FILE_CHANGES = {
     "a real edit in the examples": (
         "src/saeflow/studies/gsm8k/examples.py",
         lambda text: text.replace("rank < count", "rank <= count"),
-        {"top_examples": 3, "gather_records": 1, "write_report": 1},
+        {"summarise": 3, **GATHERED, **SUMMARIES},
     ),
     "a real edit in the comparison": (
         "src/saeflow/studies/compare/gsm8k.py",

@@ -91,7 +91,7 @@ def test_touching_an_adapter_reruns_its_rule_and_what_follows(finished: Path) ->
     times = path.stat()
     path.touch()
     try:
-        jobs = {"summarise": 3, "gather_summaries": 1, **SUMMARIES}
+        jobs = {"summarise": 3, "gather_gsm8k": 1, **SUMMARIES}
         assert planned(finished, *SMOKE) == jobs
     finally:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

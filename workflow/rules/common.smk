@@ -229,10 +229,11 @@ def summary_parts(model, table):
     return published_parts(model, table) + calibrated_parts(model, "calibrated")
 
 
-RECORDS = gathered(RECORD_TABLES, GSM8K.models, published_parts)
-SUMMARIES = gathered(SUMMARY_TABLES, STUDIED, summary_parts)
-DISCOVERIES = gathered(DISCOVERY_TABLES, calibrated_models(CFG), calibrated_parts)
-PUBLIC_TABLES = [*RECORDS, *SUMMARIES, *DISCOVERIES]
+GSM8K_GATHERED = {
+    **gathered(RECORD_TABLES, GSM8K.models, published_parts),
+    **gathered(SUMMARY_TABLES, STUDIED, summary_parts),
+    **gathered(DISCOVERY_TABLES, calibrated_models(CFG), calibrated_parts),
+}
 
 
 PERMUTED = {model: published_parts(model, "permutations") for model in GSM8K.models}

@@ -1,16 +1,11 @@
 # Helper functions of the study of specialists.
 
-from saeflow.config.public_tables import (
-    SPECIALIST_FOUND,
-    SPECIALIST_TABLES,
-    SPECIALIST_TRIED,
-)
+from saeflow.config.public_tables import SPECIALIST_TABLES
 from saeflow.config.specialist_runs import (
     is_studied,
     specialist_banks,
     specialist_models,
 )
-
 from saeflow.preflight import folder_files
 
 SPECIALISTS = CFG.studies.specialists
@@ -59,11 +54,8 @@ def matched_source(wildcards):
 
 def matched_spec(wildcards):
     # Where a file lies decides nothing; it is an input, and its content is what counts.
-    return {
-        name: value
-        for name, value in plain(SPECIALISTS.texts).items()
-        if name not in ("pairs", "categories")
-    }
+    texts = SPECIALISTS.texts
+    return plain(texts) if texts.source == "bundled" else {"source": texts.source}
 
 
 def pooling_spec(wildcards):
@@ -81,15 +73,13 @@ def discovery_settings():
     return without(plain(SPECIALISTS.published), "models", "answer_tokens", "judge")
 
 
-def found_settings():
-    """What is read of the calibrated mode where no model is."""
-    return without(plain(SPECIALISTS.calibrated), "tasks", "ablation", "examples")
-
-
 def finding_spec(wildcards):
     return {
         "published": discovery_settings(),
-        "calibrated": found_settings(),
+        # The rest is read where the model is.
+        "calibrated": without(
+            plain(SPECIALISTS.calibrated), "tasks", "ablation", "examples"
+        ),
         "threads": THREADS,
     }
 
@@ -140,8 +130,9 @@ def compared_pools(table):
 
 
 def shared_spec(wildcards):
+    calibrated = plain(SPECIALISTS.calibrated)
     return {
-        "calibrated": found_settings(),
+        "words": {name: calibrated[name] for name in ("permutations", "seed")},
         "alignment": plain(SPECIALISTS.alignment),
         "banks": [list(bank) for bank in compared_banks()],
         "threads": THREADS,

@@ -3,7 +3,7 @@
 
 rule gsm8k:
     input:
-        PUBLIC_TABLES,
+        list(GSM8K_GATHERED),
         COMMON_FEATURES,
         CAPACITY,
 
@@ -75,36 +75,16 @@ rule permute:
         "../scripts/permute.py"
 
 
-rule top_examples:
-    input:
-        problems="results/datasets/{dataset}/problems.parquet",
-        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
-        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
-    output:
-        examples="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/examples.parquet",
-    log:
-        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/examples.log",
-    benchmark:
-        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/examples.tsv"
-    conda:
-        "../../envs/saeflow.yaml"
-    resources:
-        mem_mb=mem_mb,
-        runtime=runtime,
-    params:
-        code=code_of("top_examples"),
-        spec={"examples": plain(GSM8K)["examples"]},
-    script:
-        "../scripts/top_examples.py"
-
-
 rule summarise:
     input:
         tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
         labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
         permutations="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/permutations.parquet",
+        problems="results/datasets/{dataset}/problems.parquet",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
     output:
         summary="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/summary.parquet",
+        examples="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/examples.parquet",
     log:
         "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.log",
     benchmark:
@@ -116,20 +96,26 @@ rule summarise:
         runtime=runtime,
     params:
         code=code_of("summarise"),
-        spec={"labels": plain(GSM8K.labels), "permutations": plain(GSM8K.permutations)},
+        spec={
+            "rates": {
+                "labels": plain(GSM8K.labels),
+                "permutations": plain(GSM8K.permutations),
+            },
+            "examples": plain(GSM8K)["examples"],
+        },
     script:
         "../scripts/summarise.py"
 
 
-rule gather_records:
+rule gather_gsm8k:
     input:
-        all_parts(RECORDS),
+        all_parts(GSM8K_GATHERED),
     output:
-        list(RECORDS),
+        list(GSM8K_GATHERED),
     log:
-        "results/logs/gsm8k/records.log",
+        "results/logs/gsm8k/gathered.log",
     benchmark:
-        "results/benchmarks/gsm8k/records.tsv"
+        "results/benchmarks/gsm8k/gathered.tsv"
     conda:
         "../../envs/saeflow.yaml"
     resources:
@@ -137,48 +123,6 @@ rule gather_records:
         runtime=runtime,
     params:
         code=code_of("gather"),
-        spec=list(RECORDS.values()),
-    script:
-        "../scripts/gather.py"
-
-
-rule gather_summaries:
-    input:
-        all_parts(SUMMARIES),
-    output:
-        list(SUMMARIES),
-    log:
-        "results/logs/gsm8k/summaries.log",
-    benchmark:
-        "results/benchmarks/gsm8k/summaries.tsv"
-    conda:
-        "../../envs/saeflow.yaml"
-    resources:
-        mem_mb=mem_mb,
-        runtime=runtime,
-    params:
-        code=code_of("gather"),
-        spec=list(SUMMARIES.values()),
-    script:
-        "../scripts/gather.py"
-
-
-rule gather_discoveries:
-    input:
-        all_parts(DISCOVERIES),
-    output:
-        list(DISCOVERIES),
-    log:
-        "results/logs/gsm8k/discoveries.log",
-    benchmark:
-        "results/benchmarks/gsm8k/discoveries.tsv"
-    conda:
-        "../../envs/saeflow.yaml"
-    resources:
-        mem_mb=mem_mb,
-        runtime=runtime,
-    params:
-        code=code_of("gather"),
-        spec=list(DISCOVERIES.values()),
+        spec=list(GSM8K_GATHERED.values()),
     script:
         "../scripts/gather.py"

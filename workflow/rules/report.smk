@@ -98,7 +98,7 @@ rule write_report:
             dataset=study_datasets(CFG),
             table=["problems", "cot_tokens"],
         ),
-        studied=PUBLIC_TABLES + COMMON_FEATURES + CAPACITY,
+        studied=[*GSM8K_GATHERED, *COMMON_FEATURES, *CAPACITY],
         hierarchy=shown_of_hierarchy(),
         decimal_bug=expand(
             "results/decimal_bug/{model}/{table}.parquet",

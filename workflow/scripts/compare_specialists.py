@@ -18,7 +18,7 @@ with job(snakemake):
     set_threads(given["threads"])
     table = read_table(Path(wanted.texts), SPECIALIST_TEXTS)
     texts = read_texts(table)
-    words = analyse_words(texts, SpecialistsCalibrated.model_validate(given["calibrated"]))
+    words = analyse_words(texts, SpecialistsCalibrated.model_validate(given["words"]))
     paths = zip(given["banks"], wanted.pooled, wanted.lengths, strict=True)
     sides = [Side(*bank, open_pooled(Path(one), Path(two))) for bank, one, two in paths]
     settings = AlignmentSettings.model_validate(given["alignment"])

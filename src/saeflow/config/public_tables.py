@@ -29,9 +29,7 @@ def _paths(study: str, tables: tuple[str, ...]) -> list[str]:
 
 
 GATHERED = {
-    "gather_records": _paths("gsm8k", RECORD_TABLES),
-    "gather_summaries": _paths("gsm8k", SUMMARY_TABLES),
-    "gather_discoveries": _paths("gsm8k", DISCOVERY_TABLES),
+    "gather_gsm8k": _paths("gsm8k", (*RECORD_TABLES, *SUMMARY_TABLES, *DISCOVERY_TABLES)),
     "gather_hierarchy": _paths(
         "hierarchy", (*RANK_TABLES, *SUMMARY_TABLES, *TAXONOMY_TABLES, *CAUSAL_TABLES)
     ),

@@ -34,6 +34,9 @@ class PairsFile(Block):
     categories: str | None = Field(
         None, min_length=1, description="JSON of plain texts by category; null: none."
     )
+    # These stay valid, so that an overlay turns bundled texts into files by naming `source`.
+    per_topic: Positive | None = Field(None, description="Read only where source is bundled.")
+    per_category: Positive | None = Field(None, description="Read only where source is bundled.")
 
 
 MatchedTexts = Annotated[BundledPairs | PairsFile, Field(discriminator="source")]
@@ -91,7 +94,7 @@ class PublishedPools(PoolSettings):
 class DiscoverySettings(Block):
     """The study's criteria (methods/3, section 4.4)."""
 
-    pooling: PoolSettings = Field(
+    pooling: PublishedPools = Field(
         default_factory=PublishedPools, description="How texts are pooled."
     )
     threshold: float = Field(5.0, ge=0, description="Value above which a text counts.")

@@ -15,7 +15,7 @@ from scipy.stats import binomtest, permutation_test
 
 from saeflow.errors import SaeflowError
 
-STAGE, STAGE_LEVEL = 999, 0.05
+STAGE, STAGE_LEVEL = 199, 0.05
 """Flips drawn first where many are asked for, and the p-value up to which all of them are."""
 BOOTSTRAP = "cluster bootstrap 95 %"
 WILSON = "wilson 95 %"

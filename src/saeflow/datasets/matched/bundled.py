@@ -69,7 +69,9 @@ def bundled_pairs(texts: Sequence[Text], per_topic: int | None = None) -> list[M
             if seen.isdisjoint(contents):
                 seen.update(contents)
                 pairs.append(_pair(topic, grammar.forms, item, contents))
-        rows += [row for pair in _first(pairs, per_topic, "pairs", topic) for row in pair]
+        rows += [
+            row for pair in _first(pairs, per_topic, "per_topic", "pairs", topic) for row in pair
+        ]
     return rows
 
 
@@ -107,7 +109,7 @@ def bundled_categories(
             if text.group == category and text.text not in seen:
                 seen.add(text.text)
                 found.append(CategoryText(text.text, category))
-        rows += _first(found, per_category, "texts", category)
+        rows += _first(found, per_category, "per_category", "texts", category)
     return rows
 
 
@@ -115,10 +117,11 @@ def _trained_on(texts: Sequence[Text]) -> set[str]:
     return {text.text for text in texts if text.split == TRAIN}
 
 
-def _first(found: list[_Drawn], n: int | None, what: str, name: str) -> list[_Drawn]:
+def _first(found: list[_Drawn], n: int | None, key: str, what: str, name: str) -> list[_Drawn]:
     if not found or (n is not None and len(found) < n):
+        asked = 1 if n is None else f"{n} (studies.specialists.texts.{key})"
         raise SaeflowError(
-            f"The mixture holds out {len(found)} {what} of {name}; expected at least {n or 1}."
+            f"The mixture holds out {len(found)} {what} of {name}; expected at least {asked}."
         )
     return found[:n]
 
