@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from saeflow.report.claims import claim_cell
+from saeflow.report.claims import claims_table as told_once
 from saeflow.report.specialists import (
     alignment,
     behaviour,
@@ -19,7 +21,7 @@ from saeflow.report.specialists import (
     geometry,
     retrieval,
 )
-from saeflow.report.specialists.claims import claims_table
+from saeflow.report.specialists.claims import _cell, claims_table
 from saeflow.report.specialists.pages import _model, overview_table
 from tests.decimal_tables import shown
 from tests.report_tables import EVIL
@@ -76,7 +78,10 @@ def test_pages_are_whole(folder: Path) -> None:
 
 def test_the_front_page_has_a_card_of_the_study(folder: Path) -> None:
     card = text_of(folder / "index.html").partition("Do the most selective features")[2]
-    assert "Form or meaning? toy (layer 2): 3 of 4 forms have a feature of their own" in card
+    assert (
+        "Form or meaning? toy (layer 2): 3 of 4 forms have a feature of their own (untrained"
+        in card
+    )
     targets = [str(attrs["href"]) for tag, attrs in Page(folder / "index.html").tags if tag == "a"]
     assert set(PAGES) <= set(targets)
 
@@ -160,12 +165,30 @@ def test_counts_stand_beside_classes_drawn_anew_and_the_untrained() -> None:
     assert titles == ["encode, then average", "maximum"]
 
 
-def test_the_published_depth_claim_is_told_as_published() -> None:
-    assert shown(discovery.published_depth_table()) == [
-        ["Pooling", "Layer 6", "Layer 8", "Layer 10", "Layer 11"],
-        ["average, then encode", "5 of 7", "6 of 7", "7 of 7", "7 of 7"],
-        ["encode, then average", *["7 of 7"] * 4],
+def _spaced(table: dict[str, Any] | None) -> list[list[str]]:
+    return [[cell.replace("\xa0", " ") for cell in line] for line in shown(table)]
+
+
+def test_the_depth_claim_stands_beside_its_replication() -> None:
+    (heads, first, second, *rest) = _spaced(discovery.depth_beside_table(models({"toy": FOUND})))
+    assert heads[:4] == ["Model", "Pooling", "Layers", "Study’s rule"]
+    named = "GPT-2 small, as published"
+    assert first[:5] == [named, "average, then encode", "6, 8, 10, 11", "5, 6, 7, 7", "–"]
+    assert second[:4] == [named, "encode, then average", "6, 8, 10, 11", "7, 7, 7, 7"]
+    assert rest == [
+        [
+            "toy",
+            "encode, then average",
+            "0, 2",
+            "6, 6",
+            "0.75, 0.75",
+            "1.5, 1.5",
+            "6, 6",
+            "0.25, 0.25",
+        ],
+        ["toy", "maximum", "0, 2", "–", "–", "1.5, 1.5", "6, 6", "0.25, 0.25"],
     ]
+    assert len(discovery.depth_beside_table(models({"toy": SPARSE}))["rows"]) == 2
 
 
 def test_classes_without_a_feature_have_a_dash() -> None:
@@ -335,6 +358,27 @@ def test_claims_stand_side_by_side() -> None:
     assert other["verdicts"] == [
         {"verdict": "not testable in this run", "rule": "Other weights.", "models": []}
     ]
+
+
+def test_of_each_verdict_one_rule_is_told_once() -> None:
+    fixed = {"statement": "s", "source": "s", "scope": "model", "published": "p", "verdict": "no"}
+    rules = dict(enumerate([*["common"] * 4, *["other"] * 3, "rare"]))
+    rows = {str(number): {**fixed, "rule": rule} for number, rule in rules.items()}
+    found = told_once({"toy": rows}, lambda name, row: claim_cell(name))
+    assert found is not None
+    assert found["rules"] == [{"verdict": "no", "rule": "common"}]
+    told = [row["verdicts"][0]["rule"] for row in found["rows"]]
+    assert told == [*[""] * 4, *["other"] * 3, "rare"]
+
+
+def test_numbers_of_claims_are_written_as_what_they_measure() -> None:
+    row = {**dict.fromkeys(("ci_low", "ci_high", "layer", "analogue_value")), "value": 5.6}
+    row |= {"published_value": 4.0, "null": 0.0256, "metric": "rule_half_b"}
+    assert _cell("rule_finds_categories", row) == claim_cell("5.6", procedure="4", null="0.0256")
+    share = {**row, "value": 0.2, "ci_low": 0.1, "ci_high": 0.3, "published_value": 0.25}
+    assert _cell("no_right_answers", share | {"null": 0.02}) == claim_cell(
+        "20.0\xa0%", ["10.0", "30.0"], procedure="25.0\xa0%", null="2.0\xa0%"
+    )
 
 
 def test_the_overview_has_chance_and_words_below_the_models() -> None:

@@ -12,7 +12,8 @@ Row = Mapping[str, Any]
 Claims = Mapping[str, Mapping[str, Row]]
 """Rows of `CLAIMS` by model, then by claim."""
 REPEATED = 2
-"""Rules that more sentences than this have in common are told once."""
+"""A rule that more sentences than this have in common is told once: the commonest of each verdict, so
+that a verdict without a reason has one meaning."""
 
 
 class Metrics(NamedTuple):
@@ -34,7 +35,7 @@ def metrics_of(published: Published | None) -> Metrics:
         "" if each is None else each.metric
         for each in (published.found, published.by_procedure, published.null)
     )
-    return Metrics(found, procedure, found if published.fixed is not None else null)
+    return Metrics(found, procedure, null if published.fixed is None else found or procedure)
 
 
 def claims_table(
@@ -103,7 +104,11 @@ def _told_once(found: Claims) -> list[tuple[str, str]]:
     for some in found.values():
         for name, row in some.items():
             claims.setdefault((row["verdict"], row["rule"]), set()).add(name)
-    return [key for key, names in claims.items() if len(names) > REPEATED]
+    commonest: dict[str, tuple[str, str]] = {}
+    for key, names in sorted(claims.items(), key=lambda item: -len(item[1])):
+        if len(names) > REPEATED:
+            commonest.setdefault(key[0], key)
+    return list(commonest.values())
 
 
 def _verdicts(found: Mapping[str, Row], often: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ METRICS = {
     "svcca": "SVCCA",
     "cka": "CKA",
     "l0_spearman": "active features by class, rank correlation",
-    "l0_spearman_beyond_length": "the same, lengths held fixed",
+    "l0_spearman_beyond_length": "active features by class, lengths held fixed",
 }
 EXCHANGED = "exchanged"
 SPARSITY = 0.87
@@ -30,16 +30,18 @@ _KEYS = ("model", "other_model", "mode", "layer", "other_layer", "pooling", "gro
 
 
 def alignment_rows(alignment: pa.Table, names: Sequence[str]) -> list[tuple[Row, Row | None]]:
-    """Measurements of models that have a page, each with that of exchanged texts."""
+    """Measurements of models that have a page, each with that of exchanged texts, in the pages' order."""
     rows = list(plain_rows(alignment))
     beside = {_key(row): row for row in rows if row["control"] == EXCHANGED}
-    return [
+    found = [
         (row, beside.get(_key(row)))
         for row in rows
         if row["control"] == "none"
         and row["value"] is not None
         and {row["model"], row["other_model"]} <= set(names)
     ]
+    sides = ("model", "other_model")
+    return sorted(found, key=lambda each: sorted(names.index(each[0][side]) for side in sides))
 
 
 def alignment_table(found: Sequence[tuple[Row, Row | None]]) -> Table | None:

@@ -26,6 +26,9 @@ SHARES = frozenset(
     }
 )
 """Measures that are shares, written in per cent."""
+COUNTS = frozenset({"n_specialists", "rule_half_a", "rule_half_b"})
+"""Numbers of classes."""
+_PERCENT = f"{NO_BREAK}%"
 _WANTED = {each.claim: each for each in PUBLISHED}
 
 
@@ -47,7 +50,7 @@ def _cell(claim: str, row: Row) -> dict[str, str]:
     own, procedure, null = metrics_of(_WANTED.get(claim))
     return claim_cell(
         _text(own, value) or MISSING,
-        () if None in ends else [_text(own, end) for end in ends],
+        () if None in ends else [_text(own, end).removesuffix(_PERCENT) for end in ends],
         procedure=_text(procedure, row["published_value"]),
         null=_text(null, row["null"]),
         layer=row["layer"],
@@ -58,6 +61,5 @@ def _text(metric: str, value: float | None) -> str:
     if value is None:
         return ""
     if metric in SHARES:
-        return f"{percent(value)}{NO_BREAK}%".replace("-", "−")
-    whole = float(value).is_integer() and abs(value) > 1
-    return (f"{value:.0f}" if whole else f"{value:.3f}").replace("-", "−")
+        return f"{percent(value)}{_PERCENT}".replace("-", "−")
+    return (f"{value:.3g}" if metric in COUNTS else f"{value:.3f}").replace("-", "−")

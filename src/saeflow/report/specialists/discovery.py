@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saeflow.report.cells import (
@@ -17,8 +17,9 @@ from saeflow.report.cells import (
     text_cell,
     whole_cell,
 )
+from saeflow.report.finding import NO_BREAK
 from saeflow.report.specialists.lines import DASHED, DOTTED, Line, Panel, lines_figure
-from saeflow.report.specialists.model import SpecialistModel
+from saeflow.report.specialists.model import SpecialistModel, bank_titles
 from saeflow.report.specialists.numbers import (
     CALIBRATED,
     PUBLISHED,
@@ -36,6 +37,7 @@ from saeflow.report.tables import MISSING
 
 FOUND, AREA = "n_specialists", "mean_auroc"
 RELABELED = "relabeled"
+CATEGORIES = "categories"
 DEPTH = {
     "average_then_encode": {6: 5, 8: 6, 10: 7, 11: 7},
     "encode_then_average": dict.fromkeys((6, 8, 10, 11), 7),
@@ -120,18 +122,53 @@ def depth_table(model: SpecialistModel, bank: Bank) -> Table | None:
     return {**filled(table(heads, cells)), "sortable": True} if cells else None
 
 
-def published_depth_table() -> Table:
-    """What the study published for GPT-2 small under each of its two poolings."""
-    layers = list(next(iter(DEPTH.values())))
-    heads = [("Pooling", False), *((f"Layer {layer}", True) for layer in layers)]
+def depth_beside_table(models: Sequence[SpecialistModel]) -> Table:
+    """The depth claim as published, and categories with a specialist by block in every model here."""
     cells = [
-        [text_cell(pooling_title(pooling)), *(text_cell(f"{found[each]} of 7") for each in layers)]
+        [
+            text_cell(STUDIED),
+            text_cell(pooling_title(pooling).replace(" ", NO_BREAK)),
+            _list(map(str, found)),
+            _list(map(str, found.values())),
+            *(_list(()) for _ in range(4)),
+        ]
         for pooling, found in DEPTH.items()
     ]
-    for line in cells:
-        for cell in line[1:]:
-            cell["numeric"] = True
-    return table(heads, cells)
+    for model in models:
+        numbers, banks = model.numbers, model.numbers.banks()
+        for bank, title in zip(banks, bank_titles(banks), strict=True):
+            name = text_cell(", ".join(filter(None, (model.name, title)))) | {"href": model.href}
+            for pooling in _poolings(numbers, bank):
+                published, calibrated = (
+                    Place(bank, mode, pooling) for mode in (PUBLISHED, CALIBRATED)
+                )
+                rows = [
+                    numbers.by_layer(place, "discovery", CATEGORIES, metric, control)
+                    for place, metric, control in (
+                        (published, FOUND, "none"),
+                        (published, FOUND, RELABELED),
+                        (calibrated, "rule_half_b", "none"),
+                        (calibrated, FOUND, "none"),
+                        (calibrated, FOUND, RELABELED),
+                    )
+                ]
+                if any(rows):
+                    layers = _list(map(str, numbers.layers(bank)))
+                    counts = [
+                        _list(f"{row['value']:.2g}" for row in some.values()) for some in rows
+                    ]
+                    cells.append(
+                        [
+                            name,
+                            text_cell(pooling_title(pooling).replace(" ", NO_BREAK)),
+                            layers,
+                            *counts,
+                        ]
+                    )
+    titles = ["Layers", "Study’s rule", "Of classes drawn anew", "Chosen on half A, on half B"]
+    titles += ["Calibrated", "Expected by chance"]
+    heads = [("Model", False), ("Pooling", False), *((title, True) for title in titles)]
+    return filled(table(heads, cells))
 
 
 def rule_table(numbers: Numbers, bank: Bank) -> Table | None:
@@ -226,6 +263,11 @@ def needed_figure(numbers: Numbers, bank: Bank, pooling: str) -> Figure | None:
         for name, some in sizes.items()
     ]
     return lines_figure({"area on other texts": panels})
+
+
+def _list(texts: Iterable[str]) -> Cell:
+    """Numbers by block, in one cell."""
+    return text_cell(", ".join(texts) or MISSING) | {"numeric": True}
 
 
 def _poolings(numbers: Numbers, bank: Bank) -> list[str]:

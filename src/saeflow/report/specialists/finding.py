@@ -104,7 +104,7 @@ def _reader(model: SpecialistModel, bank: Bank, pooling: str) -> tuple[Reader, i
 
 
 def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
-    """What the texts of the first trained model say of form and meaning, in one sentence per model."""
+    """What each trained model's first bank says of form and meaning."""
     trained = [model for model in models if not model.weights["fresh"]] or list(models)
     told = []
     for model in trained:
@@ -114,7 +114,10 @@ def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
         forms = row("discovery", "forms", FOUND)
         parts = []
         if forms is not None:
-            parts.append(f"{forms['value']:.0f} of {forms['n']} forms have a feature of their own")
+            other = row("discovery", "forms", FOUND, beside=True)
+            beside = "" if other is None else f" (untrained model: {other['value']:.0f})"
+            said = f"{forms['value']:.0f} of {forms['n']} forms have a feature of their own"
+            parts.append(said + beside)
         if found is not None:
             beside = "" if words is None else f", with words alone {rate_text(words)}"
             parts.append(

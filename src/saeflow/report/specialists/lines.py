@@ -146,6 +146,8 @@ def _layers(rows: Mapping[str, Sequence[Panel]]) -> list[str]:
 
 def _trace(line: Line, number: int, title: str, format: str, told: set[str]) -> go.Scatter:
     colour = COLOURS[number % len(COLOURS)]
+    # With more lines than colours the next round has other symbols.
+    symbol = SYMBOLS[(number + number // len(COLOURS)) % len(SYMBOLS)]
     rows = {str(layer): row for layer, row in line.rows.items()}
     trace = go.Scatter(
         x=list(rows),
@@ -153,7 +155,7 @@ def _trace(line: Line, number: int, title: str, format: str, told: set[str]) -> 
         mode="lines+markers",
         line={"width": 2 if line.style == SOLID else 1.5, "color": colour, "dash": line.style},
         marker={
-            "symbol": SYMBOLS[number % len(SYMBOLS)] + ("" if line.style == SOLID else "-open"),
+            "symbol": symbol + ("" if line.style == SOLID else "-open"),
             "size": 7,
         },
         name=literal(line.name),

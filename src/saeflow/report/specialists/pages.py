@@ -63,7 +63,7 @@ def write_specialist_pages(
         **shared,
         "finding": specialist_finding(models, spec["pooling"]),
         "numbers": overview_table(models, spec["pooling"]),
-        "depth": discovery.published_depth_table(),
+        "depth": discovery.depth_beside_table(models),
         "alignment": alignment.alignment_table(found),
         "sparsity": alignment.SPARSITY,
         "claims": claims_table(models),
