@@ -115,7 +115,7 @@ def test_own_weights_decide_what_specialists_do_and_no_features_of_other_saes() 
 
 
 def test_claims_about_the_small_model_are_not_decided_by_the_large_one() -> None:
-    rows = every_row()
+    rows = [each for each in every_row() if each["part"] != "alignment"]
     small = {each.claim for each in PUBLISHED if each.about == "gpt2"}
     assert small == {"no_right_answers", "selective_is_not_causal"}
     for name in small:

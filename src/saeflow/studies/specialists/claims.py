@@ -132,8 +132,8 @@ class _Places:
         if wanted is None or layer is None:
             return wanted is layer
         layers = self._layers[row["part"] == ALIGNMENT]
-        wanted_layer: int = layers[round(float(wanted) * (len(layers) - 1))]
-        return layer == wanted_layer
+        place = round(float(wanted) * (len(layers) - 1))
+        return bool(layers) and layer == layers[place]
 
 
 def _rule(numbers: Numbers) -> Verdict:
