@@ -133,7 +133,8 @@ class _Places:
             return wanted is layer
         layers = self._layers[row["part"] == ALIGNMENT]
         place = round(float(wanted) * (len(layers) - 1))
-        return bool(layers) and layer == layers[place]
+        fits: bool = bool(layers) and layer == layers[place]
+        return fits
 
 
 def _rule(numbers: Numbers) -> Verdict:
