@@ -91,8 +91,8 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
             wanted = "weights" if wanted == "_kind()" else wanted
             given = found.get(wanted, tag) if isinstance(found, dict) else tag
             said = "is null" if given is None and tag else f"is {tag!r}" if tag else "is missing"
-            tags = ("fresh", "path", "hub") if wanted == "weights" else SOURCES
-            tags = STUDY_TAGS.get(str(location[-1]), tags) if len(location) > 2 else tags
+            named: tuple[str, ...] = ("fresh", "path", "hub") if wanted == "weights" else SOURCES
+            tags = STUDY_TAGS.get(str(location[-1]), named) if len(location) > 2 else named
             known = ", ".join(map(repr, tags))
             expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."
