@@ -232,7 +232,12 @@ def _behaviour(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Findin
         f"{100 * LEVEL:g} % of the features of the SAE go with it as closely"
     )
     text += _beside(model, bank, lambda *other: _correlated(*other)[1:])
-    yield Finding(SUPPORTED if found.rare else NOT_SUPPORTED, f"{text}.")
+    yield Finding(_if_most(found.rare, found.n), f"{text}.")
+
+
+def _if_most(passed: int, tried: int) -> str:
+    """Whether a sentence about specialists holds: of one among a hundred it would say nothing."""
+    return SUPPORTED if 2 * passed > tried else NOT_SUPPORTED
 
 
 class _Correlated(NamedTuple):
@@ -271,7 +276,7 @@ def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
     text += _beside(
         model, bank, lambda *other: [len(set.intersection(*_harmful(*other)[1].values()))]
     )
-    yield Finding(SUPPORTED if every else NOT_SUPPORTED, f"{text}.")
+    yield Finding(_if_most(len(every), n), f"{text}.")
 
 
 def _harmful(numbers: Numbers, bank: Bank) -> tuple[int, dict[str, set[Any]]]:
