@@ -47,9 +47,7 @@ FEATURE_PARTS = {"discovery", "overlap", "geometry", "variance"}
 Row = dict[str, Any]
 
 
-def judged(
-    numbers: Iterable[Row] = (), *, own_weights: str = "", **tables: Any
-) -> dict[str, Row]:
+def judged(numbers: Iterable[Row] = (), *, own_weights: str = "", **tables: Any) -> dict[str, Row]:
     given = {"behaviour": [], "effects": [], "alignment": []} | tables
     found = judge_claims(numbers, **given, own_weights=own_weights)
     return {each["claim"]: each for each in found.to_pylist()}
