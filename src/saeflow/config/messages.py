@@ -91,9 +91,7 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
             wanted = "weights" if wanted == "_kind()" else wanted
             given = found.get(wanted, tag) if isinstance(found, dict) else tag
             said = "is null" if given is None and tag else f"is {tag!r}" if tag else "is missing"
-            named: tuple[str, ...] = ("fresh", "path", "hub") if wanted == "weights" else SOURCES
-            tags = STUDY_TAGS.get(str(location[-1]), named) if len(location) > 2 else named
-            known = ", ".join(map(repr, tags))
+            known = ", ".join(map(repr, _tags(location, wanted)))
             expected = context.get("expected_tags", known).replace(", 'control'", "")
             return f"{key}.{wanted} {said}; expected one of {expected}."
         case "string_pattern_mismatch" if location and location[-1] == "[key]":
@@ -106,6 +104,12 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
             if isinstance(found, dict):
                 return f"{key}: {message}."
             return f"{key} is {'null' if found is None else repr(found)}: {message}."
+
+
+def _tags(location: tuple[int | str, ...], discriminator: str) -> tuple[str, ...]:
+    if len(location) > 2 and location[-1] in STUDY_TAGS:
+        return STUDY_TAGS[str(location[-1])]
+    return ("fresh", "path", "hub") if discriminator == "weights" else SOURCES
 
 
 def _wanted(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type[BaseModel]) -> str:
