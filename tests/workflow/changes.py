@@ -53,8 +53,13 @@ BANKS = {"train_bank": 3, **CONTROLS, **ENCODED, "sweep_k": 2}
 # The study of the decimal bug: one model with one bank of tokens.
 FORMATS_COMPARED = {"compare_formats": 1, "gather_decimals": 1, "summarise_decimals": 1}
 DECIMALS = {"ask_decimals": 1, "patch_decimals": 1, **FORMATS_COMPARED}
-TRAINED_ON_TOKENS = {"capture_tokens": 1, "train_bank": 1, **FORMATS_COMPARED}
-EVERY_BANK = {**BANKS, **FORMATS_COMPARED, "train_bank": 4}
+# The study of specialists: likewise one model with one bank.
+SUMMARISED = {"gather_specialists": 1, "summarise_specialists": 1}
+TRIED = {"try_specialists": 1, **SUMMARISED}
+POOLED = {"pool_texts": 1, "find_specialists": 1, "compare_specialists": 1, **TRIED}
+SPECIALISTS = {"ask_specialists": 1, **POOLED}
+TRAINED_ON_TOKENS = {"capture_tokens": 1, "train_bank": 2, **FORMATS_COMPARED, **POOLED}
+EVERY_BANK = {**BANKS, **FORMATS_COMPARED, **POOLED, "train_bank": 5}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 4, **BANKS}
 EVERY_MODEL_JOB = {
@@ -62,7 +67,8 @@ EVERY_MODEL_JOB = {
     "evaluate_model": 2,
     **TRAINED_ON_TOKENS,
     **DECIMALS,
-    "train_bank": 4,
+    **SPECIALISTS,
+    "train_bank": 5,
 }
 """What runs a model or a bank, and what follows from it."""
 ONE_GRID = {"capacity_grid": 1, "compare_capacity": 1}
@@ -270,7 +276,14 @@ FILE_CHANGES = {
     "the texts of the mixture": (
         "tests/config/mixture.yaml",
         lambda text: text.replace("decimals: {n_pairs: 40", "decimals: {n_pairs: 41"),
-        {"draw_texts": 1, "load_texts": 1, **TRAINED_ON_TOKENS, **EVALUATIONS},
+        {
+            "draw_texts": 1,
+            "load_texts": 1,
+            **TRAINED_ON_TOKENS,
+            **EVALUATIONS,
+            "match_texts": 1,
+            **SPECIALISTS,
+        },
     ),
     "the training in the mixture": (
         "tests/config/mixture.yaml",
@@ -310,6 +323,7 @@ FILE_CHANGES = {
             "hierarchy_effects": 2,
             "hierarchy_published": 2,
             **HIERARCHY_PAGES,
+            **TRIED,
             "write_report": 1,
         },
     ),
@@ -346,7 +360,7 @@ FILE_CHANGES = {
     "a real edit in the encoding": (
         "src/saeflow/saes/encoding.py",
         lambda text: text + "\nEDITED = True\n",
-        {**without(ENCODED, *GRIDS), **FORMATS_COMPARED},
+        {**without(ENCODED, *GRIDS), **FORMATS_COMPARED, **POOLED},
     ),
     "a real edit in the job's log": (
         "src/saeflow/jobs.py",
