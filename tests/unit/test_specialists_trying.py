@@ -17,6 +17,7 @@ from saeflow.config.specialists import (
     AblationSettings,
     DiscoverySettings,
     PoolSettings,
+    PublishedPools,
     SpecialistsCalibrated,
     TaskSettings,
 )
@@ -49,7 +50,7 @@ SETTINGS = SpecialistsCalibrated(
     examples=2,
 )
 PUBLISHED = DiscoverySettings(
-    pooling=PoolSettings(poolings=("average_then_encode",)), threshold=0.01
+    pooling=PublishedPools(poolings=("average_then_encode",)), threshold=0.01
 )
 
 
