@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from saeflow.config.base import Block, DropNulls, Name
-from saeflow.config.runs import different
+from saeflow.config.runs import TokenRun, different
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Donor = Literal[
@@ -18,20 +18,6 @@ Donor = Literal[
     "unlike_pair_buggy",
     "word_problem",
 ]
-
-
-class DecimalRun(Block):
-    """What is analysed of one model."""
-
-    dictionaries: tuple[Name, ...] = Field(
-        min_length=1, description="Banks on the output of the MLP, token by token."
-    )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="SAE seeds.")
-
-    @field_validator("dictionaries", "seeds")
-    @classmethod
-    def _different(cls, values: tuple[Name | int, ...]) -> tuple[Name | int, ...]:
-        return different(values)
 
 
 class PairSettings(Block):
@@ -75,7 +61,7 @@ class ListSettings(Block):
 class DecimalPublished(ListSettings):
     """The study's own procedure, bug for bug: one pair of prompts, the last token, top-20 lists."""
 
-    models: Annotated[dict[Name, DecimalRun], DropNulls] = Field(
+    models: Annotated[dict[Name, TokenRun], DropNulls] = Field(
         min_length=1, description="What is analysed, per model."
     )
     numbers: tuple[str, str] = Field(

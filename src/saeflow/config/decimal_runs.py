@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
-from saeflow.config.decimal_bug import DecimalRun
 from saeflow.config.models import HubModel
 from saeflow.config.root import Config, resolve_model
-from saeflow.config.token_banks import token_bank_contradictions
-from saeflow.errors import nearest
+from saeflow.config.runs import TokenRun
+from saeflow.config.token_banks import TokenBank, banks_of, run_contradictions, runs_in_order
 
 KEY = "studies.decimal_bug.published.models"
 STUDIED = "meta-llama/Llama-3.1-8B-Instruct"
 """The study's own model."""
 
 
-class DecimalBank(NamedTuple):
-    """A bank that the study reads."""
-
-    model: str
-    dictionary: str
-    seed: int
-
-
-def decimal_models(config: Config) -> dict[str, DecimalRun]:
+def decimal_models(config: Config) -> dict[str, TokenRun]:
     """What is analysed of each model, in the order of the block `models`; empty without the study."""
-    study = config.studies.decimal_bug
-    runs = {} if study is None else study.published.models
-    return {name: runs[name] for name in config.models if name in runs}
+    return runs_in_order(config, _runs(config))
 
 
-def decimal_banks(config: Config) -> list[DecimalBank]:
+def decimal_banks(config: Config) -> list[TokenBank]:
     """Banks of the study, model by model."""
-    return [
-        DecimalBank(model, dictionary, seed)
-        for model, run in decimal_models(config).items()
-        for dictionary in run.dictionaries
-        for seed in run.seeds
-    ]
+    return banks_of(decimal_models(config))
 
 
 def is_the_studys(config: Config, model: str) -> bool:
@@ -49,11 +32,9 @@ def is_the_studys(config: Config, model: str) -> bool:
 
 def decimal_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the study cannot run."""
+    yield from run_contradictions(config, KEY, _runs(config), hooks=["mlp_out"])
+
+
+def _runs(config: Config) -> Mapping[str, TokenRun]:
     study = config.studies.decimal_bug
-    for name in {} if study is None else study.published.models:
-        if name not in config.models:
-            yield f"{KEY}.{name} names no model of the models block{nearest(name, config.models)}"
-    for model, run in decimal_models(config).items():
-        yield from token_bank_contradictions(
-            config, f"{KEY}.{model}", model, run.dictionaries, hooks=["mlp_out"]
-        )
+    return {} if study is None else study.published.models

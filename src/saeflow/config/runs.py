@@ -34,6 +34,20 @@ class BankRun(Block):
         return different(values)
 
 
+class TokenRun(Block):
+    """What is analysed of one model that reads texts."""
+
+    dictionaries: tuple[Name, ...] = Field(
+        min_length=1, description="Banks that read texts token by token."
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="SAE seeds.")
+
+    @field_validator("dictionaries", "seeds")
+    @classmethod
+    def _different(cls, values: tuple[Name | int, ...]) -> tuple[Name | int, ...]:
+        return different(values)
+
+
 class ExactSettings(Block):
     """Exact tests of feature-label pairs on held-out problems (methods/1, section 2.9)."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 from saeflow.config.models import HubModel
 from saeflow.config.root import Config, resolve_model
-from saeflow.config.specialists import SpecialistRun
-from saeflow.config.token_banks import token_bank_contradictions
-from saeflow.errors import nearest
+from saeflow.config.runs import TokenRun
+from saeflow.config.token_banks import TokenBank, banks_of, run_contradictions, runs_in_order
 
 KEY = "studies.specialists.published.models"
 STUDIED = {
@@ -20,29 +18,14 @@ STUDIED = {
 """The study's own models, by their repositories."""
 
 
-class SpecialistBank(NamedTuple):
-    """A bank that the study reads."""
-
-    model: str
-    dictionary: str
-    seed: int
-
-
-def specialist_models(config: Config) -> dict[str, SpecialistRun]:
+def specialist_models(config: Config) -> dict[str, TokenRun]:
     """What is analysed of each model, in the order of the block `models`; empty without the study."""
-    study = config.studies.specialists
-    runs = {} if study is None else study.published.models
-    return {name: runs[name] for name in config.models if name in runs}
+    return runs_in_order(config, _runs(config))
 
 
-def specialist_banks(config: Config) -> list[SpecialistBank]:
+def specialist_banks(config: Config) -> list[TokenBank]:
     """Banks of the study, model by model."""
-    return [
-        SpecialistBank(model, dictionary, seed)
-        for model, run in specialist_models(config).items()
-        for dictionary in run.dictionaries
-        for seed in run.seeds
-    ]
+    return banks_of(specialist_models(config))
 
 
 def studied_weights(config: Config, model: str) -> str:
@@ -55,14 +38,8 @@ def studied_weights(config: Config, model: str) -> str:
 
 def specialist_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the study cannot run."""
+    yield from run_contradictions(config, KEY, _runs(config), hooks=["resid_post"])
     study = config.studies.specialists
-    for name in {} if study is None else study.published.models:
-        if name not in config.models:
-            yield f"{KEY}.{name} names no model of the models block{nearest(name, config.models)}"
-    for model, run in specialist_models(config).items():
-        yield from token_bank_contradictions(
-            config, f"{KEY}.{model}", model, run.dictionaries, hooks=["resid_post"]
-        )
     if study is None:
         return
     pooled = {*study.calibrated.pooling.poolings}
@@ -76,3 +53,8 @@ def specialist_contradictions(config: Config) -> Iterator[str]:
                 "studies.specialists.calibrated.pooling.poolings does not pool; expected one of "
                 f"{', '.join(study.calibrated.pooling.poolings)}."
             )
+
+
+def _runs(config: Config) -> Mapping[str, TokenRun]:
+    study = config.studies.specialists
+    return {} if study is None else study.published.models

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.judge import ExactJudge, JudgeSettings
-from saeflow.config.runs import Positive, different
+from saeflow.config.runs import Positive, TokenRun, different
 
 Pooling = Literal["average_then_encode", "encode_then_average", "max", "last"]
 Masking = Literal["begin", "published"]
@@ -40,20 +40,6 @@ class PairsFile(Block):
 
 
 MatchedTexts = Annotated[BundledPairs | PairsFile, Field(discriminator="source")]
-
-
-class SpecialistRun(Block):
-    """What is analysed of one model."""
-
-    dictionaries: tuple[Name, ...] = Field(
-        min_length=1, description="Banks that read texts token by token."
-    )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="SAE seeds.")
-
-    @field_validator("dictionaries", "seeds")
-    @classmethod
-    def _different(cls, values: tuple[Name | int, ...]) -> tuple[Name | int, ...]:
-        return different(values)
 
 
 class PoolSettings(Block):
@@ -108,7 +94,7 @@ class DiscoverySettings(Block):
 class SpecialistsPublished(DiscoverySettings):
     """The study's own procedure, bug for bug, the same texts for choice and report."""
 
-    models: Annotated[dict[Name, SpecialistRun], DropNulls] = Field(
+    models: Annotated[dict[Name, TokenRun], DropNulls] = Field(
         min_length=1, description="What is analysed, per model."
     )
     answer_tokens: Positive = Field(5, description="Greedy tokens that are read of an answer.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from saeflow.config.dictionaries import TokenHook
 from saeflow.config.models import FreshModel
@@ -12,6 +13,7 @@ from saeflow.config.root import (
     resolve_dictionary,
     resolve_model,
 )
+from saeflow.config.runs import TokenRun
 from saeflow.errors import nearest
 
 
@@ -24,6 +26,59 @@ def captured_hooks(config: Config, dataset: str) -> list[TokenHook]:
     """Hooks at which dictionaries read a data set of texts, sorted; one pass captures all."""
     recipes = [resolve_dictionary(config, name) for name in token_dictionaries(config)]
     return sorted({recipe.hook for recipe in recipes if recipe.dataset == dataset and recipe.hook})
+
+
+class TokenBank(NamedTuple):
+    """A bank that a study of texts reads."""
+
+    model: str
+    dictionary: str
+    seed: int
+
+
+def runs_in_order(config: Config, runs: Mapping[str, TokenRun]) -> dict[str, TokenRun]:
+    """What a study analyses of each model, in the order of the block `models`."""
+    return {name: runs[name] for name in config.models if name in runs}
+
+
+def banks_of(runs: Mapping[str, TokenRun]) -> list[TokenBank]:
+    """Banks of a study, model by model."""
+    return [
+        TokenBank(model, dictionary, seed)
+        for model, run in runs.items()
+        for dictionary in run.dictionaries
+        for seed in run.seeds
+    ]
+
+
+def run_contradictions(
+    config: Config, key: str, runs: Mapping[str, TokenRun], *, hooks: Sequence[TokenHook]
+) -> Iterator[str]:
+    """Sentences about models and dictionaries that a study of texts names and cannot read.
+
+    Parameters
+    ----------
+    config : Config
+        The validated configuration.
+    key : str
+        Dotted key of the block that names the models.
+    runs : mapping of str to TokenRun
+        By model.
+    hooks : sequence of str
+        Where the study reads.
+
+    Yields
+    ------
+    str
+        One sentence each; the first is to be raised, the others may follow from it.
+    """
+    for name in runs:
+        if name not in config.models:
+            yield f"{key}.{name} names no model of the models block{nearest(name, config.models)}"
+    for model, run in runs_in_order(config, runs).items():
+        yield from token_bank_contradictions(
+            config, f"{key}.{model}", model, run.dictionaries, hooks=hooks
+        )
 
 
 def token_bank_contradictions(
