@@ -57,7 +57,7 @@ CALIBRATED = SpecialistsCalibrated.model_validate(
         "relabelings": 2,
         "permutations": 19,
         "tasks": {"others": 2, "permutations": 19},
-        "ablation": {"texts": 1, "items": 2, "draws": 1, "permutations": 19},
+        "ablation": {"pairs": 2, "items": 2, "draws": 1, "permutations": 19},
         "examples": 1,
     }
 ).model_dump(mode="json")

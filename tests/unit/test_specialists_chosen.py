@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import yaml
 
 from saeflow.config.specialists import AblationSettings
 from saeflow.datasets.texts.text import HELD_OUT, Text
@@ -20,9 +21,10 @@ from saeflow.studies.specialists.chosen import (
 from saeflow.studies.specialists.cloze import content_of
 from saeflow.studies.specialists.draws import draw
 from saeflow.studies.specialists.texts import halves_of, pair_classes
+from tests.conftest import ROOT
 from tests.planted_study import KEY, QUICK, planted_study
 
-FEW = QUICK.model_copy(update={"ablation": AblationSettings(texts=2)})
+FEW = QUICK.model_copy(update={"ablation": AblationSettings(pairs=2)})
 
 
 def records_of(seed: int = 0) -> tuple:  # type: ignore[type-arg]
@@ -92,9 +94,27 @@ def test_texts_that_are_read_chose_nothing() -> None:
     read = texts_to_read(texts, FEW)
     assert not half[read].any()
     assert set(read.tolist()) <= set(half_b(texts, FEW).tolist())
-    counted = Counter((texts.pairs[each].topic, texts.pairs[each].form) for each in read.tolist())
-    assert set(counted.values()) == {2}
-    assert len(counted) == len(pair_classes(texts).names)
+    rows = [texts.pairs[each] for each in read.tolist()]
+    contents = Counter((row.topic, row.pair) for row in rows)
+    assert set(contents.values()) == {1}, "one form of each pair"
+    assert set(Counter(row.topic for row in rows).values()) == {2}
+    every = texts_to_read(texts, QUICK)
+    own = {(texts.pairs[each].topic, texts.pairs[each].pair) for each in half_b(texts, QUICK)}
+    assert len(every) == len(own), "all of half B where it has fewer"
+    forms = Counter((texts.pairs[each].topic, texts.pairs[each].form) for each in every.tolist())
+    for topic in {row.topic for row in texts.pairs}:
+        some = [count for (other, _), count in forms.items() if other == topic]
+        assert max(some) - min(some) <= 1, "forms take turns"
+
+
+def test_a_default_run_could_pass_its_own_tests() -> None:
+    """Of a topic's pairs half B reads so many that the smallest p-value survives Holm over all cells."""
+    configured = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    study = configured["studies"]["specialists"]
+    pairs = min(study["texts"]["per_topic"] // 2, study["calibrated"]["ablation"]["pairs"])
+    topics, layers = 7, 4
+    smallest = max(2 / 2**pairs, 1 / (1 + AblationSettings().permutations))
+    assert smallest * topics * topics * layers <= 0.05
 
 
 def item(number: int, form: str, group: str = "arithmetic") -> Text:

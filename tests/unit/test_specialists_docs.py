@@ -40,7 +40,7 @@ LAYERS = (0, 1)
 SETTINGS = QUICK.model_copy(
     update={
         "tasks": TaskSettings(pooling="max", others=3, permutations=19),
-        "ablation": AblationSettings(texts=1, items=2, draws=1, permutations=19),
+        "ablation": AblationSettings(pairs=3, items=2, draws=1, permutations=19),
         "examples": 1,
     }
 )

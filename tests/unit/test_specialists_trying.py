@@ -25,7 +25,7 @@ from saeflow.datasets.matched.published import MatchedText
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text
 from saeflow.models.codi import CodiModel
 from saeflow.studies.specialists import asking, trying
-from saeflow.studies.specialists.ablation import ablation_trials
+from saeflow.studies.specialists.ablation import CONTROLS, ablation_trials
 from saeflow.studies.specialists.ablation_prompts import item_prompts
 from saeflow.studies.specialists.behaviour import specialist_activations
 from saeflow.studies.specialists.chosen import choose_specialists, items_to_read
@@ -46,7 +46,7 @@ SETTINGS = SpecialistsCalibrated(
     relabelings=3,
     permutations=19,
     tasks=TaskSettings(others=6, permutations=19),
-    ablation=AblationSettings(texts=2, items=6, draws=1, permutations=19),
+    ablation=AblationSettings(pairs=3, items=6, draws=1, permutations=19),
     examples=2,
 )
 PUBLISHED = DiscoverySettings(
@@ -218,6 +218,32 @@ def test_the_published_matrix_counts_prompts_and_the_calibrated_one_contents(
                 assert row["p_value"] == pytest.approx(expected, rel=1e-3)
         else:
             assert row["n"] == len({each.item for each in read})
+
+
+def test_published_rows_stand_beside_their_controls(
+    model: CodiModel, tried: tuple[trying.Tried, asking.Asked, pa.Table]
+) -> None:
+    found, _, features = tried
+    chosen = choose_specialists(features.to_pylist(), study_texts(), "encode_then_average")
+    read = items_to_read(items()[:-1], 6, 0)
+    trials = ablation_trials(
+        model, bank(), item_prompts(model, read), [each.specialist for each in chosen], draws=1
+    )
+    names = [(each.specialist.layer, each.name) for each in chosen]
+    rows = [
+        row
+        for row in found.effects.to_pylist()
+        if row["mode"] == "published" and row["group"] == "cloze arithmetic"
+    ]
+    assert {row["condition"] for row in rows} == {"zero", *CONTROLS}
+    for row in rows:
+        own = trials.effects[row["condition"]].log_probability[
+            names.index((row["layer"], row["class"]))
+        ]
+        own = own[~np.isnan(own)]
+        assert row["n"] == len(own)
+        if row["metric"] == "log_probability" and len(own):
+            assert row["value"] == pytest.approx(own.mean(), abs=1e-6)
 
 
 def test_numbers_name_both_candidates_and_every_part(

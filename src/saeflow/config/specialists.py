@@ -124,8 +124,10 @@ class TaskSettings(Block):
 class AblationSettings(Block):
     """What is read while specialists are ablated, beside controls (methods/3, section 4.7)."""
 
-    texts: Positive = Field(
-        10, description="Texts of each class that are read; all of the half that chose nothing."
+    pairs: Positive = Field(
+        20,
+        description="Pairs of each topic that are read, each in one form, of the half that chose "
+        "nothing; all where it has fewer. With fewer than 14 no test can pass.",
     )
     items: Positive = Field(60, description="Items of each group of tasks that are read.")
     draws: Positive = Field(2, description="Draws of each random control.")

@@ -86,7 +86,8 @@ def answering(
         model, bank, prompts, listed, pooling=settings.pooling, batch_size=batch_size
     )
     signs = [each.sign for each in chosen]
-    own, beside = found[:, : len(specialists)] * signs, found[:, len(specialists) :]
+    own, beside = found[:, : len(specialists)], found[:, len(specialists) :]
+    own = np.where(np.array(signs) < 0, np.maximum(-own, 0), own)
     starts = np.cumsum([0, *map(len, others.values())])
     by_layer = {
         layer: _active(beside[:, start:end])

@@ -109,13 +109,19 @@ def half_b(texts: StudyTexts, settings: SpecialistsCalibrated) -> Int[np.ndarray
 
 
 def texts_to_read(texts: StudyTexts, settings: SpecialistsCalibrated) -> Int[np.ndarray, " chosen"]:
-    """Texts of half B: so many of each class, the first ones, or all that there are."""
-    classes, free = pair_classes(texts).classes, half_b(texts, settings)
-    held = [
-        free[classes[free] == number][: settings.ablation.texts]
-        for number in range(int(classes.max()) + 1)
-    ]
-    return np.sort(np.concatenate(held))
+    """Texts of half B: so many pairs of each topic, or all that there are, each in one of its forms.
+
+    Forms take turns. More forms of one pair would be no more examples: pairs are what is resampled.
+    """
+    found: list[int] = []
+    by_topic: dict[str, dict[int, list[int]]] = {}
+    for number in half_b(texts, settings).tolist():
+        row = texts.pairs[number]
+        by_topic.setdefault(row.topic, {}).setdefault(row.pair, []).append(number)
+    for pairs in by_topic.values():
+        read = list(pairs.values())[: settings.ablation.pairs]
+        found += [forms[place % len(forms)] for place, forms in enumerate(read)]
+    return np.array(sorted(found), np.int64)
 
 
 def items_to_read(items: Sequence[Text], number: int, seed: int) -> list[Text]:

@@ -106,11 +106,13 @@ def analyse_bank(
         records += found
         rows += published_rows(found, key)
         rows += _published(values, texts, words, draws, published, key)
+        rows += held_out_rows(values, draws, published, calibrated, key)
         similarities += similarity_records(published_similarity(values, words), words.classes, key)
     for layer, pooling, values in pooled.matrices(CALIBRATED):
         key = bank_key(run, CALIBRATED, layer, pooling)
         parts = halves(values) if signed else values
         records += calibrated_records(parts, draws, calibrated, key, d_sae=values.shape[1])
+        rows += held_out_rows(values, draws, published, calibrated, key)
         rows += held_out_rows(values, draws, published, calibrated, key)
         rows += texts_needed_rows(parts, draws, key)
         rows += calibrated_overlap_rows(parts, texts, published, calibrated, key)
