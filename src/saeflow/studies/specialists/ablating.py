@@ -235,7 +235,7 @@ def _published_rows(cell: PublishedCell, chosen: Sequence[Chosen]) -> Iterator[d
     ):
         tested = metric == "log_probability" and not np.isnan(cell.p_value)
         yield {
-            **_key(PUBLISHED, chosen[cell.specialist], cell.group, ZERO),
+            **_key(PUBLISHED, chosen[cell.specialist], cell.group, cell.condition),
             **_values(NONE, metric, value, cell.n, None),
             "n_active": cell.n_active,
             "p_value": cell.p_value if tested else None,
