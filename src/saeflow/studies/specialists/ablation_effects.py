@@ -82,7 +82,7 @@ class Cell:
 
 
 class PublishedCell(NamedTuple):
-    """A cell of the matrix without controls, as the study seems to have counted (methods/3, 4.6).
+    """A cell of the matrix, as the study seems to have counted (methods/3, 4.6).
 
     Attributes
     ----------
@@ -90,6 +90,8 @@ class PublishedCell(NamedTuple):
         Place among the specialists.
     group : str
         Class of texts or kind of task.
+    condition : str
+        What is done: the specialist's ablation, or one of the controls by itself.
     effect, size : float
         Mean change of log-probability, and mean of its absolute value, in nats.
     flip_rate : float
@@ -103,6 +105,7 @@ class PublishedCell(NamedTuple):
 
     specialist: int
     group: str
+    condition: str
     effect: float
     size: float
     flip_rate: float
@@ -165,25 +168,28 @@ def ablation_matrix(
 
 
 def published_matrix(trials: AblationTrials, groups: Sequence[str]) -> list[PublishedCell]:
-    """The matrix as the study counts it: all prompts for themselves, no control taken off."""
-    effects = trials.effects[ZERO]
+    """The matrix as the study counts it, beside its controls: every prompt for itself, no difference."""
     cells = []
-    for group, members in _members(groups).items():
-        for number in range(len(trials.specialists)):
-            changes = effects.log_probability[number, members]
-            varies = len(changes) > 1 and np.ptp(changes) > 0
-            cells.append(
-                PublishedCell(
-                    number,
-                    group,
-                    float(changes.mean()),
-                    float(np.abs(changes).mean()),
-                    float(effects.flip[number, members].mean()),
-                    float(ttest_1samp(changes, 0.0).pvalue) if varies else float("nan"),
-                    len(changes),
-                    int(trials.active[number, members].sum()),
+    for condition in (ZERO, *CONTROLS):
+        effects = trials.effects[condition]
+        for group, members in _members(groups).items():
+            for number in range(len(trials.specialists)):
+                known = members & ~np.isnan(effects.log_probability[number])
+                changes = effects.log_probability[number, known]
+                some, varies = len(changes) > 0, len(changes) > 1 and np.ptp(changes) > 0
+                cells.append(
+                    PublishedCell(
+                        number,
+                        group,
+                        condition,
+                        float(changes.mean()) if some else float("nan"),
+                        float(np.abs(changes).mean()) if some else float("nan"),
+                        float(effects.flip[number, known].mean()) if some else float("nan"),
+                        float(ttest_1samp(changes, 0.0).pvalue) if varies else float("nan"),
+                        len(changes),
+                        int(trials.active[number, known].sum()),
+                    )
                 )
-            )
     return cells
 
 

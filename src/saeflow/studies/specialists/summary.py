@@ -113,7 +113,6 @@ def analyse_bank(
         parts = halves(values) if signed else values
         records += calibrated_records(parts, draws, calibrated, key, d_sae=values.shape[1])
         rows += held_out_rows(values, draws, published, calibrated, key)
-        rows += held_out_rows(values, draws, published, calibrated, key)
         rows += texts_needed_rows(parts, draws, key)
         rows += calibrated_overlap_rows(parts, texts, published, calibrated, key)
         rows += calibrated_geometry_rows(values, words, of_pairs, calibrated, key)
