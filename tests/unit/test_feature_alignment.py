@@ -15,11 +15,9 @@ from saeflow.stats.feature_alignment import (
     HeldOutPairs,
     Rule,
     choose_partners,
-    correlation_blocks,
-    matched_features,
+    held_out_partners,
     neighbours_again,
 )
-from saeflow.stats.matching import correlations
 from saeflow.stats.text_clusters import TextClusters
 from tests.sentences import check_sentence
 
@@ -36,23 +34,6 @@ def naive_correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 def alone(n_texts: int) -> TextClusters:
     return TextClusters(range(n_texts))
-
-
-@pytest.mark.parametrize("block", [1, 4, 100])
-def test_correlations_come_in_blocks_and_without_nan(block: int) -> None:
-    generator = rng_of(2)
-    first = generator.normal(size=(30, 9)).astype(np.float32)
-    second = generator.normal(size=(30, 5)).astype(np.float32)
-    first[:, 3], second[:, 1] = 0.1, 0
-    whole = np.full((9, 5), np.nan)
-    for some, found in correlation_blocks(first, second, block):
-        assert len(found) <= block
-        whole[some] = found
-    expected = [[naive_correlation(x, y) for y in second.T] for x in first.T]
-    np.testing.assert_allclose(whole, expected, atol=1e-6)
-    np.testing.assert_allclose(whole, correlations(first, second), atol=1e-12)
-    assert not whole[3].any()
-    assert not whole[:, 1].any()
 
 
 @pytest.mark.parametrize("block", [3, 1000])
@@ -97,7 +78,7 @@ def planted(
 def aligned(first: np.ndarray, second: np.ndarray, rule: Rule, seed: int = 0) -> HeldOutPairs:
     clusters = alone(len(first))
     half = clusters.half(rng_of(seed))
-    return matched_features(
+    return held_out_partners(
         first,
         second,
         rule,
@@ -129,7 +110,7 @@ def test_held_out_correlations_are_those_of_the_other_half() -> None:
     first, second, _ = planted(5)
     clusters = alone(len(first))
     half = clusters.half(rng_of(0))
-    found = matched_features(
+    found = held_out_partners(
         first,
         second,
         "one_to_one",
@@ -147,7 +128,7 @@ def test_held_out_correlations_are_those_of_the_other_half() -> None:
     # Other values of the half that is reported on choose nothing else.
     changed = second.copy()
     changed[~half] = rng_of(2).normal(size=changed[~half].shape)
-    again = matched_features(
+    again = held_out_partners(
         first,
         changed,
         "one_to_one",
@@ -186,7 +167,7 @@ def test_repeats_within_clusters_are_no_evidence_for_pairs() -> None:
         whole = TextClusters(names.tolist())
         half = whole.half(generator)
         for name, clusters in (("clusters", whole), ("texts", alone(len(names)))):
-            found = matched_features(
+            found = held_out_partners(
                 first,
                 second,
                 "nearest",
@@ -235,7 +216,7 @@ def test_features_that_never_vary_have_no_partner() -> None:
         "permutations": 9,
     }
     for rule in RULES:
-        found = matched_features(np.zeros_like(first), second, rule, **settings)
+        found = held_out_partners(np.zeros_like(first), second, rule, **settings)
         assert len(found.first) == len(found.p_value) == 0
         assert np.isnan(found.mean.value)
         assert found.mean.p_value == 1
@@ -243,7 +224,7 @@ def test_features_that_never_vary_have_no_partner() -> None:
     # Active on one half alone: chosen there, and 0 on the other.
     silent = first.copy()
     silent[~half, 0] = 0
-    found = matched_features(silent, second, "nearest", **settings)
+    found = held_out_partners(silent, second, "nearest", **settings)
     assert found.held_out[found.first == 0].tolist() == [0.0]
     assert found.p_value[found.first == 0].tolist() == [1.0]
 
@@ -261,21 +242,25 @@ def test_what_does_not_fit_is_told() -> None:
     half = clusters.half(rng_of(0))
     settings: dict[str, Any] = {"clusters": clusters, "generator": rng_of(0), "permutations": 9}
     with pytest.raises(SaeflowError) as caught:
-        matched_features(first, second, "nearest", half=half, **{**settings, "clusters": alone(11)})
+        held_out_partners(
+            first, second, "nearest", half=half, **{**settings, "clusters": alone(11)}
+        )
     check_sentence(caught.value, "12 and 12 texts and 11 have clusters")
+    with pytest.raises(SaeflowError) as caught:
+        choose_partners(first[:1], second[:1], "nearest")
+    check_sentence(caught.value, "1 and 1 texts", "2 at least")
     broken = second.copy()
     broken[4, 2] = np.nan
     for call in (
         lambda: choose_partners(first, broken, "nearest"),
-        lambda: matched_features(first, broken, "nearest", half=half, **settings),
-        lambda: next(correlation_blocks(first, broken)),
+        lambda: held_out_partners(first, broken, "nearest", half=half, **settings),
     ):
         with pytest.raises(SaeflowError) as caught:
             call()
         check_sentence(caught.value, "feature 2 of the second model is nan on text 4")
     few = np.arange(12) < 2
     with pytest.raises(SaeflowError) as caught:
-        matched_features(first, second, "mutual", half=few, **settings)
+        held_out_partners(first, second, "mutual", half=few, **settings)
     check_sentence(caught.value, "2 of 12 texts", "10 to report on", "3 of each")
     pairs = TextClusters([number // 2 for number in range(12)])
     with pytest.raises(SaeflowError) as caught:

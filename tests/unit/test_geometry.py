@@ -16,7 +16,6 @@ from saeflow.stats import geometry
 from saeflow.stats.geometry import (
     adjusted_difference,
     class_gram,
-    closeness,
     cosines,
     gram_matrix,
     group_difference,
@@ -24,9 +23,8 @@ from saeflow.stats.geometry import (
     principal_components,
     published_geometry,
 )
-from saeflow.stats.pair_geometry import (
-    disjoint_pairs,
-)
+from saeflow.stats.lexical import length_similarity
+from saeflow.stats.pair_geometry import disjoint_pairs
 from tests.conftest import DATA
 from tests.planted_texts import FORM, PAIR, TOPIC, PlantedTexts, planted_texts
 from tests.sentences import check_sentence
@@ -60,10 +58,6 @@ def test_cosines_of_class_means_equal_numpys(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_array_equal(silent[1:, 1:], [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
     with pytest.raises(SaeflowError, match=r"numbered \[1, 2\]"):
         class_gram(np.eye(2), np.array([1, 2]))
-
-
-def test_closeness_is_minus_the_distance() -> None:
-    np.testing.assert_array_equal(closeness(np.array([1, 4])), [[0, -3], [-3, 0]])
 
 
 def test_principal_components_equal_those_of_the_vectors() -> None:
@@ -152,7 +146,7 @@ def test_mantel_and_partial_mantel_equal_slow_versions() -> None:
 def test_adjusted_difference_is_the_regressions_coefficient() -> None:
     rng = generator(8)
     groups = np.repeat(np.arange(5), 3)
-    words, length = symmetric(rng, 15), closeness(rng.random(15))
+    words, length = symmetric(rng, 15), length_similarity(rng.random(15))
     similarity = (
         2 * words + 0.5 * length + 0.7 * (groups[:, None] == groups) + symmetric(rng, 15) / 9
     )
@@ -164,8 +158,6 @@ def test_adjusted_difference_is_the_regressions_coefficient() -> None:
     assert found.coefficient == pytest.approx(beta[3])
     fitted = design[:, :3] @ np.linalg.lstsq(design[:, :3], similarity[upper], rcond=None)[0]
     left = similarity[upper] - fitted
-    assert found.within == pytest.approx(left[same].mean())
-    assert found.difference == pytest.approx(left[same].mean() - left[~same].mean())
     assert found.explained == pytest.approx(1 - left.var() / similarity[upper].var())
     assert found.p_value == 0.001
     partial = mantel(

@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 
 from saeflow.datasets.matched.published import MatchedText, read_matched_pairs
 from saeflow.errors import SaeflowError
+from saeflow.stats.geometry import group_difference, published_geometry
 from saeflow.stats.lexical import (
     TERMS,
     characters,
     class_means,
-    cosine_matrix,
     length_similarity,
     lexical_similarities,
     term_frequencies,
     text_lengths,
-    topic_similarity,
     trigrams,
     words,
 )
@@ -41,11 +40,12 @@ def published() -> list[MatchedText]:
     return read_matched_pairs(path)
 
 
-def numbered(rows: list[MatchedText]) -> tuple[list[str], list[str], np.ndarray]:
+def numbered(rows: list[MatchedText]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts, topic of each class, class of each text."""
     classes = list(dict.fromkeys((row.topic, row.form) for row in rows))
     places = np.array([classes.index((row.topic, row.form)) for row in rows])
-    return [row.text for row in rows], [topic for topic, _ in classes], places
+    topics = np.unique([topic for topic, _ in classes], return_inverse=True)[1]
+    return [row.text for row in rows], topics, places
 
 
 @pytest.mark.data
@@ -57,7 +57,7 @@ def test_the_published_figures(
     published: list[MatchedText], name: str, within: float, across: float
 ) -> None:
     texts, topics, classes = numbered(published)
-    found = topic_similarity(lexical_similarities(texts, classes)[name], topics)
+    found = published_geometry(lexical_similarities(texts, classes)[name], topics)
     assert (found.n_within, found.n_across) == (19, 171)
     assert round(found.within, 3) == within
     assert round(found.across, 3) == across
@@ -74,15 +74,8 @@ def test_the_published_p_values(
     """Topics exchanged among the 20 classes; the source gives 1e-4 for words, .19 for characters."""
     texts, topics, classes = numbered(published)
     similarity = lexical_similarities(texts, classes)[name]
-    rng, labels = np.random.default_rng(0), np.array(topics)
-
-    def gap(names: np.ndarray) -> float:
-        found = topic_similarity(similarity, names.tolist())
-        return found.within - found.across
-
-    observed = gap(labels)
-    larger = sum(gap(rng.permutation(labels)) >= observed for _ in range(3999))
-    assert low < (1 + larger) / 4000 <= high
+    found = group_difference(similarity, topics, 3999, np.random.default_rng(0))
+    assert low < found.p_value <= high
 
 
 @pytest.mark.data
@@ -175,37 +168,7 @@ def test_class_numbers_with_a_gap_or_below_0_are_told() -> None:
         class_means(np.zeros((2, 3)), np.array([0, -1]))
 
 
-def test_cosines_are_symmetric_and_ignore_length() -> None:
-    vectors = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
-    found = cosine_matrix(vectors)
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, found.T)
-    np.testing.assert_allclose(np.diag(found), 1)
-    np.testing.assert_allclose(cosine_matrix(vectors * np.arange(1, 8)[:, None]), found, atol=1e-6)
-
-
-def test_topic_means_equal_a_loop_and_skip_the_diagonal() -> None:
-    rng = np.random.default_rng(0)
-    half = rng.normal(size=(9, 9))
-    similarity, topics = half + half.T, list("aabbbbccd")
-    pairs = list(itertools.combinations(range(9), 2))
-    same = [similarity[i, j] for i, j in pairs if topics[i] == topics[j]]
-    other = [similarity[i, j] for i, j in pairs if topics[i] != topics[j]]
-    np.fill_diagonal(similarity, np.nan)
-    found = topic_similarity(similarity, topics)
-    assert found == pytest.approx((np.mean(same), np.mean(other), 8, 28))
-
-
-def test_no_pair_of_a_kind_gives_no_mean() -> None:
-    alone = topic_similarity(np.eye(2), ["a", "b"])
-    assert math.isnan(alone.within)
-    assert alone[1:] == (0.0, 0, 1)
-    assert math.isnan(topic_similarity(np.eye(2), ["a", "a"]).across)
-    with pytest.raises(SaeflowError, match="2 items have 3 topics; expected as many"):
-        topic_similarity(np.eye(2), ["a", "b", "c"])
-
-
-def drawn(rng: np.random.Generator, share: float) -> tuple[list[str], list[int], np.ndarray]:
+def drawn(rng: np.random.Generator, share: float) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts of 4 topics in 3 forms; a share of the words is the topic's own, the others anybody's."""
     texts, classes = [], []
     for number in range(12):
@@ -217,18 +180,18 @@ def drawn(rng: np.random.Generator, share: float) -> tuple[list[str], list[int],
             ]
             texts.append(" ".join(names))
             classes.append(number)
-    return texts, [number // 3 for number in range(12)], np.array(classes)
+    return texts, np.arange(12) // 3, np.array(classes)
 
 
 def test_planted_words_of_topics_are_found_and_none_where_none_is() -> None:
     rng = np.random.default_rng(5)
     texts, topics, classes = drawn(rng, 0.5)
-    found = topic_similarity(lexical_similarities(texts, classes)["words"], topics)
+    found = published_geometry(lexical_similarities(texts, classes)["words"], topics)
     assert found.within > found.across + 0.3
     gaps = []
     for _ in range(10):
         texts, topics, classes = drawn(rng, 0.0)
-        null = topic_similarity(lexical_similarities(texts, classes)["words"], topics)
+        null = published_geometry(lexical_similarities(texts, classes)["words"], topics)
         gaps.append(null.within - null.across)
     assert abs(np.mean(gaps)) < 0.01
 

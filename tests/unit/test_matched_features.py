@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saeflow.studies.hierarchy.matched import NEAREST, matched_features
+from saeflow.studies.matched import NEAREST, matched_features
 
 
 def active_sizes(seed: int, problems: int = 40, features: int = 60) -> np.ndarray:

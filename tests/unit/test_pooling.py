@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from saeflow.config.specialists import Masking
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import transformer_blocks
@@ -20,7 +21,7 @@ from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.models.tokens import read_tokens
 from saeflow.saes import pooling
 from saeflow.saes.bank import Bank, Recipe, Site
-from saeflow.saes.pooling import POOLINGS, PooledTexts, pool_texts, pool_tokens
+from saeflow.saes.pooling import POOLINGS, PooledTexts, pool_texts
 from tests.sentences import check_sentence
 from tests.small_models import FAMILIES, bytes_with_begin, small_model, with_tokenizer
 
@@ -46,7 +47,10 @@ def gpt2_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def bank_of(
-    layers: Sequence[int] = (0, 2), architecture: str = "topk", hook: str = "resid_post"
+    layers: Sequence[int] = (0, 2),
+    architecture: str = "topk",
+    hook: str = "resid_post",
+    width: int = WIDTH,
 ) -> Bank:
     generator = torch.Generator().manual_seed(3)
 
@@ -55,7 +59,7 @@ def bank_of(
 
     recipe = Recipe(architecture, D_SAE, K, hook=hook)  # type: ignore[arg-type]
     sites = tuple(Site(layer) for layer in layers)
-    return Bank(recipe, sites, draw(WIDTH, D_SAE), draw(D_SAE), draw(D_SAE, WIDTH), draw(WIDTH))
+    return Bank(recipe, sites, draw(width, D_SAE), draw(D_SAE), draw(D_SAE, width), draw(width))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -91,7 +95,10 @@ def reference(
     model: CodiModel, bank: Bank, ids: list[int], kept: list[int], site: int
 ) -> dict[str, np.ndarray]:
     """All poolings of one text, from the places of its tokens that count."""
-    rows = activations_of(model, ids, bank.sites[site].layer)[kept]
+    return pooled_rows(bank, site, activations_of(model, ids, bank.sites[site].layer)[kept])
+
+
+def pooled_rows(bank: Bank, site: int, rows: np.ndarray) -> dict[str, np.ndarray]:
     tokens = [encoded(bank, site, row) for row in rows]
     return {
         "average_then_encode": encoded(bank, site, sum(rows) / len(rows)),
@@ -211,33 +218,6 @@ def test_end_of_text_stands_in_for_begin(model: CodiModel) -> None:
     check(model, bank_of((1,)), TEXTS, begin=1, first=[end], prepend_bos=True)
 
 
-@pytest.mark.parametrize("left_pad", [True, False])
-def test_padding_of_either_side_gives_the_same(model: CodiModel, left_pad: bool) -> None:
-    other = with_tokenizer(model, bytes_with_begin(0))
-    rows = [list(other.tokenizer(text)["input_ids"]) for text in TEXTS]
-    ids, mask = other.pad(rows, left_pad=left_pad)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    kept: list[Tensor] = []
-    handle = transformer_blocks(other.language_model)[1].register_forward_hook(
-        lambda module, inputs, output: kept.append(
-            output if isinstance(output, Tensor) else output[0]
-        )
-    )
-    with torch.no_grad():
-        other.language_model(input_ids=ids, attention_mask=mask, position_ids=positions)
-    handle.remove()
-    keep = (mask.bool() & (positions > 0)).flatten()
-    x = kept[0].flatten(0, 1)
-    x[~keep] = 1e6  # what padding and the begin token carry must not matter
-    text = torch.arange(len(TEXTS)).repeat_interleave(ids.shape[1])
-    padded = by_text(iter([pool_tokens(bank_of((1,)), {1: x}, text, keep)]))
-    streamed = by_text(pool_texts(other, bank_of((1,)), TEXTS))
-    for number, (tokens, features) in streamed.items():
-        assert padded[number][0] == tokens
-        for name, values in features[1].items():
-            torch.testing.assert_close(padded[number][1][1][name], values, atol=2e-4, rtol=2e-4)
-
-
 def test_one_token_gives_the_same_in_every_pooling(model: CodiModel) -> None:
     ((tokens, features),) = by_text(pool_texts(model, bank_of(), ["a"])).values()
     assert tokens == 1
@@ -279,17 +259,17 @@ def test_memory_does_not_grow_with_the_number_of_texts(model: CodiModel) -> None
 def test_every_hook_of_a_bank_is_read(model: CodiModel) -> None:
     bank = bank_of((1,), hook="mlp_out")
     (tokens,) = read_tokens(model, TEXTS, hooks=["mlp_out"], layers=[1])
-    keep = torch.ones(len(tokens.text), dtype=torch.bool)
-    expected = pool_tokens(bank, {1: tokens.activations["mlp_out"][0]}, tokens.text, keep)
-    (found,) = pool_texts(model, bank, TEXTS)
-    assert torch.equal(found.text, expected.text)
-    for name in POOLINGS:
-        torch.testing.assert_close(found.features[1][name], expected.features[1][name])
+    found = by_text(pool_texts(model, bank, TEXTS))
+    assert sorted(found) == list(range(len(TEXTS)))
+    for number, (_, features) in found.items():
+        rows = tokens.activations["mlp_out"][0][tokens.text == number].double().numpy()
+        for name, values in pooled_rows(bank, 0, rows).items():
+            np.testing.assert_allclose(features[1][name], values, atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize("masking", ["begin", "published"])
 def test_empty_text_is_told_before_anything_is_read(
-    model: CodiModel, masking: pooling.Masking, monkeypatch: pytest.MonkeyPatch
+    model: CodiModel, masking: Masking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pooling, "read_tokens", {}.pop)
     with pytest.raises(SaeflowError) as caught:
@@ -327,9 +307,6 @@ def test_too_long_text_is_told(model: CodiModel) -> None:
 
 def test_no_texts_give_nothing(model: CodiModel) -> None:
     assert list(pool_texts(model, bank_of(), [])) == []
-    none = torch.zeros(0, dtype=torch.int64)
-    found = pool_tokens(bank_of(), {0: torch.zeros(0, WIDTH)}, none, none.bool())
-    assert found.features[0]["max"].shape == (0, D_SAE)
 
 
 def test_missing_tokens_of_the_tokenizer_are_told(model: CodiModel) -> None:
@@ -357,20 +334,9 @@ def test_tokenizer_that_marks_the_start_of_a_text_is_told(model: CodiModel) -> N
 
 
 def test_what_does_not_fit_is_told(model: CodiModel) -> None:
-    keep = torch.ones(3, dtype=torch.bool)
-    x = torch.zeros(3, WIDTH)
     with pytest.raises(SaeflowError) as caught:
         next(pool_texts(model, bank_of(), ["a"], poolings=[]))
     check_sentence(caught.value, "the poolings []", "encode_then_average")
     with pytest.raises(SaeflowError) as caught:
-        pool_tokens(bank_of(), {0: x}, torch.tensor([0, 1, 0]), keep)
-    check_sentence(caught.value, "2 texts come in 3 pieces")
-    with pytest.raises(SaeflowError) as caught:
-        pool_tokens(bank_of(), {0: x}, torch.tensor([0, 4, 4]), torch.tensor([True, False, False]))
-    check_sentence(caught.value, "text 4 has no token that counts")
-    with pytest.raises(SaeflowError) as caught:
-        pool_tokens(bank_of(), {0: torch.zeros(3, WIDTH + 1)}, torch.tensor([0, 0, 0]), keep)
-    check_sentence(caught.value, f"{WIDTH} dimensions", f"block 0 gives {WIDTH + 1}")
-    with pytest.raises(SaeflowError) as caught:
-        pool_tokens(bank_of(), {1: x}, torch.tensor([0, 0, 0]), keep)
-    check_sentence(caught.value, "layer1")
+        next(pool_texts(model, bank_of((1,), width=WIDTH + 1), ["a"]))
+    check_sentence(caught.value, f"{WIDTH + 1} dimensions", f"block 1 gives {WIDTH}")

@@ -14,7 +14,6 @@ from saeflow.stats.set_overlap import (
     expected_jaccard,
     jaccard,
     overlap_beside_ceiling,
-    overlap_p_value,
     top_by_mean,
     top_specialists,
 )
@@ -46,10 +45,6 @@ def test_floor_equals_the_mean_over_all_sets(pool: int, data: st.DataObject) -> 
     first, second = (data.draw(st.integers(0, pool)) for _ in range(2))
     fixed = set(range(first))
     others = [set(each) for each in combinations(range(pool), second)]
-    shared = np.array([len(fixed & each) for each in others])
-    for least in range(min(first, second) + 1):
-        expected = np.mean(shared >= least)
-        assert overlap_p_value(pool, first, second, least) == pytest.approx(expected)
     if first or second:
         expected = np.mean([len(fixed & each) / len(fixed | each) for each in others])
         assert expected_jaccard(pool, first, second) == pytest.approx(expected)
@@ -102,7 +97,7 @@ def test_noise_overlaps_at_its_floor() -> None:
         overlap_beside_ceiling(*two_classes((), seed), generator(seed), top=10)
         for seed in range(30)
     ]
-    for kind in ("observed", "between", "ceiling"):
+    for kind in ("between", "ceiling"):
         values = [getattr(each, kind) for each in found]
         floor = np.mean([each.floor for each in found])
         assert abs(np.mean(values) - floor) < 4 * np.std(values) / np.sqrt(30)
@@ -117,7 +112,7 @@ def test_forms_with_features_of_their_own_overlap_below_their_ceiling() -> None:
     parts = values[:20], values[20:], pairs[:20], pairs[20:]
     found = overlap_beside_ceiling(*parts, generator(), top=10)
     assert found.ceiling == 1
-    assert found.between == found.observed == found.relative == 0
+    assert found.between == found.relative == 0
     assert found.floor == pytest.approx(expected_jaccard(300, 10, 10), rel=0.01)
     assert overlap_beside_ceiling(*parts, generator(), top=10, pool=1000).floor < found.floor / 3
 
@@ -134,7 +129,6 @@ def test_halves_never_share_a_pair_and_are_the_same_for_both_classes() -> None:
     values = np.eye(12)
     pairs = np.arange(12)
     found = overlap_beside_ceiling(values, values, pairs, pairs, generator(), top=12)
-    assert found.observed == 1
     assert found.between == found.ceiling == 0
     assert np.isnan(found.relative)
 
@@ -157,8 +151,6 @@ def test_every_class_has_texts_in_both_halves(
 def test_silent_classes_and_single_pairs() -> None:
     silent = np.zeros((4, 6))
     found = overlap_beside_ceiling(silent, silent, np.arange(4), np.arange(4), generator())
-    assert np.isnan(
-        [found.observed, found.between, found.ceiling, found.relative, found.floor]
-    ).all()
+    assert np.isnan([found.between, found.ceiling, found.relative, found.floor]).all()
     with pytest.raises(SaeflowError, match=r"one pair only"):
         overlap_beside_ceiling(silent, silent, np.zeros(4, int), np.arange(4), generator())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import scipy.linalg
 
 from saeflow.errors import SaeflowError
-from saeflow.stats.shared_subspaces import cka_test, linear_cka, svcca, svcca_test
+from saeflow.stats.shared_subspaces import cka_test, svcca_test
 from saeflow.stats.text_clusters import TextClusters
 from tests.sentences import check_sentence
 
@@ -73,19 +74,24 @@ def test_strata_keep_what_topics_share() -> None:
     assert within_share < 0.2
 
 
+def cka(first: np.ndarray, second: np.ndarray) -> float:
+    clusters = alone(len(first))
+    return cka_test(first, second, clusters=clusters, generator=rng_of(0), permutations=1).value
+
+
 def test_cka_follows_its_definition_and_ignores_rotation_scale_and_shift() -> None:
     generator = rng_of(9)
     first, second = generator.normal(size=(25, 40)), generator.normal(size=(25, 7))
     second[:, :3] += first[:, :3]
     x, y = first - first.mean(0), second - second.mean(0)
     expected = np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
-    assert linear_cka(first, second) == pytest.approx(expected)
+    assert cka(first, second) == pytest.approx(expected)
     turned = 3 * first @ rotation(40, generator) + 5
-    assert linear_cka(turned, second) == pytest.approx(expected)
-    assert linear_cka(first, turned) == pytest.approx(1)
+    assert cka(turned, second) == pytest.approx(expected)
+    assert cka(first, turned) == pytest.approx(1)
     stretched = first * np.linspace(0.1, 5, 40)
-    assert linear_cka(first, stretched) < 0.95
-    assert linear_cka(first, np.ones((25, 3))) == 0
+    assert cka(first, stretched) < 0.95
+    assert cka(first, np.ones((25, 3))) == 0
 
 
 def test_cka_is_large_without_anything_shared_and_its_expectation_says_so() -> None:
@@ -104,6 +110,15 @@ def test_cka_is_large_without_anything_shared_and_its_expectation_says_so() -> N
     assert found.value > found.high
 
 
+def canonical(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """Correlations of directions where they are found, with the same texts on the other half."""
+    clusters, half = alone(2 * len(first)), np.arange(2 * len(first)) < len(first)
+    twice = np.tile(first, (2, 1)), np.tile(second, (2, 1))
+    return svcca_test(
+        *twice, clusters=clusters, half=half, generator=rng_of(0), share=share, permutations=1
+    ).chosen
+
+
 def naive_canonical(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """By the generalised eigenvalues of the covariances."""
     x, y = first - first.mean(0), second - second.mean(0)
@@ -117,16 +132,16 @@ def test_svcca_equals_eigenvalues_and_keeps_the_share_of_variance() -> None:
     scales = np.array([8, 4, 2, 1, 0.5, 0.01])
     first = generator.normal(size=(60, 6)) * scales
     second = first[:, :4] @ generator.normal(size=(4, 4)) + generator.normal(size=(60, 4))
-    np.testing.assert_allclose(svcca(first, second, share=1.0), naive_canonical(first, second))
+    np.testing.assert_allclose(canonical(first, second, 1.0), naive_canonical(first, second))
     variance = np.linalg.svd(first - first.mean(0))[1] ** 2
     for share in (0.5, 0.9, 0.99):
         kept = next(
             count for count in range(1, 7) if variance[:count].sum() >= share * variance.sum()
         )
         directions = np.linalg.svd(first - first.mean(0))[2][:kept].T
-        found = svcca(first, first, share=share)
+        found = canonical(first, first, share=share)
         np.testing.assert_allclose(found, np.ones(kept))
-        other = svcca(first, second @ np.linalg.qr(np.ones((4, 1)))[0], share=share)
+        other = canonical(first, second @ np.linalg.qr(np.ones((4, 1)))[0], share=share)
         expected = naive_canonical(first @ directions, second.sum(1, keepdims=True))
         np.testing.assert_allclose(other, expected)
 
@@ -137,7 +152,7 @@ def test_svcca_ignores_rotation_scale_and_shift_and_finds_the_shared_space() -> 
     second = generator.normal(size=(200, 12))
     second[:, :4] = first[:, :4]
     mixed = 2 * second @ rotation(12, generator) - 3
-    before, after = svcca(first, second, share=1.0), svcca(first, mixed, share=1.0)
+    before, after = canonical(first, second, share=1.0), canonical(first, mixed, share=1.0)
     np.testing.assert_allclose(before, after)
     np.testing.assert_allclose(before[:4], 1)
     assert before[4] < 0.6
@@ -152,7 +167,7 @@ def test_svcca_ignores_rotation_scale_and_shift_and_finds_the_shared_space() -> 
         share=1.0,
         permutations=99,
     )
-    np.testing.assert_allclose(found.chosen, svcca(first[half], mixed[half], share=1.0))
+    np.testing.assert_allclose(found.chosen, canonical(first[half], mixed[half], share=1.0))
     np.testing.assert_allclose(found.held_out[:4], 1)
     assert (found.p_value[:4] == 0.01).all()
     assert np.abs(found.held_out[4:]).mean() < 0.25
@@ -205,13 +220,11 @@ def test_what_does_not_fit_is_told() -> None:
     with pytest.raises(SaeflowError) as caught:
         cka_test(first, second, clusters=alone(11), **settings)
     check_sentence(caught.value, "12 and 12 texts and 11 have clusters")
-    with pytest.raises(SaeflowError) as caught:
-        linear_cka(first[:1], second[:1])
-    check_sentence(caught.value, "1 and 1 texts", "2 at least")
     second[4, 2] = np.nan
-    for call in (linear_cka, svcca):
+    half = np.arange(12) < 6
+    for call in (cka_test, partial(svcca_test, half=half)):
         with pytest.raises(SaeflowError) as caught:
-            call(first, second)
+            call(first, second, clusters=alone(12), **settings)
         check_sentence(caught.value, "feature 2 of the second model is nan on text 4")
     pairs = TextClusters([number // 2 for number in range(12)])
     with pytest.raises(SaeflowError) as caught:
@@ -219,5 +232,5 @@ def test_what_does_not_fit_is_told() -> None:
     check_sentence(caught.value, "cluster 2 has texts in both halves")
     for share in (0.0, 1.5):
         with pytest.raises(SaeflowError) as caught:
-            svcca(first, first, share=share)
+            svcca_test(first, first, half=half, clusters=alone(12), share=share, **settings)
         check_sentence(caught.value, str(share), "at most 1")

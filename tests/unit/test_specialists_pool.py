@@ -13,7 +13,6 @@ import torch
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.specialists import POOLED, TEXT_LENGTHS
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config import specialists as config
 from saeflow.config.specialists import PoolSettings, PublishedPools
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
@@ -166,10 +165,7 @@ def test_a_table_that_does_not_say_its_shape_is_refused(lost: str) -> None:
         check_sentence(error.value, "does not say")
 
 
-def test_names_of_poolings_are_those_of_the_library() -> None:
-    """The configuration must not import torch, so it names them again."""
-    assert config.Pooling.__args__ == pooling.POOLINGS  # type: ignore[attr-defined]
-    assert config.Masking == pooling.Masking
+def test_published_vectors_are_pooled_as_published() -> None:
     assert PublishedPools().poolings == ("average_then_encode", "encode_then_average")
     assert (PublishedPools().masking, PublishedPools().prepend_bos) == ("published", True)
 

@@ -16,12 +16,8 @@ CAUSAL_TABLES = ("trials", "screen", "effects", "maximal")
 """Of its interventions."""
 DECIMAL_TABLES = ("overlap", "layer_features", "attribution")
 """Of the study of the decimal bug, of each bank."""
-SPECIALIST_FOUND = ("features", "similarities", "numbers")
-"""Of the study of specialists, of each bank: what its pooled features say."""
-SPECIALIST_TRIED = ("activations", "behaviour", "effects", "examples", "tried")
-"""Likewise, with the model at hand."""
 SPECIALIST_TABLES = ("features", "similarities", "activations", "behaviour", "effects", "examples")
-"""Those of them that are gathered as they are; numbers and tried become the summary."""
+"""Of the study of specialists, of each bank; its numbers, and what was tried, become the summary."""
 
 
 def _paths(study: str, tables: tuple[str, ...]) -> list[str]:

@@ -12,6 +12,8 @@ from saeflow.config.runs import Positive, TokenRun, different
 
 Pooling = Literal["average_then_encode", "encode_then_average", "max", "last"]
 Masking = Literal["begin", "published"]
+"""Which tokens do not count: those that were put before the text; or, as published, those with the id
+of the padding, which are the same where one token serves for both, as in GPT-2."""
 
 
 class BundledPairs(Block):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saeflow.config.specialists import Masking, Pooling
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.token_capture import begin_tokens
@@ -21,7 +22,6 @@ from saeflow.models.tokens import read_tokens
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import token_sae
 
-Pooling = Literal["average_then_encode", "encode_then_average", "max", "last"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 """average_then_encode: the mean activation, encoded (the study's first results);
 encode_then_average: mean of the tokens' features (its corrected ones); max: largest value of each
@@ -29,9 +29,6 @@ feature; last: features of the last token.
 
 Of a dictionary with negative values, ``max`` is the largest with its sign, so a feature that is
 negative somewhere and 0 elsewhere gives 0."""
-Masking = Literal["begin", "published"]
-"""Which tokens do not count: those that were put before the text; or, as published, those with the id
-of the padding, which are the same where one token serves for both, as in GPT-2."""
 
 
 @dataclass(frozen=True)
@@ -118,44 +115,6 @@ def pool_texts(
         yield _pool(saes, activations, batch.text, keep, poolings)
 
 
-def pool_tokens(
-    bank: Bank,
-    activations: Mapping[int, Float[Tensor, "tokens d_in"]],
-    text: Int[Tensor, " tokens"],
-    keep: Bool[Tensor, " tokens"],
-    *,
-    poolings: Sequence[Pooling] = POOLINGS,
-) -> PooledTexts:
-    """Pool tokens that were read before, such as a chunk of a capture or a padded batch.
-
-    Parameters
-    ----------
-    bank : Bank
-        Of tokens, on any device.
-    activations : mapping of int to Tensor of shape (tokens, d_in)
-        By block of the bank: what its SAEs read, the tokens of a text in one run and in their order.
-    text : Tensor of shape (tokens,), int64
-        Which text each token is of.
-    keep : Tensor of shape (tokens,), bool
-        Which tokens count. Those that do not, such as padding on either side, may carry anything.
-    poolings : sequence of str
-        Some of `POOLINGS`.
-
-    Returns
-    -------
-    PooledTexts
-        Texts in the order of their first tokens, on the device of the activations.
-
-    Raises
-    ------
-    SaeflowError
-        If a text has no token that counts or is in several pieces, or the bank does not fit.
-    """
-    _check_poolings(poolings)
-    saes = {layer: token_sae(bank, layer).to(x.device) for layer, x in activations.items()}
-    return _pool(saes, activations, text, keep, poolings)
-
-
 @torch.no_grad()
 def _pool(
     saes: Mapping[int, Bank],
@@ -165,16 +124,6 @@ def _pool(
     poolings: Sequence[Pooling],
 ) -> PooledTexts:
     numbers, sizes = torch.unique_consecutive(text[keep], return_counts=True)
-    found, all_texts = numbers.tolist(), set(text.tolist())
-    if len(set(found)) < len(found):
-        raise SaeflowError(
-            f"the tokens of {len(all_texts)} texts come in {len(found)} pieces; expected the tokens "
-            "of a text one after the other."
-        )
-    if left_out := sorted(all_texts - set(found)):
-        raise SaeflowError(
-            f"text {left_out[0]} has no token that counts, only masked ones; expected one at least."
-        )
     lengths = sizes.tolist()
     features: dict[int, dict[Pooling, Float[Tensor, "texts d_sae"]]] = {}
     for layer, sae in saes.items():
@@ -199,8 +148,6 @@ def _pooled(
     sae: Bank, x: Float[Tensor, "tokens d_in"], lengths: list[int], poolings: Sequence[Pooling]
 ) -> dict[Pooling, Float[Tensor, "texts d_sae"]]:
     """One text after the other: a scattered sum would add in any order on a GPU."""
-    if not lengths:
-        return {pooling: x.new_zeros(0, sae.d_sae) for pooling in poolings}
     rows: tuple[Tensor, ...] = ()
     if set(poolings) & set(_OF_FEATURES):
         rows = torch.split(sae.encode(x[None])[0], lengths)

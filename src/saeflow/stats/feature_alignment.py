@@ -8,7 +8,6 @@ share as a whole is in `saeflow.stats.shared_subspaces`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -57,31 +56,6 @@ class HeldOutPairs(NamedTuple):
     mean: NullTest
 
 
-def correlation_blocks(
-    first: Float[np.ndarray, "texts features"],
-    second: Float[np.ndarray, "texts others"],
-    block: int = BLOCK,
-) -> Iterator[tuple[slice, Float[np.ndarray, "some others"]]]:
-    """Pearson correlations as `saeflow.stats.matching.correlations` gives them, some rows at a time.
-
-    Parameters
-    ----------
-    first, second : numpy.ndarray of float, shape (texts, features), (texts, others)
-        The same texts.
-    block : int
-        Features of the first model at a time.
-
-    Yields
-    ------
-    slice
-        Features of the first model.
-    numpy.ndarray of float64, shape (some, others)
-        Theirs with all of the second; 0 for one that does not vary.
-    """
-    check_shared(first, second)
-    yield from _blocks(standardised(first), standardised(second), block)
-
-
 def choose_partners(
     first: Float[np.ndarray, "texts features"],
     second: Float[np.ndarray, "texts others"],
@@ -126,7 +100,7 @@ def choose_partners(
     return Matches(ours[found.first], theirs[found.second], found.similarity)
 
 
-def matched_features(
+def held_out_partners(
     first: Float[np.ndarray, "texts features"],
     second: Float[np.ndarray, "texts others"],
     rule: Rule,
@@ -188,7 +162,7 @@ def neighbours_again(
     Parameters
     ----------
     first, second, clusters, half, generator, permutations
-        As for `matched_features`, which also raises what this does.
+        As for `held_out_partners`, which also raises what this does.
 
     Returns
     -------
@@ -293,14 +267,6 @@ def check_half(half: Bool[np.ndarray, " texts"], clusters: TextClusters) -> None
         )
 
 
-def _blocks(
-    x: Float[np.ndarray, "texts features"], y: Float[np.ndarray, "texts others"], block: int
-) -> Iterator[tuple[slice, Float[np.ndarray, "some others"]]]:
-    for start in range(0, x.shape[1], block):
-        some = slice(start, min(start + block, x.shape[1]))
-        yield some, x[:, some].T @ y
-
-
 def _nearest(
     x: Float[np.ndarray, "texts features"], y: Float[np.ndarray, "texts others"]
 ) -> tuple[Matches, Int[np.ndarray, " others"]]:
@@ -308,12 +274,14 @@ def _nearest(
     nearest, similarity = np.zeros(x.shape[1], np.int64), np.zeros(x.shape[1])
     back, best = np.zeros(y.shape[1], np.int64), np.full(y.shape[1], -np.inf)
     places = np.arange(y.shape[1])
-    for some, found in _blocks(x, y, BLOCK):
+    for start in range(0, x.shape[1], BLOCK):
+        some = slice(start, min(start + BLOCK, x.shape[1]))
+        found = x[:, some].T @ y
         nearest[some] = found.argmax(1)
         similarity[some] = found[np.arange(len(found)), nearest[some]]
         rows = found.argmax(0)
         better = found[rows, places] > best
-        back[better], best[better] = rows[better] + some.start, found[rows, places][better]
+        back[better], best[better] = rows[better] + start, found[rows, places][better]
     return Matches(np.arange(x.shape[1]), nearest, similarity), back
 
 

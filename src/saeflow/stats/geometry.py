@@ -74,18 +74,13 @@ class AdjustedDifference(NamedTuple):
     ----------
     explained : float
         Share of the variance of similarities that the others explain (R²).
-    within, across, difference : float
-        Mean residuals of a regression on the others; what these share with topic is theirs.
     coefficient : float
-        Of "same group" in a regression beside the others.
+        Of "same group" in a regression beside the others; what these share with topic is theirs.
     low, high, p_value : float
         Middle 95 % of coefficients under permutation; and one-sided, of the coefficient.
     """
 
     explained: float
-    within: float
-    across: float
-    difference: float
     coefficient: float
     low: float
     high: float
@@ -145,12 +140,6 @@ def cosines(gram: Square) -> Square:
     scale = np.where(lengths > 0, lengths, 1.0)
     found: Square = np.clip(gram / np.outer(scale, scale), -1.0, 1.0)
     return found
-
-
-def closeness(values: Num[np.ndarray, " n"]) -> Square:
-    """Minus the distance of two values, such as log lengths of classes of texts."""
-    column = values.astype(np.float64)
-    return -np.abs(column[:, None] - column[None, :])
 
 
 def principal_components(
@@ -291,14 +280,10 @@ def adjusted_difference(
     centred = values - values.mean()
     total = float(centred @ centred)
     explained = 1 - float(residual @ residual) / total if total > 0 else float("nan")
-    within, across = float(residual[same].mean()), float(residual[~same].mean())
     coefficient = float(residual @ target) / square
     weights = (target / square)[:, None]
     drawn = _permuted_products(_matrix(residual), weights, permutations, generator)[:, 0]
-    low, high, p_value = _against(coefficient, drawn)
-    return AdjustedDifference(
-        explained, within, across, within - across, coefficient, low, high, p_value
-    )
+    return AdjustedDifference(explained, coefficient, *_against(coefficient, drawn))
 
 
 def _pairs(matrix: Square) -> Float[np.ndarray, " pairs"]:

@@ -22,32 +22,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from saeflow.errors import SaeflowError
+from saeflow.stats.geometry import cosines, gram_matrix
 
 _WORD = re.compile(r"\w+|[^\w\s]")
-
-
-class TopicSimilarity(NamedTuple):
-    """Mean similarity of pairs of classes.
-
-    Attributes
-    ----------
-    within, across : float
-        Over pairs of one topic, and of different topics; NaN where there is none.
-    n_within, n_across : int
-        How many pairs.
-    """
-
-    within: float
-    across: float
-    n_within: int
-    n_across: int
 
 
 def words(text: str) -> list[str]:
@@ -132,44 +115,6 @@ def class_means(
     return np.array(means).reshape(len(sizes), vectors.shape[1])
 
 
-def cosine_matrix(
-    vectors: Float[np.ndarray, "items features"],
-) -> Float[np.ndarray, "items items"]:
-    """Cosine of every row with every other; a row of zeros has 0 with all, itself included."""
-    vectors = vectors.astype(np.float64)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(lengths > 0, lengths, 1.0)
-    cosines: Float[np.ndarray, "items items"] = unit @ unit.T
-    return cosines
-
-
-def topic_similarity(
-    similarity: Float[np.ndarray, "items items"], topics: Sequence[Hashable]
-) -> TopicSimilarity:
-    """Average a symmetric matrix over pairs of one topic and of different topics.
-
-    Parameters
-    ----------
-    similarity : numpy.ndarray of float, shape (items, items)
-        Similarities, of classes in the study; the diagonal is not read, every pair counts once.
-    topics : sequence
-        Topic of each item.
-
-    Raises
-    ------
-    SaeflowError
-        If there are not as many topics as items.
-    """
-    if len(topics) != len(similarity):
-        raise SaeflowError(f"{len(similarity)} items have {len(topics)} topics; expected as many.")
-    numbers = {topic: number for number, topic in enumerate(dict.fromkeys(topics))}
-    labels = np.array([numbers[topic] for topic in topics], np.int64)
-    first, second = np.triu_indices(len(labels), 1)
-    values, same = similarity[first, second].astype(np.float64), labels[first] == labels[second]
-    within, across = values[same], values[~same]
-    return TopicSimilarity(_mean(within), _mean(across), len(within), len(across))
-
-
 def text_lengths(texts: Sequence[str]) -> Int[np.ndarray, "texts 2"]:
     """Words between blanks and characters of every text, as methods/3, section 4.2, counts them."""
     found = [(len(text.split()), len(text)) for text in texts]
@@ -214,7 +159,8 @@ def lexical_similarities(
     """
     found = {}
     for name, terms in TERMS.items():
-        found[name] = cosine_matrix(_per_item(term_frequencies(texts, terms), classes))
+        frequencies = _per_item(term_frequencies(texts, terms), classes)
+        found[name] = cosines(gram_matrix(frequencies))
     lengths = _per_item(np.log1p(text_lengths(texts)), classes)
     for column, name in enumerate(("word_length", "character_length")):
         found[name] = length_similarity(lengths[:, column])
@@ -225,7 +171,3 @@ def _per_item(
     vectors: Float[np.ndarray, "texts features"], classes: Int[np.ndarray, " texts"] | None
 ) -> Float[np.ndarray, "items features"]:
     return vectors if classes is None else class_means(vectors, classes)
-
-
-def _mean(values: Float[np.ndarray, " pairs"]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -22,8 +22,6 @@ class OverlapBesideCeiling(NamedTuple):
 
     Attributes
     ----------
-    observed : float
-        Of the sets of all texts: the study's number.
     between, ceiling : float
         Means over splits, of sets of one half of the pairs of texts against sets of the other half: of
         the two classes, and of each class with itself. NaN where no set has a feature.
@@ -36,7 +34,6 @@ class OverlapBesideCeiling(NamedTuple):
         Splits averaged.
     """
 
-    observed: float
     between: float
     ceiling: float
     relative: float
@@ -107,18 +104,15 @@ def expected_jaccard(pool: int, first: int, second: int) -> float:
     SaeflowError
         If a set is larger than the pool.
     """
-    _require_room(pool, first, second)
+    if max(first, second) > pool:
+        raise SaeflowError(
+            f"Sets of {first} and {second} features are drawn from {pool}; expected at least as many."
+        )
     if not first and not second:
         return float("nan")
     shared = np.arange(min(first, second) + 1)
     masses = hypergeom.pmf(shared, pool, first, second)
     return float((masses * shared / (first + second - shared)).sum())
-
-
-def overlap_p_value(pool: int, first: int, second: int, shared: int) -> float:
-    """Chance that two random sets share this many features or more; as `expected_jaccard`."""
-    _require_room(pool, first, second)
-    return float(hypergeom.sf(shared - 1, pool, first, second))
 
 
 def overlap_beside_ceiling(
@@ -179,7 +173,6 @@ def overlap_beside_ceiling(
         within += [jaccard(*each) for each in sets]
     across, ceiling = _mean(between), _mean(within)
     return OverlapBesideCeiling(
-        jaccard(*whole),
         across,
         ceiling,
         across / ceiling if ceiling > 0 else float("nan"),
@@ -215,10 +208,3 @@ def _half_with_both(
 def _mean(values: list[float]) -> float:
     some = [each for each in values if not np.isnan(each)]
     return float(np.mean(some)) if some else float("nan")
-
-
-def _require_room(pool: int, first: int, second: int) -> None:
-    if max(first, second) > pool:
-        raise SaeflowError(
-            f"Sets of {first} and {second} features are drawn from {pool}; expected at least as many."
-        )

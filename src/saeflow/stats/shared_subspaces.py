@@ -20,33 +20,6 @@ from saeflow.stats.matching import Matches
 from saeflow.stats.text_clusters import NullTest, TextClusters, against_exchanges
 
 
-def linear_cka(
-    first: Float[np.ndarray, "texts features"], second: Float[np.ndarray, "texts others"]
-) -> float:
-    """Linear centred kernel alignment of two models on the same texts (Kornblith et al., 2019).
-
-    It does not change when features are rotated or all scaled alike. With more features than texts
-    it is far above 0 even where nothing is shared: read it beside `cka_test`'s expectation.
-
-    Parameters
-    ----------
-    first, second : numpy.ndarray of float, shape (texts, features), (texts, others)
-        The same texts.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; 0 where no feature of a model varies.
-
-    Raises
-    ------
-    SaeflowError
-        If the matrices do not fit each other or hold NaN.
-    """
-    check_shared(first, second)
-    return float((_gram(first) * _gram(second)).sum())
-
-
 def cka_test(
     first: Float[np.ndarray, "texts features"],
     second: Float[np.ndarray, "texts others"],
@@ -55,7 +28,11 @@ def cka_test(
     generator: np.random.Generator,
     permutations: int = 999,
 ) -> NullTest:
-    """Linear CKA on all texts, since nothing is chosen, against exchanged texts.
+    """Linear centred kernel alignment against exchanged texts (Kornblith et al., 2019).
+
+    It is between 0 and 1, 0 where no feature of a model varies, and does not change when features are
+    rotated or all scaled alike. With more features than texts it is far above 0 even where nothing is
+    shared: read it beside its expectation. It is of all texts, since nothing is chosen.
 
     It works on texts × texts tables: 700 texts take about 3 ms per permutation, whatever the number
     of features.
@@ -63,7 +40,7 @@ def cka_test(
     Parameters
     ----------
     first, second, clusters, generator, permutations
-        As for `saeflow.stats.feature_alignment.matched_features`, which also raises what this does.
+        As for `saeflow.stats.feature_alignment.held_out_partners`, which also raises what this does.
     """
     check_shared(first, second, clusters)
     ours, theirs = _gram(first), _gram(second)
@@ -73,39 +50,6 @@ def cka_test(
         generator,
         permutations,
     )
-
-
-def svcca(
-    first: Float[np.ndarray, "texts features"],
-    second: Float[np.ndarray, "texts others"],
-    *,
-    share: float = 0.99,
-) -> Float[np.ndarray, " directions"]:
-    """Canonical correlations of the leading singular directions of two models (Raghu et al., 2017).
-
-    They do not change when features are rotated or all scaled alike. They are chosen to be large: as
-    many directions as texts correlate perfectly whatever they are. `svcca_test` reports them on
-    other texts.
-
-    Parameters
-    ----------
-    first, second : numpy.ndarray of float, shape (texts, features), (texts, others)
-        The same texts.
-    share : float
-        Part of the variance that the singular directions kept of each model hold; above 0, at most 1.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (directions,)
-        Largest first, between 0 and 1; as many as the model with fewer directions has.
-
-    Raises
-    ------
-    SaeflowError
-        If the share is out of range, or the matrices do not fit each other or hold NaN.
-    """
-    check_shared(first, second)
-    return _canonical(first, second, share)[2]
 
 
 def svcca_test(
@@ -120,21 +64,31 @@ def svcca_test(
 ) -> HeldOutPairs:
     """Find canonical directions on one half of the texts and correlate along them on the other.
 
+    They pair the leading singular directions of both models (Raghu et al., 2017), and do not change
+    when features are rotated or all scaled alike. Where they are found their correlations are large by
+    choice: of as many directions as texts they are perfect whatever these are.
+
     With 4,096 features on each side, 350 texts in a half and 999 permutations it takes about a second
     on one core.
 
     Parameters
     ----------
     first, second, clusters, half, generator, permutations
-        As for `saeflow.stats.feature_alignment.matched_features`, which also raises what this does.
+        As for `saeflow.stats.feature_alignment.held_out_partners`, which also raises what this does.
     share : float
-        Part of the variance that is kept. The smaller, the fewer directions there are to fit by chance.
+        Part of the variance that the singular directions kept of each model hold; above 0, at most 1.
+        The smaller, the fewer directions there are to fit by chance.
 
     Returns
     -------
     HeldOutPairs
-        One pair of directions per row, in the order of `chosen`, the canonical correlations of
-        `svcca` on the first half.
+        One pair of directions per row, as many as the model with fewer has, in the order of `chosen`,
+        the canonical correlations on the first half, largest first.
+
+    Raises
+    ------
+    SaeflowError
+        If the share is out of range, too.
     """
     check_shared(first, second, clusters)
     check_half(half, clusters)

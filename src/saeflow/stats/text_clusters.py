@@ -89,11 +89,6 @@ class TextClusters:
     def __len__(self) -> int:
         return len(self._clusters)
 
-    @property
-    def n_fixed(self) -> int:
-        """Texts that stay in place in every exchange, since no other cluster is like theirs."""
-        return sum(group.size for group in self._kinds if len(group) < 2)
-
     def exchange(self, generator: np.random.Generator) -> Int[np.ndarray, " texts"]:
         """Which text comes in the place of each, when clusters are permuted at random."""
         order = np.arange(len(self))

@@ -43,10 +43,7 @@ def subject_of(topic: str) -> str:
 
 
 def contrast_sets(
-    rows: Sequence[MatchedText],
-    among: Bool[np.ndarray, " texts"] | None = None,
-    *,
-    by_subject: bool = False,
+    rows: Sequence[MatchedText], *, by_subject: bool = False
 ) -> dict[tuple[str, str], ContrastSet]:
     """Texts inside every class of topic and form, and those of other topics.
 
@@ -54,8 +51,6 @@ def contrast_sets(
     ----------
     rows : sequence of MatchedText
         The texts.
-    among : numpy.ndarray of bool, shape (texts,), optional
-        Which texts take part, such as one half of `pair_halves`; all where None.
     by_subject : bool
         Whether the topics of maths are left out of each other's contrast. The study keeps them in,
         although they share most of their words.
@@ -68,24 +63,20 @@ def contrast_sets(
     Raises
     ------
     SaeflowError
-        If a class is empty or has nothing to be told from.
+        If a class has nothing to be told from.
     """
     classes = [(row.topic, row.form) for row in rows]
     topics = [subject_of(row.topic) if by_subject else row.topic for row in rows]
-    return _sets([row.text for row in rows], classes, topics, among)
+    return _sets([row.text for row in rows], classes, topics)
 
 
-def category_sets(
-    rows: Sequence[CategoryText], among: Bool[np.ndarray, " texts"] | None = None
-) -> dict[str, ContrastSet]:
+def category_sets(rows: Sequence[CategoryText]) -> dict[str, ContrastSet]:
     """Texts inside every category, and those of all others (methods/3, section 4.4).
 
     Parameters
     ----------
     rows : sequence of CategoryText
         The texts.
-    among : numpy.ndarray of bool, shape (texts,), optional
-        Which texts take part, such as one half of `category_halves`; all where None.
 
     Returns
     -------
@@ -95,10 +86,10 @@ def category_sets(
     Raises
     ------
     SaeflowError
-        If a category is empty or has nothing to be told from.
+        If a category has nothing to be told from.
     """
     categories = [row.category for row in rows]
-    return _sets([row.text for row in rows], categories, categories, among)
+    return _sets([row.text for row in rows], categories, categories)
 
 
 def pair_halves(
@@ -165,26 +156,22 @@ def category_halves(
 
 
 def _sets(
-    texts: Sequence[str],
-    classes: Sequence[_Name],
-    topics: Sequence[str],
-    among: Bool[np.ndarray, " texts"] | None,
+    texts: Sequence[str], classes: Sequence[_Name], topics: Sequence[str]
 ) -> dict[_Name, ContrastSet]:
     codes = np.unique(np.array(texts, dtype=object), return_inverse=True)[1]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(classes))}
     class_of = np.array([numbers[name] for name in classes])
     topic_of = np.unique(np.array(topics, dtype=object), return_inverse=True)[1]
-    taking_part = np.ones(len(texts), bool) if among is None else among
     found = {}
     for name, number in numbers.items():
         own = class_of == number
-        inside = _distinct(codes, taking_part & own)
-        others = taking_part & (topic_of != topic_of[own.argmax()])
+        inside = _distinct(codes, own)
+        others = topic_of != topic_of[own.argmax()]
         contrast = _distinct(codes, others & ~np.isin(codes, codes[inside]))
-        if not len(inside) or not len(contrast):
+        if not len(contrast):
             raise SaeflowError(
-                f"The class {name!r} has {len(inside)} texts and {len(contrast)} texts of other "
-                "topics to be told from; expected at least one of each."
+                f"The class {name!r} has no texts of other topics to be told from; expected at least "
+                "one."
             )
         found[name] = ContrastSet(inside, contrast)
     return found

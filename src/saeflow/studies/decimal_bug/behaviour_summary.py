@@ -15,8 +15,8 @@ from saeflow.datasets.comparisons.pairs import PUBLISHED_ITEM
 from saeflow.datasets.texts.decimals import PRONE
 from saeflow.datasets.texts.judge import RIGHT, UNCLEAR, WRONG
 from saeflow.seeds import numpy_generator
-from saeflow.studies.decimal_bug import rows
-from saeflow.studies.decimal_bug.rows import mean_row, row, share_row
+from saeflow.studies import rows
+from saeflow.studies.rows import mean_row, row, share_row
 
 SAMPLED, CHANCE = "sampled", "chance"
 """Controls: answers drawn at a temperature, and naming one of the two numbers by a coin."""

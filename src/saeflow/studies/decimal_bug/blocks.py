@@ -12,8 +12,8 @@ from torch import Tensor
 from saeflow.interventions.units import units_of
 from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import hooked_module
-from saeflow.studies.decimal_bug import rows
-from saeflow.studies.decimal_bug.rows import row
+from saeflow.studies import rows
+from saeflow.studies.rows import row
 
 EQUAL = "equal_shares"
 """Control: what every head would give if all gave alike."""

@@ -14,7 +14,7 @@ from saeflow.datasets.comparisons.pairs import CHOOSE
 from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank
-from saeflow.studies.decimal_bug import rows
+from saeflow.studies import rows
 from saeflow.studies.decimal_bug.attribution import attribute
 from saeflow.studies.decimal_bug.attribution_summary import mixed_features
 from saeflow.studies.decimal_bug.blocks import own_head_rows
@@ -26,7 +26,7 @@ from saeflow.studies.decimal_bug.overlap import (
     published_layers,
 )
 from saeflow.studies.decimal_bug.overlap_summary import check_rows, overlap_rows, published_rows
-from saeflow.studies.decimal_bug.rows import row
+from saeflow.studies.rows import row
 
 
 class Features(NamedTuple):

@@ -15,9 +15,9 @@ from saeflow.seeds import numpy_generator
 from saeflow.stats.exact import holm
 from saeflow.stats.overlap import overlap_class, overlap_summary
 from saeflow.stats.resampling import cluster_averages, sign_flip_p_value
-from saeflow.studies.decimal_bug import rows
+from saeflow.studies import rows
 from saeflow.studies.decimal_bug.overlap import EVERY, FORMAT, LAST, Check, LayerOverlap
-from saeflow.studies.decimal_bug.rows import mean_row, row
+from saeflow.studies.rows import mean_row, row
 
 METRICS = ("jaccard", "weighted_jaccard", "cosine")
 PARAPHRASES = (WORDING, ORDER)

@@ -43,7 +43,7 @@ from saeflow.studies.decimal_bug.names import (
     Site,
     in_direction,
 )
-from saeflow.studies.decimal_bug.rows import CALIBRATED, PUBLISHED
+from saeflow.studies.rows import CALIBRATED, PUBLISHED
 
 
 class Trial(NamedTuple):

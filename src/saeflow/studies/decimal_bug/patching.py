@@ -37,7 +37,7 @@ from saeflow.studies.decimal_bug.names import (
 )
 from saeflow.studies.decimal_bug.pairing import numbers_of
 from saeflow.studies.decimal_bug.patch_plan import Trial
-from saeflow.studies.decimal_bug.rows import PUBLISHED
+from saeflow.studies.rows import PUBLISHED
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 

@@ -18,7 +18,7 @@ from saeflow.stats.exact import holm
 from saeflow.stats.games import game_values, plan_game, success_by_size
 from saeflow.stats.labelings import even, label_difference, labeling_test, smallest_p_value
 from saeflow.stats.resampling import WILSON, cluster_averages, sign_flip_p_value
-from saeflow.studies.decimal_bug import rows
+from saeflow.studies import rows
 from saeflow.studies.decimal_bug.names import (
     BLEND,
     BOTH,
@@ -41,7 +41,7 @@ from saeflow.studies.decimal_bug.names import (
     UNRELATED,
     Site,
 )
-from saeflow.studies.decimal_bug.rows import mean_row, row, share_row
+from saeflow.studies.rows import mean_row, row, share_row
 
 PART = "patching"
 FLIPS = 9999

@@ -11,8 +11,8 @@ from saeflow.artifacts.decimal_bug import DECIMAL_BUG
 from saeflow.config.decimal_bug import DecimalCalibrated
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.stats.resampling import WILSON
+from saeflow.studies import rows
 from saeflow.studies.claims.judge import claims_table
-from saeflow.studies.decimal_bug import rows
 from saeflow.studies.decimal_bug.behaviour_summary import behaviour_rows
 from saeflow.studies.decimal_bug.bug import Bug, find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site
@@ -24,7 +24,7 @@ from saeflow.studies.decimal_bug.patching_summary import (
     subset_rows,
 )
 from saeflow.studies.decimal_bug.records import read_prompts
-from saeflow.studies.decimal_bug.rows import row
+from saeflow.studies.rows import row
 
 
 class Summary(NamedTuple):

@@ -26,7 +26,6 @@ from saeflow.interventions.edits import (
 from saeflow.interventions.thoughts import Condition, Place, ThoughtRun
 from saeflow.saes.bank import Bank, Site
 from saeflow.seeds import numpy_generator, torch_generator
-from saeflow.studies.hierarchy.matched import matched_features
 from saeflow.studies.hierarchy.screening import Subject
 from saeflow.studies.hierarchy.trials import (
     ALL,
@@ -38,6 +37,7 @@ from saeflow.studies.hierarchy.trials import (
     SET,
     Key,
 )
+from saeflow.studies.matched import matched_features
 
 Planned = tuple[Key, Condition]
 

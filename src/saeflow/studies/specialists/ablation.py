@@ -31,7 +31,7 @@ from saeflow.progress import progress
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import token_sae
 from saeflow.seeds import numpy_generator, torch_generator
-from saeflow.studies.hierarchy.matched import matched_features
+from saeflow.studies.matched import matched_features
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.behaviour import SpecialistFeature, check_specialists
 

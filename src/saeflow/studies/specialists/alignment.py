@@ -22,7 +22,7 @@ from saeflow.errors import SaeflowError
 from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
 from saeflow.stats.association_strength import spearman_association
-from saeflow.stats.feature_alignment import RULES, matched_features, neighbours_again
+from saeflow.stats.feature_alignment import RULES, held_out_partners, neighbours_again
 from saeflow.stats.lexical import class_means
 from saeflow.stats.resampling import BOOTSTRAP
 from saeflow.stats.shared_subspaces import cka_test, svcca_test
@@ -176,7 +176,7 @@ def alignment_rows(
         half = clusters.half(numpy_generator(settings.seed, *parts, "half"))
         for rule in RULES:
             metric = f"correlation_{rule}"
-            found = matched_features(
+            found = held_out_partners(
                 one,
                 two,
                 rule,

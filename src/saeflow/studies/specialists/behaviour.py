@@ -18,11 +18,12 @@ from jaxtyping import Bool, Float, Int
 from scipy.linalg import orth
 from scipy.stats import rankdata
 
+from saeflow.config.specialists import Pooling
 from saeflow.datasets.matched.token_classes import CLASSES, SYNTACTIC, token_classes
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank
-from saeflow.saes.pooling import Pooling, pool_texts
+from saeflow.saes.pooling import pool_texts
 from saeflow.saes.tokens import encode_texts
 from saeflow.seeds import numpy_generator
 from saeflow.stats.association_strength import (

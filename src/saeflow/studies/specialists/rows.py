@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from saeflow.artifacts.specialists import SPECIALIST_FEATURES, SPECIALISTS
 from saeflow.stats.exact import adjusted
-from saeflow.studies.decimal_bug.rows import CALIBRATED, NO_BANK, NONE, PUBLISHED, mean_row, row
+from saeflow.studies.rows import CALIBRATED, NO_BANK, NONE, PUBLISHED, mean_row, row
 
 __all__ = [
     "CALIBRATED",

@@ -1,4 +1,4 @@
-"""One row of the study's summary."""
+"""Rows of a study's summary, whose numbers come with an interval and, where tested, a p-value."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def row(
     p_value: float | None = None,
     q_value: float | None = None,
 ) -> dict[str, Any]:
-    """Row with the columns of `saeflow.artifacts.decimal_bug.DECIMAL_BUG`.
+    """Row of a summary with the columns value, interval and p_value, and those beside them.
 
     Parameters
     ----------
     key : mapping
-        Values of the columns part, dictionary, seed, mode, layer and group.
+        Values of the columns that say what the number is of, such as dictionary, seed and layer.
     metric : str
         What is measured.
     value : float, optional
