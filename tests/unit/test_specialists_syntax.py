@@ -13,8 +13,9 @@ from saeflow.artifacts.tables import write_table
 from saeflow.datasets.matched.token_classes import CLASSES, SYNTACTIC
 from saeflow.models.codi import CodiModel
 from saeflow.stats.resampling import BOOTSTRAP
+from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED
 from saeflow.studies.specialists.behaviour import SpecialistFeature, TokenMass, token_mass
-from saeflow.studies.specialists.rows import CALIBRATED, NONE, PUBLISHED, numbers_table
+from saeflow.studies.specialists.rows import numbers_table
 from saeflow.studies.specialists.syntax import ALL_FEATURES, TOKENS, syntactic_rows
 from tests.unit.test_specialists_behaviour import FORMS, TEXTS, bank
 from tests.unit.test_specialists_behaviour import SPECIALISTS as OF_BANK

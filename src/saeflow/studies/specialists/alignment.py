@@ -27,9 +27,10 @@ from saeflow.stats.lexical import class_means
 from saeflow.stats.resampling import BOOTSTRAP
 from saeflow.stats.shared_subspaces import cka_test, svcca_test
 from saeflow.stats.text_clusters import NullTest, TextClusters
+from saeflow.studies.rows import CALIBRATED, PUBLISHED, row
 from saeflow.studies.specialists.pooled import PooledFeatures
 from saeflow.studies.specialists.published import class_l0
-from saeflow.studies.specialists.rows import CALIBRATED, PERMUTED, PUBLISHED, adjust, row
+from saeflow.studies.specialists.rows import PERMUTED, adjust
 from saeflow.studies.specialists.texts import Classes, StudyTexts, pair_classes
 
 EXCHANGED = "exchanged"

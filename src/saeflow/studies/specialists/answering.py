@@ -17,6 +17,7 @@ from saeflow.saes.bank import Bank
 from saeflow.seeds import numpy_generator
 from saeflow.stats.association_strength import published_association
 from saeflow.stats.resampling import BOOTSTRAP
+from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED
 from saeflow.studies.specialists.behaviour import (
     Behaviour,
     SpecialistFeature,
@@ -25,7 +26,6 @@ from saeflow.studies.specialists.behaviour import (
 )
 from saeflow.studies.specialists.chosen import Chosen, published_specialists
 from saeflow.studies.specialists.pooled import PooledFeatures
-from saeflow.studies.specialists.rows import CALIBRATED, NONE, PUBLISHED
 from saeflow.studies.specialists.texts import StudyTexts, class_name
 
 MARGIN, CORRECT, LOG_PROBABILITY = "margin", "correct", "log_probability"

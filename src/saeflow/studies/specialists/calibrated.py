@@ -17,16 +17,9 @@ from jaxtyping import Bool, Num
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
 from saeflow.stats.selectivity import nested_scores, published_specialist
 from saeflow.stats.selectivity_null import specialist_tests
+from saeflow.studies.rows import row
 from saeflow.studies.specialists.draws import Draws
-from saeflow.studies.specialists.rows import (
-    CHANCE,
-    RELABELED,
-    Key,
-    adjust,
-    record,
-    row,
-    spread_row,
-)
+from saeflow.studies.specialists.rows import CHANCE, RELABELED, Key, adjust, record, spread_row
 from saeflow.studies.specialists.texts import Classes
 
 BEST = "best"

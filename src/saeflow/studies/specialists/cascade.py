@@ -21,9 +21,10 @@ from saeflow.progress import progress
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import token_sae
 from saeflow.seeds import numpy_generator, torch_generator
+from saeflow.studies.rows import mean_row
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.behaviour import SpecialistFeature, check_specialists
-from saeflow.studies.specialists.rows import Key, mean_row
+from saeflow.studies.specialists.rows import Key
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ from jaxtyping import Int
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
 from saeflow.seeds import numpy_generator
+from saeflow.studies.rows import CALIBRATED, PUBLISHED
 from saeflow.studies.specialists.behaviour import SpecialistFeature
 from saeflow.studies.specialists.calibrated import BEST
 from saeflow.studies.specialists.cloze import content_of
 from saeflow.studies.specialists.published import SPECIALIST
-from saeflow.studies.specialists.rows import CALIBRATED, PUBLISHED
 from saeflow.studies.specialists.texts import PAIRS, StudyTexts, class_name, halves_of, pair_classes
 
 FIRST_SPLIT = 1

@@ -17,19 +17,11 @@ from saeflow.seeds import numpy_generator
 from saeflow.stats.resampling import WILSON, sign_flip_p_value, wilson_of_shares
 from saeflow.studies.claims.sentences import Row
 from saeflow.studies.claims.verdicts import LEVEL
+from saeflow.studies.rows import CALIBRATED, NO_BANK, NONE, PUBLISHED, mean_row, row
 from saeflow.studies.specialists.ablation import RANDOM_FEATURE, ZERO
 from saeflow.studies.specialists.answering import CONTAINED, JUDGED
 from saeflow.studies.specialists.overlap import CEILING
-from saeflow.studies.specialists.rows import (
-    CALIBRATED,
-    NO_BANK,
-    NONE,
-    PUBLISHED,
-    Key,
-    bank_key,
-    mean_row,
-    row,
-)
+from saeflow.studies.specialists.rows import Key, bank_key
 from saeflow.studies.specialists.texts import ALL, CATEGORIES, PAIRS
 
 ANY_SIGN, POSITIVE, NEGATIVE = "significant", "significant_positive", "significant_negative"

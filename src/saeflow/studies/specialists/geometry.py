@@ -27,6 +27,7 @@ from saeflow.stats.geometry import (
     principal_components,
     published_geometry,
 )
+from saeflow.studies.rows import NO_BANK, NONE, row
 from saeflow.studies.specialists.baselines import COSINES, Baselines
 from saeflow.studies.specialists.retrieval import (
     PairDraws,
@@ -35,15 +36,7 @@ from saeflow.studies.specialists.retrieval import (
     retrieval_rows,
     variance_rows,
 )
-from saeflow.studies.specialists.rows import (
-    NO_BANK,
-    NONE,
-    PERMUTED,
-    RELABELED,
-    Key,
-    bank_key,
-    row,
-)
+from saeflow.studies.specialists.rows import PERMUTED, RELABELED, Key, bank_key
 from saeflow.studies.specialists.texts import Classes, StudyTexts
 
 TOPICS = "topics"

@@ -17,7 +17,8 @@ from saeflow.stats.set_overlap import (
     top_by_mean,
     top_specialists,
 )
-from saeflow.studies.specialists.rows import CHANCE, NONE, Key, row
+from saeflow.studies.rows import NONE, row
+from saeflow.studies.specialists.rows import CHANCE, Key
 from saeflow.studies.specialists.texts import ALL, Classes, StudyTexts, pair_classes
 
 CEILING = "split_half_ceiling"

@@ -14,8 +14,9 @@ from jaxtyping import Float, Num
 
 from saeflow.config.specialists import DiscoverySettings
 from saeflow.stats.selectivity import published_leaders, published_specialist
+from saeflow.studies.rows import row
 from saeflow.studies.specialists.draws import Draws
-from saeflow.studies.specialists.rows import RELABELED, Key, record, row, spread_row
+from saeflow.studies.specialists.rows import RELABELED, Key, record, spread_row
 from saeflow.studies.specialists.texts import ALL, Classes, StudyTexts, study_sets
 
 SPECIALIST = "specialist"

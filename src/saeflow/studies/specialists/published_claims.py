@@ -7,10 +7,10 @@ do are in `saeflow.studies.specialists.published_effects`.
 from __future__ import annotations
 
 from saeflow.studies.claims.sentences import Published, Wanted
+from saeflow.studies.rows import PUBLISHED as BY_STUDY
 from saeflow.studies.specialists.overlap import CEILING
 from saeflow.studies.specialists.published_effects import EFFECTS
 from saeflow.studies.specialists.rows import CHANCE, RELABELED
-from saeflow.studies.specialists.rows import PUBLISHED as BY_STUDY
 from saeflow.studies.specialists.texts import ALL, CATEGORIES, FORMS, PAIRS
 
 NOTEBOOK_1, NOTEBOOK_2 = "phase 1 notebook (methods/3)", "phase 2 notebook (methods/3)"

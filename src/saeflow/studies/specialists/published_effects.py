@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from saeflow.studies.claims.sentences import Published, Wanted
 from saeflow.studies.claims.verdicts import LEVEL
+from saeflow.studies.rows import PUBLISHED as BY_STUDY
 from saeflow.studies.specialists.ablation import RANDOM_FEATURE
 from saeflow.studies.specialists.counted import (
     ANY_SIGN,
@@ -13,7 +14,6 @@ from saeflow.studies.specialists.counted import (
     POSITIVE,
 )
 from saeflow.studies.specialists.overlap import CEILING
-from saeflow.studies.specialists.rows import PUBLISHED as BY_STUDY
 from saeflow.studies.specialists.rows import RELABELED
 from saeflow.studies.specialists.texts import ALL
 

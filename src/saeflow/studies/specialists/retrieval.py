@@ -23,8 +23,9 @@ from saeflow.stats.pair_variance import (
     variance_design,
 )
 from saeflow.stats.resampling import BOOTSTRAP, sign_flip_p_value
+from saeflow.studies.rows import NONE, mean_row, row
 from saeflow.studies.specialists.baselines import Baselines
-from saeflow.studies.specialists.rows import CHANCE, NONE, Key, mean_row, row
+from saeflow.studies.specialists.rows import CHANCE, Key
 from saeflow.studies.specialists.texts import ALL, Classes
 
 

@@ -11,26 +11,7 @@ from jaxtyping import Float
 
 from saeflow.artifacts.specialists import SPECIALIST_FEATURES, SPECIALISTS
 from saeflow.stats.exact import adjusted
-from saeflow.studies.rows import CALIBRATED, NO_BANK, NONE, PUBLISHED, mean_row, row
-
-__all__ = [
-    "CALIBRATED",
-    "CHANCE",
-    "NONE",
-    "NO_BANK",
-    "PERMUTED",
-    "PUBLISHED",
-    "RELABELED",
-    "SPLITS",
-    "adjust",
-    "bank_key",
-    "features_table",
-    "mean_row",
-    "numbers_table",
-    "record",
-    "row",
-    "spread_row",
-]
+from saeflow.studies.rows import NONE, row
 
 CHANCE, RELABELED = "chance", "relabeled"
 """Controls: what is expected where there is nothing to find, and classes that could have been."""

@@ -10,16 +10,9 @@ import pyarrow as pa
 
 from saeflow.artifacts.specialists import SPECIALISTS
 from saeflow.seeds import numpy_generator
+from saeflow.studies.rows import CALIBRATED, NO_BANK, PUBLISHED, mean_row, row
 from saeflow.studies.specialists.claims import judge_claims
-from saeflow.studies.specialists.rows import (
-    CALIBRATED,
-    CHANCE,
-    NO_BANK,
-    PUBLISHED,
-    bank_key,
-    mean_row,
-    row,
-)
+from saeflow.studies.specialists.rows import CHANCE, bank_key
 from saeflow.studies.specialists.texts import StudyTexts, class_name
 
 

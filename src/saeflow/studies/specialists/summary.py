@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from saeflow.artifacts.specialists import SIMILARITIES
 from saeflow.config.specialists import DiscoverySettings, SpecialistsCalibrated
 from saeflow.stats.signed import halves
+from saeflow.studies.rows import CALIBRATED, PUBLISHED
 from saeflow.studies.specialists.baselines import Baselines, lexical_baselines
 from saeflow.studies.specialists.calibrated import (
     adjust_records,
@@ -39,14 +40,7 @@ from saeflow.studies.specialists.published import (
     sparsity_rows,
 )
 from saeflow.studies.specialists.retrieval import pair_draws
-from saeflow.studies.specialists.rows import (
-    CALIBRATED,
-    PUBLISHED,
-    adjust,
-    bank_key,
-    features_table,
-    numbers_table,
-)
+from saeflow.studies.specialists.rows import adjust, bank_key, features_table, numbers_table
 from saeflow.studies.specialists.texts import StudyTexts
 
 FAMILY = ("part", "mode", "pooling", "metric", "control")

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from saeflow.stats.resampling import BOOTSTRAP
+from saeflow.studies.rows import NONE, PUBLISHED, row
 from saeflow.studies.specialists.behaviour import SpecialistFeature, TokenMass, syntactic_share
-from saeflow.studies.specialists.rows import NONE, PUBLISHED, Key, row
+from saeflow.studies.specialists.rows import Key
 
 ALL_FEATURES, TOKENS = "all_features", "tokens"
 """Controls: all features of the same SAE together, and how many tokens are syntactic."""

@@ -13,6 +13,7 @@ from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
 from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank
+from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED
 from saeflow.studies.specialists.ablating import (
     TASKS,
     TEXTS,
@@ -35,7 +36,7 @@ from saeflow.studies.specialists.chosen import (
 from saeflow.studies.specialists.cloze import held_out_items, training_lines
 from saeflow.studies.specialists.examples import top_texts
 from saeflow.studies.specialists.pooled import PooledFeatures
-from saeflow.studies.specialists.rows import CALIBRATED, NONE, PUBLISHED, numbers_table
+from saeflow.studies.specialists.rows import numbers_table
 from saeflow.studies.specialists.syntax import syntactic_rows
 from saeflow.studies.specialists.texts import StudyTexts, class_name
 
