@@ -80,10 +80,11 @@ def _similarities(told: Told, bank: Row) -> Iterator[Row]:
 def _behaviour(told: Told, bank: Row) -> Iterator[Row]:
     fixed = {**bank, "ci_low": None, "ci_high": None, "interval": "none", "n": 20}
     blank = dict.fromkeys(("holm", "q_value", "other_features"))
-    for layer, kind, outcome in product(told.layers, KINDS, ("margin",)):
+    specialists = ((CLASSES[0], 10), (CLASSES[3], 13))
+    for layer, kind, (name, feature) in product(told.layers, KINDS, specialists):
         tested = {"p_value": told.tested / 4, "holm": told.tested, "q_value": told.tested / 2}
-        key = {"mode": "calibrated", "layer": layer, "class": CLASSES[3], "feature": 13}
-        named = {**key, "group": kind, "outcome": outcome, "metric": "spearman"}
+        key = {"mode": "calibrated", "layer": layer, "class": name, "feature": feature}
+        named = {**key, "group": kind, "outcome": "margin", "metric": "spearman"}
         yield {**fixed, **named, "value": -0.375, **tested, "other_features": told.tested}
     for metric, value in (("right", 0.125), ("point_biserial", 0.3125), ("t", 1.75)):
         if told.answers:
@@ -98,11 +99,11 @@ def _behaviour(told: Told, bank: Row) -> Iterator[Row]:
 
 
 def _effects(told: Told, bank: Row) -> Iterator[Row]:
-    for layer, name, group in product(told.layers, CLASSES[::3], ("Maths", "Code", KINDS[0])):
+    for layer, name, group in product(told.layers, CLASSES[::3], ("Math_Simple", "Code", KINDS[0])):
         key = {**bank, "layer": layer, "class": name, "feature": 10 + CLASSES.index(name)}
         key |= {
             "group": group,
-            "n": 20,
+            "n": told.contents,
             "n_active": 0 if group == "Code" and name == CLASSES[0] else 12,
         }
         for control, metric in product(

@@ -101,7 +101,7 @@ def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
         f"Code: {EVIL} 0 13 cloze arithmetic margin −0.375 20 0.0025 0.010",
         "41 its texts contains the right answer 12.5 % +0.312 0.062 1.75 0.062 – – 20",
         "13 cloze arithmetic log-probability – – – – – +0.438 0.031 20",
-        "Maths, its own 12 −0.250 [−0.350, −0.150]",
+        "Math_Simple, its own 12 −0.250 [−0.350, −0.150]",
         "as published −.546 (GPT-2) −0.5 0.300",
         "Judge: exact.",
     ):
@@ -282,13 +282,13 @@ def test_the_matrix_marks_what_passes_and_leaves_the_control_to_choose() -> None
     assert [each["title"] for each in choice["options"]] == list(effects.CONTROLS.values())
     assert [trace.get("visible", True) for trace in figure["data"]] == [True, True, False, False]
     first = figure["data"][0]
-    place = first["y"].index("Maths: symbols, layer 0")
-    assert first["x"] == ["Maths", "Code", "cloze arithmetic"]
+    place = first["y"].index("Math_Simple: symbols, layer 0")
+    assert first["x"] == ["Math_Simple", "Code", "cloze arithmetic"]
     # Where the specialist is silent nothing was tested.
     assert first["text"][place] == ["*", "", "*"]
     heads, *lines = shown(effects.matrix_table(numbers(), OWN))
     assert heads[6:8] == ["Minus a random feature", "Holm"]
-    assert ["Maths: symbols", "0", "10", "Code"] not in [line[:4] for line in lines]
+    assert ["Math_Simple: symbols", "0", "10", "Code"] not in [line[:4] for line in lines]
 
 
 def test_nothing_significant_has_no_mark() -> None:
@@ -300,7 +300,7 @@ def test_nothing_significant_has_no_mark() -> None:
 def test_travel_of_ablations_is_by_topic() -> None:
     found = lines_of(effects.cascade_figure(numbers(), OWN))
     assert found == {
-        ("Maths", "xy"): [0.25, 0.125, pytest.approx(0.25 / 3)],
+        ("Math_Simple", "xy"): [0.25, 0.125, pytest.approx(0.25 / 3)],
         ("a random direction", "xy"): [0.125, 0.0625, pytest.approx(0.125 / 3)],
     }
 

@@ -150,7 +150,7 @@ def matrix_table(numbers: Numbers, bank: Bank) -> Table | None:
                 text_cell(name),
                 whole_cell(layer),
                 whole_cell(feature),
-                text_cell(group + (", its own" if _own(name, group) else "")),
+                text_cell(group + (", its own" if is_own(name, group) else "")),
                 whole_cell(own["n_active"]),
                 nats_cell(own),
             ]
@@ -256,7 +256,7 @@ def _ratio(value: float) -> str:
     return f"{value:.4g}".replace("-", "−")
 
 
-def _own(name: str, group: str) -> bool:
+def is_own(name: str, group: str) -> bool:
     """Whether a group of texts is of the topic that a specialist was chosen for."""
     return name.partition(": ")[0] == group
 

@@ -7,11 +7,11 @@ configuration names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from saeflow.report.finding import NOT_SUPPORTED, SUPPORTED, Finding, joined, rate_text
 from saeflow.report.specialists.discovery import AREA, FOUND, RELABELED
-from saeflow.report.specialists.effects import CONTROLS, LEVEL, cells_of
+from saeflow.report.specialists.effects import LEVEL
 from saeflow.report.specialists.geometry import TOPICS
 from saeflow.report.specialists.model import SpecialistModel, bank_titles
 from saeflow.report.specialists.numbers import (
@@ -19,19 +19,28 @@ from saeflow.report.specialists.numbers import (
     NONE,
     PUBLISHED,
     Bank,
-    Numbers,
     Place,
     Row,
     holds,
-    of_bank,
     pooling_title,
 )
 from saeflow.report.specialists.retrieval import ALL, CHANCE
+from saeflow.report.specialists.trials import ablation_finding, behaviour_finding
+from saeflow.report.specialists.verdicts import (
+    TOO_FEW,
+    UNTOLD,
+    above,
+    gain_of_forms,
+    least_p_value,
+    reach,
+    told_beyond_words,
+)
 from saeflow.report.tables import percent
 
 WITHOUT_TRAINING, PUBLISHED_RULES = "Untrained", "Published rule"
-WORDS = (SUPPORTED, NOT_SUPPORTED, WITHOUT_TRAINING, PUBLISHED_RULES)
-AGAINST_WORDS = "found_against_words"
+WORDS = (SUPPORTED, NOT_SUPPORTED, TOO_FEW, UNTOLD, WITHOUT_TRAINING, PUBLISHED_RULES)
+AGAINST_WORDS, BEYOND_WORDS = "found_against_words", "difference_beyond_words"
+_ALONE = "No untrained model stands beside."
 Reader = Callable[..., Row | None]
 """Row of a number at the place that is told; with ``beside`` that of the untrained model."""
 
@@ -124,10 +133,11 @@ def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
                 f"{rate_text(found)} of texts lie nearest to their own content in another form{beside}"
             )
         if against is not None:
-            beyond = holds(against, LEVEL, 0.5)
-            parts.append(
-                "meaning is told beyond words" if beyond else "no meaning is shown beyond words"
-            )
+            before = row("retrieval", ALL, AGAINST_WORDS, beside=True)
+            what = "words" if before is None else "words and untrained weights"
+            beyond = told_beyond_words(against, before)
+            said = "meaning is told" if beyond else "no meaning is shown"
+            parts.append(f"{said} beyond {what}")
         if parts:
             told.append(f"{model.name} (layer {layer}): {joined(parts)}")
     if not told:
@@ -138,30 +148,58 @@ def _lead(models: Sequence[SpecialistModel], pooling: str) -> str:
 def _of_one(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> Iterator[Finding]:
     row, layer = _reader(model, bank, pooling)
     where = f"layer {layer} of {name}, pooled by {_quoted(pooling)}"
-    yield from _form(row, where)
+    yield from _form(row, where, list(_forms(model, bank)))
     yield from _topics(row, where, model)
     yield from _meaning(row, where, model)
-    yield from _behaviour(model, bank, name)
-    yield from _causes(model, bank, name)
+    yield from behaviour_finding(model, bank, name)
+    yield from ablation_finding(model, bank, name)
     yield from _rule(model, bank, name)
 
 
-def _form(row: Reader, where: str) -> Iterator[Finding]:
+def _forms(model: SpecialistModel, bank: Bank) -> Iterator[str]:
+    """Classes whose form was told from the others of their topic."""
+    found = model.numbers.of_part("discovery", bank)
+    for group in dict.fromkeys(key.group for key in found if key.metric == "auroc"):
+        kind, _, name = group.partition(", ")
+        if kind == "forms":
+            yield name
+
+
+def _form(row: Reader, where: str, names: Sequence[str]) -> Iterator[Finding]:
     found, area = row("discovery", "forms", FOUND), row("discovery", "forms", AREA)
     if found is None or area is None:
         return
-    other = row("discovery", "forms", AREA, beside=True)
-    text = (
-        f"Form: at {where}, {found['value']:.0f} of {found['n']} forms have a feature that tells them from "
-        f"the other forms of their topic; chosen on one half of the pairs, it tells those of the other "
-        f"half apart with a mean area of {_ends(area)}, where chance gives 0.5"
-    )
     expected = row("discovery", "forms", FOUND, RELABELED)
-    if expected is not None:
-        text = text.replace(" forms have", f" forms (by chance {expected['value']:.1f}) have", 1)
-    if other is not None:
-        text += f" and the untrained model {_ends(other)}"
-    more = found["value"] > 0 and (other is None or _above(area, other))
+    chance = "" if expected is None else f" (by chance {expected['value']:.1f})"
+    text = (
+        f"Form: at {where}, {found['value']:.0f} of {found['n']} forms{chance} have a feature that tells them "
+        f"from the other forms of their topic; chosen on one half of the pairs, it tells those of the other "
+        f"half apart with a mean area of {_ends(area)} over splits, where chance gives 0.5"
+    )
+    other = row("discovery", "forms", AREA, beside=True)
+    most = 2 * found["value"] > found["n"]
+    if other is None:
+        yield Finding(SUPPORTED if most else NOT_SUPPORTED, f"{text}. {_ALONE}")
+        return
+    text += f" and the untrained model {_ends(other)}"
+    areas, before = (
+        {
+            name: each["value"]
+            for name in names
+            if (each := row("discovery", f"forms, {name}", "auroc", beside=beside)) is not None
+        }
+        for beside in (False, True)
+    )
+    gain = gain_of_forms(areas, before)
+    if gain is None or (most and least_p_value(gain.topics) > LEVEL):
+        few = "Areas of too few topics are at hand to hold the two against each other."
+        yield Finding(UNTOLD if most else NOT_SUPPORTED, f"{text}. {few}")
+        return
+    text += (
+        f". Form by form the area is larger by {gain.value:.3f} (p {gain.p_value:.3f} by sign flips of "
+        f"{gain.topics} topics)"
+    )
+    more = most and gain.value > 0 and gain.p_value <= LEVEL
     yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
 
 
@@ -169,12 +207,8 @@ def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding
     difference = row("geometry", TOPICS, "difference")
     if difference is None:
         return
-    beyond = row("geometry", TOPICS, "difference_beyond_words")
     words = model.numbers.row("geometry", TOPICS, "difference", "words")
-    other, before = (
-        row("geometry", TOPICS, each, beside=True)
-        for each in ("difference", "difference_beyond_words")
-    )
+    other = row("geometry", TOPICS, "difference", beside=True)
     beside = [
         f"{title} {each['value']:.3f}"
         for title, each in (("words alone give", words), ("the untrained model", other))
@@ -184,12 +218,28 @@ def _topics(row: Reader, where: str, model: SpecialistModel) -> Iterator[Finding
         f"Topics: at {where}, classes of one topic are more alike by {difference['value']:.3f} (cosine"
         f"{_tested(difference)}){'; ' if beside else ''}{joined(beside)}"
     )
+    beyond = row("geometry", TOPICS, BEYOND_WORDS)
     if beyond is None:
-        yield Finding(NOT_SUPPORTED, f"{text}. What words leave of it cannot be told.")
+        yield Finding(UNTOLD, f"{text}. What words leave of it cannot be told.")
         return
     text += f". Beyond words and lengths {beyond['value']:.3f} is left{_comma(_tested(beyond))}"
-    text += "" if before is None else f", in the untrained model {before['value']:.3f}"
-    more = holds(beyond, LEVEL) and (before is None or _above(beyond, before))
+    before = row("geometry", TOPICS, BEYOND_WORDS, beside=True)
+    if before is None:
+        yield Finding(SUPPORTED if holds(beyond, LEVEL) else NOT_SUPPORTED, f"{text}. {_ALONE}")
+        return
+    own = reach(beyond, row("geometry", TOPICS, BEYOND_WORDS, RELABELED))
+    fresh = reach(before, row("geometry", TOPICS, BEYOND_WORDS, RELABELED, beside=True))
+    if own is None or fresh is None:
+        text += (
+            f", in the untrained model {before['value']:.3f}; how far these reach was not measured"
+        )
+        yield Finding(UNTOLD if holds(beyond, LEVEL) else NOT_SUPPORTED, f"{text}.")
+        return
+    text += (
+        f"; that is {_ends(own)} beside {_ends(fresh)} in the untrained model, if each reaches as far as the "
+        "middle 95 % of what topics permuted over classes give"
+    )
+    more = holds(beyond, LEVEL) and above(own, fresh)
     yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
 
 
@@ -210,105 +260,16 @@ def _meaning(row: Reader, where: str, model: SpecialistModel) -> Iterator[Findin
     )
     against = row("retrieval", ALL, AGAINST_WORDS)
     if against is None:
-        yield Finding(NOT_SUPPORTED, f"{text}. It was not held against words.")
+        yield Finding(UNTOLD, f"{text}. It was not held against words.")
         return
     before = row("retrieval", ALL, AGAINST_WORDS, beside=True)
     text += (
         f". Of texts that words put nearer than the same content, features put {_shares(against)} farther, "
         "where one half knows nothing"
     )
-    text += "" if before is None else f"; of the untrained model {_shares(before)}"
-    more = holds(against, LEVEL, 0.5) and (before is None or _above(against, before))
-    yield Finding(SUPPORTED if more else NOT_SUPPORTED, f"{text}.")
-
-
-def _behaviour(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
-    found = _correlated(model.numbers, bank)
-    if not found.n:
-        return
-    text = (
-        f"Behaviour: {found.small} of {found.n} correlations of a specialist’s activation with the margin "
-        f"of tasks in {name} have p ≤ {LEVEL:g} after Holm; in {found.rare} of these at most "
-        f"{100 * LEVEL:g} % of the features of the SAE go with it as closely"
-    )
-    text += _beside(model, bank, lambda *other: _correlated(*other)[1:])
-    yield Finding(_if_most(found.rare, found.n), f"{text}.")
-
-
-def _if_most(passed: int, tried: int) -> str:
-    """Whether a sentence about specialists holds: of one among a hundred it would say nothing."""
-    return SUPPORTED if 2 * passed > tried else NOT_SUPPORTED
-
-
-class _Correlated(NamedTuple):
-    """Correlations with margins, those that pass Holm, and those of them that few features reach."""
-
-    n: int
-    small: int
-    rare: int
-
-
-def _correlated(numbers: Numbers, bank: Bank) -> _Correlated:
-    wanted = (CALIBRATED, "spearman", "margin")
-    rows = [
-        row
-        for row in of_bank(numbers.tables.behaviour, bank)
-        if (row["mode"], row["metric"], row["outcome"]) == wanted and row["value"] is not None
-    ]
-    small = [row for row in rows if row["holm"] is not None and row["holm"] <= LEVEL]
-    rare = [
-        row for row in small if row["other_features"] is not None and row["other_features"] <= LEVEL
-    ]
-    return _Correlated(len(rows), len(small), len(rare))
-
-
-def _causes(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
-    n, passed = _harmful(model.numbers, bank)
-    if not n:
-        return
-    every = set.intersection(*passed.values())
-    each = joined([f"{len(passed[control])} than {title}" for control, title in CONTROLS.items()])
-    text = (
-        f"Ablation: of {n} pairs of a specialist and prompts on which it is active in {name}, "
-        f"setting it to 0 lowers the right log-probability more, at p ≤ {LEVEL:g} after Holm, in {each}; "
-        f"in {len(every)} more than all three"
-    )
-    text += _beside(
-        model, bank, lambda *other: [len(set.intersection(*_harmful(*other)[1].values()))]
-    )
-    yield Finding(_if_most(len(every), n), f"{text}.")
-
-
-def _harmful(numbers: Numbers, bank: Bank) -> tuple[int, dict[str, set[Any]]]:
-    """How many cells have an active specialist, and in which it does more harm than each control."""
-    cells = cells_of(numbers, bank)
-    tried = [
-        (place, group)
-        for place in cells.rows
-        for group in cells.groups
-        if (own := cells.row(place, group, NONE)) is not None and own["n_active"]
-    ]
-    return len(tried), {
-        control: {
-            key
-            for key in tried
-            if (row := cells.row(*key, control)) is not None
-            and row["holm"] is not None
-            and row["holm"] <= LEVEL
-            and row["value"] < 0
-        }
-        for control in CONTROLS
-    }
-
-
-def _beside(
-    model: SpecialistModel, bank: Bank, counts: Callable[[Numbers, Bank], Sequence[int]]
-) -> str:
-    """The same counts of the untrained model, where there is one."""
-    other = model.beside(bank)
-    if model.control is None or other is None:
-        return ""
-    return f" (untrained model: {joined(list(map(str, counts(model.control, other))))})"
+    text += f". {_ALONE}" if before is None else f"; of the untrained model {_shares(before)}."
+    more = told_beyond_words(against, before)
+    yield Finding(SUPPORTED if more else NOT_SUPPORTED, text)
 
 
 def _rule(model: SpecialistModel, bank: Bank, name: str) -> Iterator[Finding]:
@@ -347,13 +308,6 @@ def _untrained(model: SpecialistModel, bank: Bank, name: str, pooling: str) -> I
             f"At layer {layer} of {name}, with nothing learned, {joined([x for x in told if x])}."
         )
         yield Finding(WITHOUT_TRAINING, text)
-
-
-def _above(row: Row, other: Row) -> bool:
-    """Whether the whole interval lies above another one."""
-    low = row["value"] if row["ci_low"] is None else row["ci_low"]
-    high = other["value"] if other["ci_high"] is None else other["ci_high"]
-    return bool(low > high)
 
 
 def _ends(row: Row) -> str:

@@ -68,6 +68,7 @@ def write_specialist_pages(
         "sparsity": alignment.SPARSITY,
         "claims": claims_table(models),
         "made": made_with({each.name: each.weights for each in models}),
+        "level": effects.LEVEL,
         "ids": {name: figure is not None for name, figure in drawn.items()},
     }
     site.write_page(SPECIALISTS_PAGE.href, "specialists.html.jinja", overview, drawn)
