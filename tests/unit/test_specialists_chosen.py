@@ -113,7 +113,7 @@ def test_a_default_run_could_pass_its_own_tests() -> None:
     study = configured["studies"]["specialists"]
     pairs = min(study["texts"]["per_topic"] // 2, study["calibrated"]["ablation"]["pairs"])
     topics, layers = 7, 4
-    smallest = max(2 / 2**pairs, 1 / (1 + AblationSettings().permutations))
+    smallest = 2 * max(1 / 2**pairs, 1 / (1 + AblationSettings().permutations))
     assert smallest * topics * topics * layers <= 0.05
 
 

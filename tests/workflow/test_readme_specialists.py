@@ -173,9 +173,10 @@ def test_no_ablation_is_beyond_features_of_the_same_size() -> None:
         topics = rows["class"].str.partition(": ")[0]
         own = rows[topics == rows["group"]]
         assert len(own) == cells
-        # So many pairs that a test could pass, after Holm over all cells.
-        smallest = (2.0 ** (1 - own["n"])).clip(lower=1e-4)
-        assert (smallest * rows["p_value"].notna().sum() < 0.05).all()
+        # So many pairs that a test could pass, after Holm over all cells of texts.
+        texts = rows[rows["group"].isin(topics)]
+        smallest = (2.0 ** (1 - own["n"])).clip(lower=2e-4)
+        assert (smallest * texts["p_value"].notna().sum() < 0.05).all()
         # The README says none; another processor's SAEs may give one.
         assert (own["holm"] <= 0.05).sum() <= 1
 

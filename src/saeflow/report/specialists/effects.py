@@ -192,7 +192,8 @@ def published_table(numbers: Numbers, bank: Bank) -> Table | None:
     """The matrix as the study counts it: how many cells a test of prompts calls significant, by layer."""
     found: dict[tuple[int, str], dict[str, list[Row]]] = {}
     for row in of_bank(numbers.tables.effects, bank):
-        if row["mode"] == PUBLISHED and row["value"] is not None:
+        own = (row["mode"], row["condition"]) == (PUBLISHED, ZERO)
+        if own and row["value"] is not None:
             kind = (row["layer"], row["group"])
             found.setdefault(kind, {}).setdefault(row["metric"], []).append(row)
     cells = []
