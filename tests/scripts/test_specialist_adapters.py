@@ -98,7 +98,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                 output=dict(
                     zip(("summary", "claims"), job.paths("summary", "claims"), strict=True)
                 ),
-                params={"spec": {"seed": 0, "own_weights": False}},
+                params={"spec": {"seed": 0, "own_weights": "", "pair": tuple(jobs)}},
             )
         yield {"jobs": jobs, "texts": texts, "mixture": mixture, "shared": shared}
 

@@ -48,7 +48,7 @@ Row = dict[str, Any]
 
 
 def judged(numbers: Iterable[Row] = (), *, own_weights: str = "", **tables: Any) -> dict[str, Row]:
-    given = {"behaviour": [], "effects": [], "alignment": []} | tables
+    given = {"behaviour": [], "effects": [], "alignment": [], "pair": None} | tables
     found = judge_claims(numbers, **given, own_weights=own_weights)
     return {each["claim"]: each for each in found.to_pylist()}
 
@@ -75,7 +75,10 @@ def tables(kinds: tuple[str, ...], *, early: bool = False) -> list[Row]:
     found = analyse_bank(
         texts, pooled(values if early else noise, values), published, SETTINGS, RUN
     )
-    return [*analyse_words(texts, SETTINGS).numbers.to_pylist(), *found.numbers.to_pylist()]
+    rows = [*analyse_words(texts, SETTINGS).numbers.to_pylist(), *found.numbers.to_pylist()]
+    # Both modes have the same features here.
+    halves = [row for row in rows if row["metric"] in ("rule_half_a", "rule_half_b")]
+    return [*rows, *(row | {"mode": "published"} for row in halves)]
 
 
 @cache
@@ -107,11 +110,13 @@ def test_features_of_forms_and_topics_are_told_apart() -> None:
     forms, topics, nothing = (verdicts(kinds) for kinds in ((FORM,), (TOPIC,), ()))
     for found in (forms, topics):
         assert found["rule_finds_forms"]["verdict"] == "supported"
-    assert forms["rule_finds_categories"]["verdict"] == "supported"
+    # Three of three may be a coin's.
+    assert forms["rule_finds_categories"]["verdict"] == "not distinguishable from chance"
+    assert forms["rule_finds_categories"]["published_value"] == 3
     assert forms["specialists_of_forms"]["verdict"] == "supported"
     assert topics["specialists_of_forms"]["verdict"] == "contradicted"
     assert forms["forms_share_few"]["verdict"] == "supported"
-    assert topics["forms_share_few"]["verdict"] == "not distinguishable from chance"
+    assert topics["forms_share_few"]["verdict"] == "contradicted"
     assert topics["topics_cluster"]["verdict"] == "supported"
     assert forms["topics_cluster"]["verdict"] == "not distinguishable from chance"
     for claim in ("rule_finds_forms", "specialists_of_forms", "topics_cluster", "depth"):
@@ -138,7 +143,7 @@ def test_depth_needs_an_early_block_without_specialists() -> None:
     assert found["value"] == pytest.approx(np.mean(grown))
 
 
-def test_overlap_below_its_ceiling_is_a_mean_over_pairs_of_forms() -> None:
+def test_overlap_below_half_of_its_ceiling_is_a_mean_over_pairs_of_forms() -> None:
     rows = [
         row
         for row in tables((FORM,))
@@ -150,7 +155,8 @@ def test_overlap_below_its_ceiling_is_a_mean_over_pairs_of_forms() -> None:
         for control in ("none", "split_half_ceiling")
     }
     less = [
-        value - by_control["split_half_ceiling"][name] for name, value in by_control["none"].items()
+        value - by_control["split_half_ceiling"][name] / 2
+        for name, value in by_control["none"].items()
     ]
     found = verdicts((FORM,))
     assert found["forms_share_few"]["value"] == pytest.approx(np.mean(less))
@@ -178,16 +184,18 @@ def test_sparsity_is_compared_between_models() -> None:
     ]
     settings = AlignmentSettings(permutations=19, neighbour_permutations=19)
     table = align_models(*sides, alone, settings)
-    found = judged(alignment=table.to_pylist(), own_weights="gpt2")["sparsity"]
+    found = judged(alignment=table.to_pylist(), pair=("one", "two"))["sparsity"]
     assert found["analogue_value"] is not None
     assert found["published_value"] is not None
     assert found["layer"] == 3
 
 
 N_ITEMS = 40
-CLASSES = [("Math_Simple", "symbolic"), ("Python", "code"), ("Social", "standard")] * 2
+# Of fewer topics nothing can be said: they are what is resampled and permuted.
+OWN_TOPICS = ("Math_Simple", "Python", "Social", "Formal", "Non_English")
+CLASSES = [(topic, f"form {block}") for block in (0, 2) for topic in OWN_TOPICS]
 CHOSEN = [
-    Chosen(SpecialistFeature(2 * (place // 3), place, *name), 0.6 + 0.05 * place)
+    Chosen(SpecialistFeature(int(name[1][-1]), place, *name), 0.6 + 0.03 * place)
     for place, name in enumerate(CLASSES)
 ]
 
@@ -250,8 +258,7 @@ def effect_tables(
     change: float, flip: float, monkeypatch: pytest.MonkeyPatch, causal: float = 0.0
 ) -> tuple[list[Row], list[Row]]:
     """Ablations that change log-probabilities on texts of a specialist's own topic by so much."""
-    topics = list(dict.fromkeys(topic for topic, _ in CLASSES))
-    prompts = [Prompt((1,), (), (topic, n), topic) for topic in topics for n in range(20)]
+    prompts = [Prompt((1,), (), (topic, n), topic) for topic in OWN_TOPICS for n in range(20)]
     own = np.array([[topic == each.group for each in prompts] for topic, _ in CLASSES])
 
     def trials(*_: Any, **__: Any) -> AblationTrials:
@@ -343,35 +350,3 @@ def test_selective_specialists_that_harm_more_matter_more(
     found = judged(numbers, effects=effects, own_weights="gpt2")["selective_is_not_causal"]
     assert found["verdict"] == expected
     assert np.sign(found["value"]) == np.sign(found["published_value"]) == np.sign(causal)
-
-
-def test_right_answers_are_counted_over_all_classes() -> None:
-    row = {
-        **anchor()[0], "part": "tasks", "dictionary": "", "layer": None, "pooling": "",
-        "control": "none", "ci_low": None, "ci_high": None, "interval": "none",
-    }  # fmt: skip
-    rows = [
-        row | {"mode": mode, "metric": metric, "group": group, "value": value, "n": n}
-        for mode, metric in (("published", "contained"), ("calibrated", "judged"))
-        for group, value, n in (("A: x", 0.5, 4), ("B: y", 0.0, 6), ("C: z", None, 0))
-    ]
-    found = judged(rows, own_weights="gpt2")["no_right_answers"]
-    assert (found["value"], found["published_value"]) == (0.2, 0.2)
-    assert found["verdict"] == "contradicted"
-
-
-def test_syntactic_shares_are_means_over_specialists_beside_all_features() -> None:
-    row = {
-        **anchor()[0], "part": "tokens", "metric": "syntactic_share", "mode": "calibrated",
-        "pooling": ENCODED_FIRST, "ci_low": None, "ci_high": None, "interval": "none", "n": 9,
-    }  # fmt: skip
-    rows = [
-        row | {"group": name, "layer": layer, "control": control, "value": value + 0.01 * layer}
-        for control, value in (("none", 0.8), ("all_features", 0.4), ("tokens", 0.3))
-        for layer in (0, 3)
-        for name in ("Python: code", "Social: standard")
-    ]
-    rows.append(row | {"group": "silent", "layer": 0, "control": "none", "value": None})
-    found = judged(rows)["syntactic_tokens"]
-    assert found["analogue_value"] == pytest.approx(0.815)
-    assert found["null"] == pytest.approx(0.415)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from saeflow.config.root import Config, parse_config
+from saeflow.config.specialist_runs import trained_pair
 from saeflow.config.specialists import PairsFile, PublishedPools
 from saeflow.errors import SaeflowError
 from saeflow.preflight import check_paths
@@ -144,3 +145,23 @@ def test_the_preset_runs_all_held_out_pairs() -> None:
     assert study is not None
     assert (study.texts.per_topic, study.published.threshold) == (None, 5.0)
     assert {run.seeds for run in study.published.models.values()} == {(0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("studied", "expected"),
+    [
+        # An untrained control is none of the two, wherever it stands in the block `models`.
+        ({"gpt2": "gpt2_resid", "llama": "llama_resid", "llama_untrained": "llama_resid"}, True),
+        ({"llama": "llama_resid", "llama_untrained": "llama_resid"}, False),
+        ({"gpt2": "gpt2_resid"}, False),
+    ],
+)
+def test_claims_across_models_are_about_the_first_two_that_are_trained(
+    studied: dict[str, str], expected: bool
+) -> None:
+    models = {name: {"dictionaries": [bank]} for name, bank in studied.items()}
+    values = changed({f"{STUDY}.published.models": models}, default_values())
+    order = ["llama_untrained", *(name for name in values["models"] if name != "llama_untrained")]
+    for names in (list(values["models"]), order):
+        values["models"] = {name: values["models"][name] for name in names}
+        assert trained_pair(parse_config(values)) == (("llama", "gpt2") if expected else None)

@@ -5,6 +5,7 @@ from saeflow.config.specialist_runs import (
     studied_weights,
     specialist_banks,
     specialist_models,
+    trained_pair,
 )
 from saeflow.preflight import folder_files
 
@@ -143,4 +144,5 @@ def specialists_spec(wildcards):
     return {
         "seed": SPECIALISTS.calibrated.seed,
         "own_weights": studied_weights(CFG, wildcards.model),
+        "pair": trained_pair(CFG),
     }

@@ -28,6 +28,7 @@ with job(snakemake):
         read_table(Path(given.words), SPECIALISTS),
         read_table(Path(given.alignment), FEATURE_ALIGNMENT),
         own_weights=spec["own_weights"],
+        pair=spec["pair"],
         seed=spec["seed"],
     )
     provenance = inherit(answers, config=config_digest(spec), packages=("numpy", "scipy"))

@@ -36,6 +36,12 @@ def studied_weights(config: Config, model: str) -> str:
     return STUDIED.get(settings.repo, "")
 
 
+def trained_pair(config: Config) -> tuple[str, str] | None:
+    """First two models of the study that are no untrained control; None where there are fewer."""
+    trained = [name for name in specialist_models(config) if resolve_model(config, name)[1] is None]
+    return (trained[0], trained[1]) if len(trained) > 1 else None
+
+
 def specialist_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the study cannot run."""
     yield from run_contradictions(config, KEY, _runs(config), hooks=["resid_post"])

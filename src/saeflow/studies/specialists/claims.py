@@ -25,7 +25,6 @@ from saeflow.studies.claims.verdicts import (
     beyond,
 )
 from saeflow.studies.specialists.counted import (
-    answer_rows,
     behaviour_rows,
     effect_rows,
     growth_rows,
@@ -57,6 +56,7 @@ def judge_claims(
     alignment: Iterable[Row],
     *,
     own_weights: str,
+    pair: tuple[str, str] | None,
 ) -> pa.Table:
     """Judge every published sentence by the tables of a model.
 
@@ -69,10 +69,11 @@ def judge_claims(
         Columns of `SPECIALIST_BEHAVIOUR` and `SPECIALIST_EFFECTS` of
         `saeflow.artifacts.specialist_effects`, of the same model and banks.
     alignment : iterable of mapping
-        Columns of `saeflow.artifacts.specialists.FEATURE_ALIGNMENT`; the first two models are read,
-        whichever is judged.
+        Columns of `saeflow.artifacts.specialists.FEATURE_ALIGNMENT`, of all models.
     own_weights : str
         Which of the study's models it is, so that claims about its weights are decided; empty: none.
+    pair : (str, str), optional
+        Models that sentences across models are held against, whichever is judged; None: there are none.
 
     Returns
     -------
@@ -89,10 +90,9 @@ def judge_claims(
         *growth_rows(known),
         *overlap_rows(known),
         *token_rows(known),
-        *answer_rows(known),
         *behaviour_rows(tested),
         *effect_rows(changed),
-        *_first_two(alignment),
+        *_of_pair(alignment, pair),
     ]
     places = _Places(known)
     found = judge(
@@ -105,13 +105,11 @@ def _bank(each: Row) -> tuple[str, int]:
     return each["dictionary"], each["seed"]
 
 
-def _first_two(alignment: Iterable[Row]) -> list[Row]:
-    rows = list(alignment)
-    pairs = [(each["model"], each["other_model"]) for each in rows]
+def _of_pair(alignment: Iterable[Row], pair: tuple[str, str] | None) -> list[Row]:
     return [
         {**each, "part": ALIGNMENT}
-        for each, pair in zip(rows, pairs, strict=True)
-        if pair == pairs[0]
+        for each in alignment
+        if pair is not None and {each["model"], each["other_model"]} == {*pair}
     ]
 
 
@@ -137,22 +135,43 @@ class _Places:
         return fits
 
 
+class _Told(NamedTuple):
+    """How many classes have a specialist, in words, and Wilson's interval for their share."""
+
+    said: str
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, counted: Row | None) -> _Told | None:
+        if counted is None or counted["value"] is None:
+            return None
+        told, n = int(counted["value"]), int(counted["n"])
+        ends = wilson_of_shares((np.arange(n) < told).astype(np.float64))
+        return cls(f"{told} of {n}", *ends)
+
+
 def _rule(numbers: Numbers) -> Verdict:
-    """The study's rule beside what it calls specialists where classes are drawn anew."""
+    """The study's rule beside what it calls specialists where classes are drawn anew, and one half."""
     on_half_b, every, null = numbers.found, numbers.procedure, numbers.null
-    if every is None or null is None or None in (every["value"], null["ci_low"]):
+    told, side = _Told.of(every), beyond(on_half_b, null)
+    if every is None or told is None or null is None or None in (side, null["ci_low"]):
         return NOT_TESTABLE, UNTESTED
     said = (
-        f"The rule calls {every['value']:.0f} of {every['n']} specialists, and {null['value']:.1f} "
-        f"({null['ci_low']:.0f} to {null['ci_high']:.0f}) of classes drawn anew; of those that it finds "
-        f"on half of the pairs {on_half_b['value']:.1f} hold on the other half."
+        f"The rule calls {told.said} specialists ({told.low:.0%} to {told.high:.0%} of classes), and "
+        f"{null['value']:.1f} ({null['ci_low']:.0f} to {null['ci_high']:.0f}) of classes drawn anew; of "
+        f"those that it finds on half of the pairs {on_half_b['value']:.1f} hold on the other half."
     )
-    if every["value"] < null["ci_low"]:
+    if every["value"] < null["ci_low"] or side == -1:
         return CONTRADICTED, said
-    if every["value"] <= null["ci_high"]:
+    if every["value"] <= null["ci_high"] or side == 0:
         return CHANCE, said
-    side = beyond(on_half_b, null)
-    return {1: SUPPORTED, -1: CONTRADICTED}.get(side or 0, CHANCE), said
+    # "Nearly every class has one": more than by chance is not enough.
+    if told.high < EVEN:
+        return CONTRADICTED, f"{said} More than by chance, but fewer than half of the classes."
+    if told.low <= EVEN:
+        return CHANCE, f"{said} The interval of the share holds one half."
+    return SUPPORTED, said
 
 
 def _depth(numbers: Numbers) -> Verdict:
@@ -177,22 +196,6 @@ _WAYS = ("the study's rule", "a choice on other texts")
 """How specialists at the first block are found."""
 
 
-class _Told(NamedTuple):
-    """How many classes have a specialist, in words, and Wilson's interval for their share."""
-
-    said: str
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, counted: Row | None) -> _Told | None:
-        if counted is None or counted["value"] is None:
-            return None
-        told, n = int(counted["value"]), int(counted["n"])
-        ends = wilson_of_shares((np.arange(n) < told).astype(np.float64))
-        return cls(f"{told} of {n}", *ends)
-
-
 def _of_forms(numbers: Numbers) -> Verdict:
     """Whether the classes that can be told from other topics can be told from other forms, too."""
     side = beyond(numbers.found, numbers.null)
@@ -208,6 +211,17 @@ def _of_forms(numbers: Numbers) -> Verdict:
     if forms.high < EVEN:
         return CONTRADICTED, said
     return (SUPPORTED if forms.low > EVEN and side > 0 else CHANCE), said
+
+
+def _few_shared(numbers: Numbers) -> Verdict:
+    """Whether two forms share less than half of what two halves of one form do: that is "few"."""
+    side = beyond(numbers.found, numbers.null)
+    if side is None:
+        return NOT_TESTABLE, UNTESTED
+    if not side:
+        return CHANCE, "The interval holds half of what two halves of one form share."
+    verdict, less = (SUPPORTED, "less") if side < 0 else (CONTRADICTED, "more")
+    return verdict, f"Two forms share {less} than half of what two halves of one form share."
 
 
 def _permuted(numbers: Numbers) -> Verdict:
@@ -278,11 +292,27 @@ def _flips(numbers: Numbers) -> Verdict:
     return (SUPPORTED if upper <= FLIPS_AT_MOST else CHANCE), said
 
 
+def _less_causal(numbers: Numbers) -> Verdict:
+    """An interval below 0, and a test that permutes topics: few topics make a bootstrap too narrow."""
+    found = numbers.found
+    side = beyond(found, numbers.null)
+    if side is None or found["p_value"] is None:
+        return NOT_TESTABLE, UNTESTED
+    said = f"where topics are permuted it is as far from 0 with p {found['p_value']:.2g}."
+    if not side:
+        return CHANCE, f"The interval holds 0; {said}"
+    above = f"The whole interval is {'below' if side < 0 else 'above'} 0; {said}"
+    if found["p_value"] > LEVEL:
+        return CHANCE, above
+    return (SUPPORTED if side < 0 else CONTRADICTED), above
+
+
 _RULES: dict[str, Rule] = {
     "rule_finds_categories": _rule,
     "rule_finds_forms": _rule,
     "depth": _depth,
     "specialists_of_forms": _of_forms,
+    "forms_share_few": _few_shared,
     "topics_cluster": _permuted,
     "words_cluster": _permuted,
     "trigrams_cluster": _permuted,
@@ -290,5 +320,6 @@ _RULES: dict[str, Rule] = {
     "cloze": _in_every_test,
     "ablations": _significant,
     "flips": _flips,
+    "selective_is_not_causal": _less_causal,
 }
 _STUDY = Study("specialists", PUBLISHED, _NEVER, _RULES, OTHER_WEIGHTS, OTHER_SAES)

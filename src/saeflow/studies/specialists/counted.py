@@ -1,9 +1,9 @@
 """What published sentences are held against that no table holds: means and counts over specialists.
 
 Sentences such as "6 of 6 tests are significant" speak of all specialists together. Tests are counted by
-sign after Benjamini and Hochberg's correction, with Wilson's interval over tests: for Holm's, 100 tests
-would need more permutations than are drawn, however strong they are. Means over specialists have an
-interval over classes, whose blocks read the same texts, or over topics.
+sign after Benjamini and Hochberg's correction: for Holm's, 100 tests would need more permutations than are
+drawn, however strong they are. Intervals resample topics: specialists of one topic at several blocks read
+the same texts, in whatever form each was found.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from saeflow.seeds import numpy_generator
-from saeflow.stats.resampling import WILSON, sign_flip_p_value, wilson_of_shares
+from saeflow.stats.resampling import sign_flip_p_value
 from saeflow.studies.claims.sentences import Row
 from saeflow.studies.claims.verdicts import LEVEL
-from saeflow.studies.rows import CALIBRATED, NO_BANK, NONE, PUBLISHED, mean_row, row
+from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, mean_row, row
 from saeflow.studies.specialists.ablation import RANDOM_FEATURE, ZERO
 from saeflow.studies.specialists.answering import CONTAINED, JUDGED
 from saeflow.studies.specialists.overlap import CEILING
-from saeflow.studies.specialists.rows import Key, bank_key
+from saeflow.studies.specialists.rows import Key, bank_key, share_row
 from saeflow.studies.specialists.texts import ALL, CATEGORIES, PAIRS
 
 ANY_SIGN, POSITIVE, NEGATIVE = "significant", "significant_positive", "significant_negative"
@@ -46,7 +46,8 @@ def growth_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
     ------
     dict
         The same columns: ``auroc_growth`` of pairs and categories, mean over classes of the area on half
-        B at the last block less that at the first, by pooling; nothing where one block is read.
+        B at the last block less that at the first, by pooling, topics resampled; nothing where one block
+        is read.
     """
     areas: dict[tuple[str, str], dict[str, dict[int, Row]]] = {}
     for each in numbers:
@@ -59,16 +60,16 @@ def growth_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
     for (name, pooling), by_class in areas.items():
         layers = sorted({layer for some in by_class.values() for layer in some})
         first, last = layers[0], layers[-1]
-        pairs = [some for some in by_class.values() if {first, last} <= set(some)]
+        pairs = {name: some for name, some in by_class.items() if {first, last} <= set(some)}
         if first == last or not pairs:
             continue
-        values = np.array([some[last]["value"] - some[first]["value"] for some in pairs])
-        key = _key("discovery", name, pairs[0][last], layer=last, pooling=pooling)
-        yield _tested_mean(key, "auroc_growth", values, range(len(values)))
+        values = np.array([some[last]["value"] - some[first]["value"] for some in pairs.values()])
+        key = _key("discovery", name, next(iter(pairs.values()))[last], layer=last, pooling=pooling)
+        yield _tested_mean(key, "auroc_growth", values, pairs)
 
 
 def overlap_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """How far the overlap of two forms stays below what two halves of one form share.
+    """How far the overlap of two forms stays below half of what two halves of one form share.
 
     Parameters
     ----------
@@ -78,8 +79,8 @@ def overlap_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
     Yields
     ------
     dict
-        The same columns: ``jaccard_less_ceiling``, mean over pairs of forms, and ``jaccard_ceiling``, the
-        ceiling itself; topics are resampled.
+        The same columns: ``jaccard_less_half_ceiling``, mean over pairs of forms of the overlap less half
+        of the ceiling, and ``jaccard_ceiling``, the ceiling itself; topics are resampled.
     """
     found: dict[tuple[int, str], dict[str, dict[str, Row]]] = {}
     for each in numbers:
@@ -91,15 +92,14 @@ def overlap_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
         whole = {name: some for name, some in groups.items() if {NONE, CEILING} <= set(some)}
         if not whole:
             continue
-        topics = [name.split(": ", 1)[0] for name in whole]
         between, ceiling = (
             np.array([some[control]["value"] for some in whole.values()])
             for control in (NONE, CEILING)
         )
         first = next(iter(whole.values()))[NONE]
         key = _key("overlap", ALL, first, layer=layer, pooling=pooling)
-        yield _tested_mean(key, "jaccard_less_ceiling", between - ceiling, topics)
-        yield _tested_mean(key, "jaccard_ceiling", ceiling, topics)
+        yield _tested_mean(key, "jaccard_less_half_ceiling", between - ceiling / 2, whole)
+        yield _tested_mean(key, "jaccard_ceiling", ceiling, whole)
 
 
 def token_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -113,7 +113,7 @@ def token_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
     Yields
     ------
     dict
-        The same columns: ``syntactic_share`` of all specialists by mode and control.
+        The same columns: ``syntactic_share`` of all specialists by mode and control, topics resampled.
     """
     shares: dict[tuple[str, str], list[Row]] = {}
     for each in numbers:
@@ -124,30 +124,6 @@ def token_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
         values = np.array([each["value"] for each in some])
         classes = [each["group"] for each in some]
         yield _tested_mean(key, "syntactic_share", values, classes, control)
-
-
-def answer_rows(numbers: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """How many of the study's own prompts are answered right, of all classes together.
-
-    Parameters
-    ----------
-    numbers : iterable of mapping
-        Columns of `saeflow.artifacts.specialists.SPECIALISTS`.
-
-    Yields
-    ------
-    dict
-        The same columns: ``contained``, published, and ``judged``, with Wilson's interval over prompts.
-    """
-    known = [each for each in numbers if each["part"] == "tasks" and each["n"]]
-    for mode, metric in ((PUBLISHED, "contained"), (CALIBRATED, "judged")):
-        some = [each for each in known if (each["mode"], each["metric"]) == (mode, metric)]
-        if not some:
-            continue
-        right = sum(round(each["value"] * each["n"]) for each in some)
-        total = sum(each["n"] for each in some)
-        key = {"part": "tasks", **bank_key(NO_BANK, mode, None, ""), "group": "answers"}
-        yield _share(key, metric, np.arange(total) < right)
 
 
 def behaviour_rows(behaviour: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -183,7 +159,7 @@ def behaviour_rows(behaviour: Iterable[Row]) -> Iterator[dict[str, Any]]:
             yield _tested_mean(key, metric, values, [each["class"] for each in known])
         if mode == CALIBRATED:
             few = [_small(each["other_features"]) for each in some]
-            yield _share(key, BEYOND_OTHERS, np.array(few))
+            yield _share(key, BEYOND_OTHERS, few, some)
 
 
 def effect_rows(effects: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -205,7 +181,7 @@ def effect_rows(effects: Iterable[Row]) -> Iterator[dict[str, Any]]:
     own = [
         each
         for each in effects
-        if each["group"] == each["class"].split(": ", 1)[0] and each["condition"] in _CONDITIONS
+        if each["group"] == _topic(each["class"]) and each["condition"] in _CONDITIONS
     ]
     for mode, control, adjusted in (
         (CALIBRATED, RANDOM_FEATURE, "q_value"),
@@ -273,24 +249,33 @@ def _key(
 def _signs(key: Key, tests: Sequence[Row], adjusted: str) -> Iterator[dict[str, Any]]:
     for metric, signs in _SIGNS.items():
         counted = [_small(each[adjusted]) and np.sign(each["value"]) in signs for each in tests]
-        yield _share(key, metric, np.array(counted))
+        yield _share(key, metric, counted, tests)
 
 
 def _small(p_value: float | None) -> bool:
     return p_value is not None and p_value <= LEVEL
 
 
-def _share(key: Key, metric: str, counted: np.ndarray) -> dict[str, Any]:
-    shares = counted.astype(np.float64)
-    ends = wilson_of_shares(shares)
-    return row(key, metric, float(shares.mean()), n=len(shares), ends=ends, interval=WILSON)
+def _share(key: Key, metric: str, counted: Sequence[bool], tests: Sequence[Row]) -> dict[str, Any]:
+    """Share of tests with an interval over the topics of their specialists."""
+    topics = [_topic(each["class"]) for each in tests]
+    return share_row(key, metric, np.array(counted, np.float64), topics, _generator(key, metric))
 
 
 def _tested_mean(
-    key: Key, metric: str, values: np.ndarray, clusters: Sequence[Any], control: str = NONE
+    key: Key, metric: str, values: np.ndarray, names: Iterable[str], control: str = NONE
 ) -> dict[str, Any]:
-    """Mean with an interval over clusters, and a test of its sign."""
-    generator = numpy_generator(SEED, "specialists", "counted", metric, key["group"])
-    found = mean_row(key, metric, values, list(clusters), generator, control)
-    p_value = sign_flip_p_value(values, list(clusters), PERMUTATIONS, generator)
+    """Mean with an interval over the topics of classes, and a test of its sign."""
+    topics, generator = [_topic(each) for each in names], _generator(key, metric)
+    found = mean_row(key, metric, values, topics, generator, control)
+    p_value = sign_flip_p_value(values, topics, PERMUTATIONS, generator)
     return {**found, "p_value": p_value if found["n"] else None}
+
+
+def _topic(name: str) -> str:
+    """Topic of a class of topic and form, or of two of its forms; a category is its own."""
+    return name.split(": ", 1)[0]
+
+
+def _generator(key: Key, metric: str) -> np.random.Generator:
+    return numpy_generator(SEED, "specialists", "counted", metric, key["group"])

@@ -42,7 +42,7 @@ def _counted(name: str, layer: float, pooling: str) -> tuple[Wanted, Wanted, Wan
 def _by_rule(name: str) -> tuple[Wanted, Wanted, Wanted]:
     """The study's rule: what it finds on half A and holds on half B, on all, and by chance."""
     return (
-        Wanted("discovery", name, "rule_half_b", layer=LAST, pooling=MEAN_FIRST),
+        Wanted("discovery", name, "rule_half_b", BY_STUDY, layer=LAST, pooling=MEAN_FIRST),
         _count(name, LAST, MEAN_FIRST, BY_STUDY),
         _count(name, LAST, MEAN_FIRST, BY_STUDY, RELABELED),
     )
@@ -182,7 +182,7 @@ OVERLAPS = (
         "Forms of one topic have few specialists in common: each form has features of its own.",
         "Jaccard index .13 of the top 5",
         "procedure",
-        _overlap(ALL, "jaccard_less_ceiling"),
+        _overlap(ALL, "jaccard_less_half_ceiling"),
         _overlap(ALL, "jaccard_top_scores", mode=BY_STUDY),
         fixed=0.0,
         below=True,

@@ -34,6 +34,11 @@ def _texts(metric: str, mode: str = "calibrated", control: str = "none") -> Want
     return Wanted("ablation", "texts", metric, mode, control)
 
 
+def _sparsity(metric: str, mode: str = "calibrated") -> Wanted:
+    # Where a mean is encoded, as many features are active of every text.
+    return Wanted("alignment", "classes", metric, mode, layer=1.0, pooling=CORRECTED_POOLING)
+
+
 TOKENS = (
     Published(
         "syntactic_tokens",
@@ -55,8 +60,8 @@ BEHAVIOUR = (
         "be held against right answers (H3, H4).",
         "0 of 54, later 2 %",
         "model",
-        Wanted("tasks", "answers", "judged"),
-        Wanted("tasks", "answers", "contained", BY_STUDY),
+        Wanted("tasks", ALL, "judged"),
+        Wanted("tasks", ALL, "contained", BY_STUDY),
         fixed=RIGHT_AT_MOST,
         about=SMALL,
     ),
@@ -171,8 +176,8 @@ SIZES = (
         "How many features are active depends on the form, alike in both models.",
         "rho .87",
         "model",
-        Wanted("alignment", "classes", "l0_spearman_beyond_length", layer=1.0),
-        Wanted("alignment", "classes", "l0_spearman", BY_STUDY, layer=1.0),
+        _sparsity("l0_spearman_beyond_length"),
+        _sparsity("l0_spearman", BY_STUDY),
         fixed=0.0,
         sizes=True,
     ),
@@ -183,7 +188,9 @@ SIZES = (
         "Jaccard index .15 to .18",
         "model",
         Wanted("overlap", ALL, "jaccard_halves", layer=1.0, pooling=CORRECTED_POOLING),
-        Wanted("overlap", ALL, "jaccard_top_scores", BY_STUDY, layer=1.0),
+        Wanted(
+            "overlap", ALL, "jaccard_top_scores", BY_STUDY, layer=1.0, pooling=CORRECTED_POOLING
+        ),
         Wanted(
             "overlap", ALL, "jaccard_halves", control=CEILING, layer=1.0, pooling=CORRECTED_POOLING
         ),

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from saeflow.artifacts.specialists import SPECIALIST_FEATURES, SPECIALISTS
 from saeflow.stats.exact import adjusted
-from saeflow.studies.rows import NONE, row
+from saeflow.stats.resampling import WILSON, Clusters, cluster_averages, wilson_of_shares
+from saeflow.studies.rows import NONE, mean_row, row
 
 CHANCE, RELABELED = "chance", "relabeled"
 """Controls: what is expected where there is nothing to find, and classes that could have been."""
@@ -51,6 +52,38 @@ def spread_row(
         control=control,
         **tested,
     )
+
+
+def share_row(
+    key: Key,
+    metric: str,
+    shares: Float[np.ndarray, " examples"],
+    clusters: Clusters,
+    generator: np.random.Generator,
+) -> dict[str, Any]:
+    """Share of examples with a bootstrap interval over clusters; `n` counts examples.
+
+    Where all clusters agree, as where nothing was found, no resample differs: the interval is Wilson's
+    over clusters, each of which counts once.
+
+    Parameters
+    ----------
+    key : mapping
+        Values of the columns part, dictionary, seed, mode, layer, pooling and group.
+    metric : str
+        What is measured.
+    shares : numpy.ndarray of float, shape (examples,)
+        From 0 to 1; may be empty.
+    clusters : sequence of hashable or None
+        What each example is of.
+    generator : numpy.random.Generator
+        Draws the resamples.
+    """
+    found = {**mean_row(key, metric, shares, clusters, generator), "n": len(shares)}
+    if found["ci_low"] is not None or not len(shares):
+        return found
+    low, high = wilson_of_shares(cluster_averages(shares, clusters))
+    return {**found, "ci_low": low, "ci_high": high, "interval": WILSON}
 
 
 def record(key: Key, **values: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from saeflow.artifacts.specialists import SPECIALISTS
 from saeflow.seeds import numpy_generator
 from saeflow.studies.rows import CALIBRATED, NO_BANK, PUBLISHED, mean_row, row
 from saeflow.studies.specialists.claims import judge_claims
-from saeflow.studies.specialists.rows import CHANCE, bank_key
-from saeflow.studies.specialists.texts import StudyTexts, class_name
+from saeflow.studies.specialists.rows import CHANCE, bank_key, share_row
+from saeflow.studies.specialists.texts import ALL, StudyTexts, class_name
 
 
 class ModelTables(NamedTuple):
@@ -50,6 +50,7 @@ def summarise(
     alignment: pa.Table,
     *,
     own_weights: str,
+    pair: tuple[str, str] | None,
     seed: int,
 ) -> Summary:
     """Put the numbers of one model together, words beside features, and judge the published sentences.
@@ -66,6 +67,8 @@ def summarise(
         Columns of `FEATURE_ALIGNMENT`, of all models.
     own_weights : str
         Which of the study's models it is, so that claims about its weights are decided; empty: none.
+    pair : (str, str), optional
+        Models that sentences across models are held against; None: there are none.
     seed : int
         Seed of resamples.
     """
@@ -79,6 +82,7 @@ def summarise(
         [each for table in found.effects for each in table.to_pylist()],
         alignment.to_pylist(),
         own_weights=own_weights,
+        pair=pair,
     )
     return Summary(numbers, claims)
 
@@ -121,7 +125,7 @@ def task_rows(tasks: pa.Table, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def answer_rows(texts: StudyTexts, answers: pa.Table, seed: int) -> Iterator[dict[str, Any]]:
-    """How many of the study's own prompts are answered right, by class, as published and as judged.
+    """How many of the study's own prompts are answered right, of all and by class.
 
     Parameters
     ----------
@@ -130,21 +134,24 @@ def answer_rows(texts: StudyTexts, answers: pa.Table, seed: int) -> Iterator[dic
     answers : pyarrow.Table
         Columns of `SPECIALIST_ANSWERS`.
     seed : int
-        Seed of the resamples.
+        Seed of the resamples; the forms of a content are resampled as one.
 
     Yields
     ------
     dict
-        Columns of `SPECIALISTS`: ``contained``, published, and ``judged``, calibrated.
+        Columns of `SPECIALISTS`: ``contained``, published, and ``judged``, calibrated. Nothing where
+        nothing was asked.
     """
     given = answers.to_pydict()
     rows = [texts.pairs[each] for each in given["text"]]
     names = np.array([class_name(each.topic, each.form) for each in rows])
-    for name in dict.fromkeys(names.tolist()):
-        own = np.flatnonzero(names == name).tolist()
+    places = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
+    if places:
+        places = {ALL: np.arange(len(names)), **places}
+    for name, own in places.items():
         for mode, metric in ((PUBLISHED, "contained"), (CALIBRATED, "judged")):
             key = {"part": "tasks", **bank_key(NO_BANK, mode, None, ""), "group": name}
-            known = [each for each in own if given[metric][each] is not None]
+            known = [each for each in own.tolist() if given[metric][each] is not None]
             values = np.array([given[metric][each] for each in known], np.float64)
             generator = numpy_generator(seed, "specialists", "answers", name, metric)
             contents = [rows[each].content for each in known]
@@ -152,4 +159,4 @@ def answer_rows(texts: StudyTexts, answers: pa.Table, seed: int) -> Iterator[dic
                 share = float(values.mean()) if known else None
                 yield row(key, metric, share, n=len(known))
             else:
-                yield mean_row(key, metric, values, contents, generator)
+                yield share_row(key, metric, values, contents, generator)
