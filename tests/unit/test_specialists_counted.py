@@ -20,7 +20,7 @@ from saeflow.studies.specialists.counted import (
     growth_rows,
     token_rows,
 )
-from saeflow.studies.specialists.rows import share_row
+from saeflow.studies.specialists.rows import clustered_share_row
 from saeflow.studies.specialists.summarise import answer_rows
 from saeflow.studies.specialists.texts import StudyTexts
 from tests.planted_study import one
@@ -195,5 +195,5 @@ def test_a_share_of_nothing_has_no_value() -> None:
         "pooling": "",
         "group": "all",
     }
-    row = share_row(key, "judged", np.zeros(0), [], np.random.default_rng(0))
+    row = clustered_share_row(key, "judged", np.zeros(0), [], np.random.default_rng(0))
     assert (row["value"], row["n"], row["ci_low"]) == (None, 0, None)

@@ -21,7 +21,7 @@ from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, mean_row, row
 from saeflow.studies.specialists.ablation import RANDOM_FEATURE, ZERO
 from saeflow.studies.specialists.answering import CONTAINED, JUDGED
 from saeflow.studies.specialists.overlap import CEILING
-from saeflow.studies.specialists.rows import Key, bank_key, share_row
+from saeflow.studies.specialists.rows import Key, bank_key, clustered_share_row
 from saeflow.studies.specialists.texts import ALL, CATEGORIES, PAIRS
 
 ANY_SIGN, POSITIVE, NEGATIVE = "significant", "significant_positive", "significant_negative"
@@ -259,7 +259,9 @@ def _small(p_value: float | None) -> bool:
 def _share(key: Key, metric: str, counted: Sequence[bool], tests: Sequence[Row]) -> dict[str, Any]:
     """Share of tests with an interval over the topics of their specialists."""
     topics = [_topic(each["class"]) for each in tests]
-    return share_row(key, metric, np.array(counted, np.float64), topics, _generator(key, metric))
+    return clustered_share_row(
+        key, metric, np.array(counted, np.float64), topics, _generator(key, metric)
+    )
 
 
 def _tested_mean(

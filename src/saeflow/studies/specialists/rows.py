@@ -54,7 +54,7 @@ def spread_row(
     )
 
 
-def share_row(
+def clustered_share_row(
     key: Key,
     metric: str,
     shares: Float[np.ndarray, " examples"],

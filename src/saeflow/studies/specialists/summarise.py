@@ -12,7 +12,7 @@ from saeflow.artifacts.specialists import SPECIALISTS
 from saeflow.seeds import numpy_generator
 from saeflow.studies.rows import CALIBRATED, NO_BANK, PUBLISHED, mean_row, row
 from saeflow.studies.specialists.claims import judge_claims
-from saeflow.studies.specialists.rows import CHANCE, bank_key, share_row
+from saeflow.studies.specialists.rows import CHANCE, bank_key, clustered_share_row
 from saeflow.studies.specialists.texts import ALL, StudyTexts, class_name
 
 
@@ -159,4 +159,4 @@ def answer_rows(texts: StudyTexts, answers: pa.Table, seed: int) -> Iterator[dic
                 share = float(values.mean()) if known else None
                 yield row(key, metric, share, n=len(known))
             else:
-                yield share_row(key, metric, values, contents, generator)
+                yield clustered_share_row(key, metric, values, contents, generator)
