@@ -157,7 +157,7 @@ def test_the_published_texts_plan_the_whole_study(tmp_path: Path) -> None:
     preset = "workflow/presets/specialists.yaml"
     found = planned(ROOT, "--forceall", "specialists", "--configfile", preset, str(overlay))
     each = ("pool_texts", "find_specialists", "try_specialists")
-    assert {name: found[name] for name in each} == dict.fromkeys(each, 6)
+    assert {name: found[name] for name in each} == dict.fromkeys(each, 12)
     of_models = ("ask_specialists", "summarise_specialists", "capture_tokens")
-    assert {name: found[name] for name in of_models} == dict.fromkeys(of_models, 3)
+    assert {name: found[name] for name in of_models} == dict.fromkeys(of_models, 4)
     assert found["match_texts"] == found["compare_specialists"] == found["gather_specialists"] == 1
