@@ -100,7 +100,10 @@ def test_published_matrix_counts_every_prompt() -> None:
     rng = np.random.default_rng(1)
     zero = rng.normal(size=(2, 10)) - 0.5
     zero[1] = 0.0
-    found = published_matrix(trials_of(zero, zero), ["a"] * 6 + ["b"] * 4)
+    random = zero / 2
+    random[0, 0] = np.nan
+    every = published_matrix(trials_of(zero, random), ["a"] * 6 + ["b"] * 4)
+    found = [each for each in every if each.condition == ZERO]
     assert [(each.specialist, each.group, each.n) for each in found] == [
         (0, "a", 6), (1, "a", 6), (0, "b", 4), (1, "b", 4),
     ]  # fmt: skip
@@ -110,6 +113,10 @@ def test_published_matrix_counts_every_prompt() -> None:
     t = own.mean() / (own.std(ddof=1) / np.sqrt(6))
     assert found[0].p_value == pytest.approx(2 * student.sf(abs(t), 5))
     assert np.isnan(found[1].p_value)
+    assert {each.condition for each in every} == {ZERO, *CONTROLS}
+    beside = next(each for each in every if each.condition == RANDOM_FEATURE)
+    assert beside.n == 5, "a prompt without the control does not count"
+    assert beside.effect == pytest.approx(own[1:].mean() / 2)
 
 
 def test_both_ratios() -> None:
