@@ -42,7 +42,7 @@ TOPICS = "topics"
 COSINES = ("words", "trigrams", "characters")
 """Baselines that are cosines, as the similarities of features are."""
 MODES = {PUBLISHED: "published: all texts", CALIBRATED: "calibrated: no pair in common"}
-SIMILARITY, TOPIC_LINE = "similarity", "#808080"
+TOPIC_LINE = "#808080"
 STUDY = {"within": 0.610, "across": 0.137, "t": 8.391, "same_form_across": 0.090}
 """Of GPT-2 small, layer 11 (methods/3, section 4.5 C); its later pooling gives .503 and .137."""
 _DIGITS = 3
