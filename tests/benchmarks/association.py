@@ -37,7 +37,7 @@ from saeflow.artifacts.catalog import ASSOCIATION, COT_TOKENS, FEATURES, PROBLEM
 from saeflow.artifacts.features import read_features, shape_metadata
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config.studies import AssociationSettings
+from saeflow.config.studies import AssociationSettings, LabelSettings
 from saeflow.stats.contingency import PublishedTest
 from saeflow.stats.discovery import ExactTest
 from saeflow.stats.joint import BLOCK, ones_and_zeros, product
@@ -171,8 +171,9 @@ def script(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 def associate(folder: Path) -> tuple[float, float]:
     """Run the script, with a stand-in for Snakemake's object; its seconds and those of all threads."""
     paths = {name: str(folder / f"{name}.parquet") for name in ("problems", "tokens")}
-    results = {name: str(folder / f"{name}.parquet") for name in ("tested", "association")}
-    spec = {"layers": "all", "association": AssociationSettings().model_dump()}
+    results = {name: str(folder / f"{name}.parquet") for name in ("tested", "association", "labels")}
+    tests = {"layers": "all", "association": AssociationSettings().model_dump()}
+    spec = {"tests": tests, "labels": LabelSettings().model_dump()}
     snakemake = SimpleNamespace(
         input=SimpleNamespace(**paths, features=str(folder / "features")),
         output=SimpleNamespace(**results),
