@@ -171,7 +171,9 @@ def script(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 def associate(folder: Path) -> tuple[float, float]:
     """Run the script, with a stand-in for Snakemake's object; its seconds and those of all threads."""
     paths = {name: str(folder / f"{name}.parquet") for name in ("problems", "tokens")}
-    results = {name: str(folder / f"{name}.parquet") for name in ("tested", "association", "labels")}
+    results = {
+        name: str(folder / f"{name}.parquet") for name in ("tested", "association", "labels")
+    }
     tests = {"layers": "all", "association": AssociationSettings().model_dump()}
     spec = {"tests": tests, "labels": LabelSettings().model_dump()}
     snakemake = SimpleNamespace(

@@ -142,19 +142,10 @@ def test_labels_are_those_of_the_tables_beside_them(
 
 def summarise(study: Path, target: Path, tests: dict[str, Any], drawn: int) -> dict[str, Any]:
     """Its tables from those of `associate`; returns the settings of the rates."""
-    given = {"problems": str(study / "problems.parquet"), "features": str(study / "pca")}
-    keys = {"dataset": "sums", "dictionary": "pca", "seed": "4"}
     permutations = {"count": drawn, "seed": 0}
     criteria = {"association": tests, "labels": RULE, "permutations": permutations}
-    adapter(
-        "permute",
-        target,
-        input={**given, "tokens": str(study / "tokens.parquet")},
-        output={"permutations": str(target / "permutations.parquet")},
-        params={"spec": {"criteria": criteria, "layers": "all"}},
-        wildcards=keys,
-    )
-    # A layer that no label is of is not read: here it is damaged.
+    permuted = {"criteria": criteria, "layers": [1]}
+    # A layer that is not analysed is not read: here it is damaged.
     shutil.copytree(study / "pca", target / "pca")
     (target / "pca/layer2.parquet").write_text("damaged", encoding="utf-8")
     # Every third problem is encoded for another study and is no example.
@@ -163,20 +154,18 @@ def summarise(study: Path, target: Path, tests: dict[str, Any], drawn: int) -> d
     analysed = pa.array([problem % 3 > 0 for problem in problems["problem"].to_pylist()])
     problems = problems.set_column(place, "analysed", analysed)
     write_table(problems, target / "problems.parquet", PROBLEMS, Provenance("c"))
-    names = ("tested", "labels", "permutations", "problems")
-    rates = {"labels": RULE, "permutations": permutations}
+    given = {name: str(target / f"{name}.parquet") for name in ("tested", "labels", "problems")}
+    given |= {"tokens": str(study / "tokens.parquet"), "features": str(target / "pca")}
+    names = ("permutations", "summary", "examples")
     adapter(
         "summarise",
         target,
-        input={
-            **{name: str(target / f"{name}.parquet") for name in names},
-            "features": str(target / "pca"),
-        },
-        output={name: str(target / f"{name}.parquet") for name in ("summary", "examples")},
-        params={"spec": {"rates": rates, "examples": 2}},
-        wildcards=keys,
+        input=given,
+        output={name: str(target / f"{name}.parquet") for name in names},
+        params={"spec": {"permuted": permuted, "examples": 2}},
+        wildcards={"dataset": "sums", "dictionary": "pca", "seed": "4"},
     )
-    return rates
+    return permuted
 
 
 @pytest.mark.parametrize("p_value", [0.01, 1e-300])
@@ -185,7 +174,7 @@ def test_rates_and_examples_are_those_of_the_labels(
 ) -> None:
     tests = {**TESTS, "p_value": p_value}
     associate(study, tmp_path, tests)
-    rates = summarise(study, tmp_path, tests, 3)
+    settings = summarise(study, tmp_path, tests, 3)
     labels = read_table(tmp_path / "labels.parquet", LABELS)
     summary = read_table(tmp_path / "summary.parquet", SUMMARY)
     counts = {
@@ -215,7 +204,7 @@ def test_rates_and_examples_are_those_of_the_labels(
     assert bool(expected) == (p_value == 0.01)
     # Each table tells of the settings that decide it, and of the same sources.
     said = {"summary": metadata_of(summary.schema), "examples": metadata_of(examples.schema)}
-    assert said["summary"].pop("config") == config_digest(rates)
+    assert said["summary"].pop("config") == config_digest(settings)
     assert said["examples"].pop("config") == config_digest({"examples": 2})
     for name, pairs in said.items():
         assert pairs.pop("artifact") == name

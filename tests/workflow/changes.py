@@ -12,14 +12,13 @@ CALIBRATED_CONTROLS = {"calibrate_controls_llama_generated_llama_k100_seed0": 1}
 # Three banks with two ranges of permutations each, and two banks of controls, which share a job.
 CALIBRATED = {"calibrate": 3, **CALIBRATED_CONTROLS, "match_seeds": 1, **SUMMARIES}
 GATHERED = {"gather_gsm8k": 1}
-PUBLISHED_MODE = {"associate": 3, "permute": 3, "summarise": 3}
+PUBLISHED_MODE = {"associate": 3, "summarise": 3}
 STUDY = {**PUBLISHED_MODE, **GATHERED, **CALIBRATED, **GRIDS}
 HELD_OUT = {"permute_calibrated": 6}
 CHAIN = {
     "train_bank": 1,
     "encode_features": 1,
     "associate": 1,
-    "permute": 1,
     "summarise": 1,
     "permute_calibrated": 2,
     "calibrate": 1,
@@ -90,7 +89,7 @@ CONFIG_CHANGES = {
     ),
     "the number of permutations": (
         PUBLISHED % "{permutations: {count: 4}}",
-        {"permute": 3, "summarise": 3, **GATHERED, **SUMMARIES},
+        {"summarise": 3, **GATHERED, **SUMMARIES},
     ),
     "more permutations of the calibrated mode": (
         CALIBRATED_MODE % "{permutations: {count: 30}}",

@@ -209,7 +209,6 @@ def test_real_problems_plan_the_whole_study(name: str) -> None:
         "train_bank": 2,
         "encode_features": 2,
         "associate": 2,
-        "permute": 2,
         "summarise": 2,
         "gather_gsm8k": 1,
         "permute_calibrated": 2,

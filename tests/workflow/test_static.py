@@ -87,7 +87,7 @@ def test_lock_fits_the_project() -> None:
 
 SINGLE = {
     "associate",
-    "permute",
+    "summarise",
     "permute_calibrated",
     "calibrate",
     "hierarchy_calibrated",
@@ -108,7 +108,7 @@ HEAVY = {
     "train_bank",
     "encode_features",
     "associate",
-    "permute",
+    "summarise",
     "evaluate_model",
     "train_reference",
     "install_reference",

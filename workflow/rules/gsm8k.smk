@@ -42,17 +42,21 @@ rule associate:
         "../scripts/associate.py"
 
 
-rule permute:
+rule summarise:
     input:
+        tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
+        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
         problems="results/datasets/{dataset}/problems.parquet",
         tokens="results/datasets/{dataset}/cot_tokens.parquet",
         features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
     output:
         permutations="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/permutations.parquet",
+        summary="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/summary.parquet",
+        examples="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/examples.parquet",
     log:
-        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/permutations.log",
+        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.log",
     benchmark:
-        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/permutations.tsv"
+        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.tsv"
     conda:
         "../../envs/saeflow.yaml"
     # Counts are exact whatever the threads, and one is busy: two jobs side by side are faster.
@@ -62,44 +66,15 @@ rule permute:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        code=code_of("permute"),
-        spec={
-            "criteria": {
-                "association": plain(GSM8K.association),
-                "labels": plain(GSM8K.labels),
-                "permutations": plain(GSM8K.permutations),
-            },
-            "layers": plain(GSM8K)["layers"],
-        },
-    script:
-        "../scripts/permute.py"
-
-
-rule summarise:
-    input:
-        tested="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/tested.parquet",
-        labels="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/labels.parquet",
-        permutations="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/permutations.parquet",
-        problems="results/datasets/{dataset}/problems.parquet",
-        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
-    output:
-        summary="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/summary.parquet",
-        examples="results/gsm8k/{model}/parts/{dataset}/{dictionary}/seed{seed}/examples.parquet",
-    log:
-        "results/logs/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.log",
-    benchmark:
-        "results/benchmarks/gsm8k/{model}/{dataset}/{dictionary}/seed{seed}/summary.tsv"
-    conda:
-        "../../envs/saeflow.yaml"
-    resources:
-        mem_mb=mem_mb,
-        runtime=runtime,
-    params:
         code=code_of("summarise"),
         spec={
-            "rates": {
-                "labels": plain(GSM8K.labels),
-                "permutations": plain(GSM8K.permutations),
+            "permuted": {
+                "criteria": {
+                    "association": plain(GSM8K.association),
+                    "labels": plain(GSM8K.labels),
+                    "permutations": plain(GSM8K.permutations),
+                },
+                "layers": plain(GSM8K)["layers"],
             },
             "examples": plain(GSM8K)["examples"],
         },

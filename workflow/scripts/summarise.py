@@ -2,33 +2,38 @@
 
 from pathlib import Path
 
-from saeflow.artifacts.catalog import EXAMPLES, LABELS, PERMUTATIONS, PROBLEMS, SUMMARY, TESTED
+from saeflow.artifacts import catalog
 from saeflow.artifacts.features import read_features
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.config.studies import LabelSettings
+from saeflow.config.studies import Gsm8kCriteria
+from saeflow.device import resolve_device
 from saeflow.jobs import job, run_keys
+from saeflow.studies.gsm8k.association import association_inputs
 from saeflow.studies.gsm8k.examples import example_table
+from saeflow.studies.gsm8k.permutations import permutation_table
 from saeflow.studies.gsm8k.summary import measure, outcome_from_tables, summary_table
 
 with job(snakemake):
-    rates, count = snakemake.params.spec["rates"], snakemake.params.spec["examples"]
-    tested = read_table(Path(snakemake.input.tested), TESTED)
-    labels = read_table(Path(snakemake.input.labels), LABELS)
-    permuted = read_table(Path(snakemake.input.permutations), PERMUTATIONS)
-    measured = measure(
-        outcome_from_tables(tested, labels), LabelSettings.model_validate(rates["labels"])
-    )
-    drawn = rates["permutations"]["count"]
-    summary = summary_table(measured, permuted, run_keys(snakemake), drawn)
-    # Layers that are not analysed have no labels.
-    layers = labels["layer"].unique().to_pylist()
-    features = read_features(Path(snakemake.input.features), layers)
-    problems = read_table(Path(snakemake.input.problems), PROBLEMS)
+    spec, given, run = snakemake.params.spec, snakemake.input, run_keys(snakemake)
+    tested = read_table(Path(given.tested), catalog.TESTED)
+    labels = read_table(Path(given.labels), catalog.LABELS)
+    problems = read_table(Path(given.problems), catalog.PROBLEMS)
+    tokens = read_table(Path(given.tokens), catalog.COT_TOKENS)
+    # Layer by layer, twice: the long tables take far more memory than what is kept of them.
+    features = read_features(Path(given.features), spec["permuted"]["layers"])
+    inputs = association_inputs(problems, tokens, features)
+    criteria = Gsm8kCriteria.model_validate(spec["permuted"]["criteria"])
+    permuted = permutation_table(*inputs, criteria, run, resolve_device())
+    measured = measure(outcome_from_tables(tested, labels), criteria.labels)
+    summary = summary_table(measured, permuted, run, criteria.permutations.count)
     analysed = problems["problem"].to_numpy()[problems["analysed"].to_numpy()]
-    examples = example_table(features, labels, count, analysed)
+    # Layers that are not analysed have no labels.
+    features = read_features(Path(given.features), labels["layer"].unique().to_pylist())
+    examples = example_table(features, labels, spec["examples"], analysed)
     # Each table tells of the settings that decide it.
-    counted = inherit(tested, config=config_digest(rates))
-    chosen = inherit(labels, config=config_digest({"examples": count}))
-    write_table(summary, Path(snakemake.output.summary), SUMMARY, counted)
-    write_table(examples, Path(snakemake.output.examples), EXAMPLES, chosen)
+    counted = inherit(tested, config=config_digest(spec["permuted"]), packages=("scipy",))
+    chosen = inherit(labels, config=config_digest({"examples": spec["examples"]}))
+    write_table(permuted, Path(snakemake.output.permutations), catalog.PERMUTATIONS, counted)
+    write_table(summary, Path(snakemake.output.summary), catalog.SUMMARY, counted)
+    write_table(examples, Path(snakemake.output.examples), catalog.EXAMPLES, chosen)
