@@ -74,7 +74,7 @@ def snakemake(
 def environment() -> dict[str, str]:
     """Environment of a user without this package installed and without a GPU."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return kept | {"SAEFLOW_DEVICE": "cpu", "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | {"SAEFLOW_DEVICE": "cpu"}
 
 
 def run(project: Path, *arguments: str, cores: int = 2) -> str:

@@ -79,7 +79,9 @@ def _tree(name: str) -> ast.Module:
 
 @functools.cache
 def _module_digest(name: str) -> str:
-    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
+    # Imports are read first: what follows changes the tree.
+    _imports(name)
+    tree = _tree(name)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [each for each in node.body if not _is_bare_text(each)] or [ast.Pass()]
@@ -103,8 +105,9 @@ def _path(name: str) -> Path:
     raise ModuleNotFoundError(f"{name} is no module of {PACKAGE}")
 
 
-def _imports(name: str) -> Iterator[str]:
-    return _imports_of(_tree(name), name)
+@functools.cache
+def _imports(name: str) -> tuple[str, ...]:
+    return tuple(_imports_of(_tree(name), name))
 
 
 def _imports_of(tree: ast.Module, name: str) -> Iterator[str]:
