@@ -1,5 +1,6 @@
 # make run     environment in .venv, then the default run
 # make test    environment, then the test suite
+#              (two processes on two processors, four at most; ARGS="-n 0" for one)
 # make bench   side-by-side benchmarks          make soak   kills and fuzzing, for longer
 # make lock    new versions into envs/          make schema regenerate what is generated from code
 # make picture the README's picture, from the report of a default run (Chromium and its driver)
@@ -18,7 +19,7 @@ run: env
 	@[ ! -f results/report/index.html ] || echo "Open $(CURDIR)/results/report/index.html in a browser."
 
 test: env
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: env
 	$(BIN)/python -m tests.benchmarks $(ARGS)
