@@ -33,6 +33,11 @@ class Browser:
             assert time.monotonic() < end, f"not within {seconds} s: {script}"
             time.sleep(0.05)
 
+    def fits(self) -> None:
+        """Check that nothing is wider than the window, once a plot has found its width."""
+        wide = "document.documentElement.scrollWidth > window.innerWidth"
+        self.until(f"!({wide})", seconds=10)
+
     def all(self, selector: str) -> list[Any]:
         """Elements that a CSS selector finds."""
         return list(self.driver.find_elements("css selector", selector))
