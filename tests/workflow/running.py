@@ -67,7 +67,7 @@ def snakemake(
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1200,
     )
 
 
