@@ -97,6 +97,8 @@ def _discovery(told: Told, key: Row) -> Iterator[Row]:
             drawn = {"reach": 0.5, "control": "relabeled", "n": 17}
             yield row("discovery", name, "n_specialists", 0.75, **drawn, **key)
             yield row("discovery", name, "mean_score", 2.5 + layer, n=n, **key)
+            yield row("discovery", name, "rule_half_a", 1.75, reach=1, **key)
+            yield row("discovery", name, "rule_half_b", 1.25, reach=0.5, **key)
             continue
         chance = {**key, "control": "relabeled"}
         yield row("discovery", name, "n_specialists", 0.25, n=n, **chance)

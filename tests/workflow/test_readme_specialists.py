@@ -97,6 +97,11 @@ def test_what_is_found_is_beyond_chance_and_not_beyond_depth() -> None:
         rows = summary(model, control="none", **wanted)
         drawn = summary(model, control="relabeled", **wanted)
         assert rows["value"].max() > drawn["ci_high"].max()
+    (classes,) = said(r"in less than half of the (\d+) classes in Llama at each layer")
+    first = wanted | {"group": "pairs", "pooling": "average_then_encode"}
+    forms = summary("llama", control="none", **first)
+    assert (forms["n"] == classes).all()
+    assert (forms["value"] < classes / 2).all()
     every = summary("llama_untrained", control="none", **wanted)
     assert every["value"].max() <= 1
     calibrated = {"mode": "calibrated", "group": "pairs", "metric": "n_specialists"}

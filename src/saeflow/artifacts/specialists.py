@@ -80,7 +80,7 @@ SPECIALIST_FEATURES = Artifact(
             "criterion",
             TEXT,
             "published: strongest, frequent, selective or specialist; calibrated: best, the largest "
-            "area under the curve.",
+            "score.",
         ),
         Column("split", SMALL, "From 1: chosen on half A of this split; 0: chosen on all texts."),
         Column("feature", INDEX, "Index of the latent in its SAE; -1: there is none."),

@@ -47,13 +47,17 @@ def claims_table(models: Sequence[SpecialistModel]) -> dict[str, Any] | None:
 def _cell(claim: str, row: Row) -> dict[str, str]:
     value = row["value"] if row["value"] is not None else row["analogue_value"]
     ends = (row["ci_low"], row["ci_high"])
-    own, procedure, null = metrics_of(_WANTED.get(claim))
+    wanted = _WANTED.get(claim)
+    own, procedure, null = metrics_of(wanted)
+    # What the procedure gives may be of another block than the number: then neither is named.
+    read = (wanted.found, wanted.by_procedure) if wanted else ()
+    one_block = len({each.layer for each in read if each is not None}) < 2
     return claim_cell(
         _text(own, value) or MISSING,
         () if None in ends else [_text(own, end).removesuffix(_PERCENT) for end in ends],
         procedure=_text(procedure, row["published_value"]),
         null=_text(null, row["null"]),
-        layer=row["layer"],
+        layer=row["layer"] if one_block else None,
     )
 
 

@@ -147,7 +147,7 @@ def depth_beside_table(models: Sequence[SpecialistModel]) -> Table:
                     for place, metric, control in (
                         (published, FOUND, "none"),
                         (published, FOUND, RELABELED),
-                        (calibrated, "rule_half_b", "none"),
+                        (published, "rule_half_b", "none"),
                         (calibrated, FOUND, "none"),
                         (calibrated, FOUND, RELABELED),
                     )
@@ -224,7 +224,7 @@ def best_table(numbers: Numbers, bank: Bank, pooling: str) -> Table | None:
             ]
         )
     heads = [("Class", False), ("Told by", False), ("Layer", True), ("Feature", False)]
-    heads += [("Area on half B", True), ("d′ on half B", True), ("Area on all texts", True)]
+    heads += [("Area on half B", True), ("d′ on half B", True), ("Score on all texts", True)]
     heads += [("Best of classes drawn anew", True), ("p", True), ("q", True), ("Specialist", False)]
     return table(heads, cells, sortable=True) if cells else None
 
@@ -281,7 +281,7 @@ def _lines(model: SpecialistModel, bank: Bank, pooling: str, name: str) -> Itera
     yield Line("study’s rule", numbers.by_layer(published, "discovery", name, FOUND))
     drawn = numbers.by_layer(published, "discovery", name, FOUND, RELABELED)
     yield Line("study’s rule, classes drawn anew", drawn, DOTTED)
-    half = numbers.by_layer(calibrated, "discovery", name, "rule_half_b")
+    half = numbers.by_layer(published, "discovery", name, "rule_half_b")
     yield Line("study’s rule, chosen on half A, on half B", half)
     yield Line("calibrated", numbers.by_layer(calibrated, "discovery", name, FOUND))
     expected = numbers.by_layer(calibrated, "discovery", name, FOUND, RELABELED)
@@ -309,8 +309,8 @@ def _depth_cells(model: SpecialistModel, place: Place, name: str, layer: int) ->
         cell(FOUND, PUBLISHED),
         cell(FOUND, PUBLISHED, RELABELED),
         cell(FOUND, PUBLISHED, beside=True),
-        cell("rule_half_a", CALIBRATED),
-        cell("rule_half_b", CALIBRATED),
+        cell("rule_half_a", PUBLISHED),
+        cell("rule_half_b", PUBLISHED),
         cell("percentile_half_b", CALIBRATED),
         cell(FOUND, CALIBRATED),
         cell(FOUND, CALIBRATED, RELABELED),

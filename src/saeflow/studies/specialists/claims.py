@@ -170,7 +170,10 @@ def _rule(numbers: Numbers) -> Verdict:
     if told.high < EVEN:
         return CONTRADICTED, f"{said} More than by chance, but fewer than half of the classes."
     if told.low <= EVEN:
-        return CHANCE, f"{said} The interval of the share holds one half."
+        return CHANCE, (
+            f"{said} More than by chance, but the interval of the share holds one half: nearly every "
+            "class cannot be told from half of them."
+        )
     return SUPPORTED, said
 
 
