@@ -87,7 +87,7 @@ TOKENS: dict[str, Any] = {
         (
             {"datasets.f": {"source": "text_file"}},
             "datasets.f.path is missing; expected json lines or parquet with a column of texts, or "
-            "plain text with one text per line; relative to the repository.",
+            "plain text with one text per line (.jsonl, .parquet, .txt",
         ),
         (
             {"studies.hierarchy.calibrated.balanced": "texts"},

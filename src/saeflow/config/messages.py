@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from saeflow.errors import nearest
 
-SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file")
+SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file", "text_hub")
 TAGS = {"fresh", "path", "hub", "control", *SOURCES}
 BRANCHES = ("literal[", "tuple[", "list[")
 """How pydantic names the branches of a union in a location."""

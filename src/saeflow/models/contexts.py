@@ -128,6 +128,14 @@ class Contexts:
         """Documents of the file, whatever their split."""
         return self._groups.rows
 
+    def count_documents(self) -> Int[np.ndarray, " groups"]:
+        """How many documents each row group has to read; none of them is tokenized."""
+        counts = [
+            self._groups.read(group, ["split"])["split"].to_pylist().count(self.split)
+            for group in range(self.n_groups)
+        ]
+        return np.array(counts, np.int64)
+
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides which contexts there are and in which order they come."""
