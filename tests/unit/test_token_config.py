@@ -90,6 +90,25 @@ TOKENS: dict[str, Any] = {
             "plain text with one text per line (.jsonl, .parquet, .txt",
         ),
         (
+            {"datasets.f": {"source": "text_file", "path": 3}},
+            "datasets.f.path is 3: expected text or a list.",
+        ),
+        (
+            {"datasets.f": {"source": "text_file", "path": ["a.txt", ""]}},
+            "datasets.f.path.1 is '': expected text that is not empty.",
+        ),
+        (
+            {
+                "datasets.f": {
+                    "source": "text_hub",
+                    "repo": "a/b",
+                    "revision": "main",
+                    "files": ["x"],
+                }
+            },
+            "datasets.f.revision is 'main': expected text of the form ^[0-9a-f]{40}$.",
+        ),
+        (
             {"studies.hierarchy.calibrated.balanced": "texts"},
             "studies.hierarchy.calibrated.balanced is 'texts', which is no data set with source: "
             "balanced",
