@@ -72,8 +72,15 @@ def check_paths(config: Config, root: Path) -> None:
     for sentence in (each for check in checks for each in check(config)):
         raise SaeflowError(sentence)
     used = _used_keys(config)
+    patterns = {
+        f"datasets.{name}.path"
+        for name, each in config.datasets.items()
+        if isinstance(each, TextFile)
+    }
     for key, path in named_paths(config):
-        there = (root / path).exists() or glob.glob(path, root_dir=root, recursive=True)
+        there = (root / path).exists() or (
+            key in patterns and glob.has_magic(path) and text_files(path, root)
+        )
         if key in used and not there:
             raise SaeflowError(
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
