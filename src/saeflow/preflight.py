@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,7 @@ from saeflow.config.specialist_runs import (
     specialist_contradictions,
     specialist_models,
 )
+from saeflow.config.text_files import text_format
 from saeflow.config.writers import WRITER_FILES
 from saeflow.errors import SaeflowError
 
@@ -70,8 +72,16 @@ def check_paths(config: Config, root: Path) -> None:
     for sentence in (each for check in checks for each in check(config)):
         raise SaeflowError(sentence)
     used = _used_keys(config)
+    patterns = {
+        f"datasets.{name}.path"
+        for name, each in config.datasets.items()
+        if isinstance(each, TextFile)
+    }
     for key, path in named_paths(config):
-        if key in used and not (root / path).exists():
+        there = (root / path).exists() or (
+            key in patterns and glob.has_magic(path) and text_files(path, root)
+        )
+        if key in used and not there:
             raise SaeflowError(
                 f"{key} is {path!r}, which does not exist; relative paths start at {root}."
             )
@@ -140,11 +150,45 @@ def input_files(settings: Any, root: Path) -> list[str]:
         For a model directory, its configuration, weights and tokenizer. Relative paths, so that a
         moved clone does not count as a change.
     """
-    if isinstance(settings, PathDataset | TextFile):
+    if isinstance(settings, PathDataset):
         return [os.path.relpath(root / settings.path)]
+    if isinstance(settings, TextFile):
+        paths = [settings.path] if isinstance(settings.path, str) else settings.path
+        found = dict.fromkeys(file for path in paths for file in text_files(path, root))
+        return [os.path.relpath(file) for file in found]
     if isinstance(settings, PathModel):
         return folder_files(settings.path, root, MODEL_FILES)
     return []
+
+
+def text_files(path: str, root: Path) -> list[Path]:
+    """Files of texts behind a path as configured.
+
+    Parameters
+    ----------
+    path : str
+        A file, a folder or a pattern.
+    root : Path
+        Folder that relative paths start from.
+
+    Returns
+    -------
+    list of Path
+        Of a folder, all below it whose names say that they hold texts, but hidden ones; of a
+        pattern, all that fit; both sorted. Of a file, it alone, whether or not it exists.
+    """
+    place = root / path
+    if place.is_dir():
+        below = [each.relative_to(place) for each in place.rglob("*") if each.is_file()]
+        return [
+            place / each
+            for each in sorted(below)
+            if text_format(each.name).form and not any(part.startswith(".") for part in each.parts)
+        ]
+    if not place.exists() and glob.has_magic(path):
+        found = glob.glob(path, root_dir=root, recursive=True)
+        return [root / each for each in sorted(found) if (root / each).is_file()]
+    return [place]
 
 
 def folder_files(path: str | None, root: Path, patterns: Sequence[str] = WRITER_FILES) -> list[str]:

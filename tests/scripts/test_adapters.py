@@ -290,3 +290,26 @@ def test_load_texts_of_the_mixture(tmp_path: Path) -> None:
     )
     contents = read_table(tmp_path / "texts.parquet", TEXTS)["content"].to_pylist()
     assert [content.split()[0] for content in contents] == ["train", "train", "held_out"]
+
+
+def test_load_texts_of_many_files(tmp_path: Path) -> None:
+    import gzip
+
+    files = [tmp_path / "a.txt", tmp_path / "b.txt.gz"]
+    files[0].write_text("".join(f"First {n}.\n" for n in range(20)), encoding="utf-8")
+    files[1].write_bytes(gzip.compress("".join(f"Second {n}.\n" for n in range(20)).encode()))
+    block = TextFile(source="text_file", path=[str(file) for file in files], limit=30)
+    spec = {key: value for key, value in block.model_dump(mode="json").items() if key != "path"}
+    target = tmp_path / "results" / "texts.parquet"
+    adapter(
+        "load_texts",
+        tmp_path,
+        input={"source": [str(file) for file in files]},
+        output={"texts": str(target)},
+        params={"spec": spec},
+    )
+    loaded = read_table(target, TEXTS)
+    assert sorted(loaded["item"].to_pylist()) == list(range(30))
+    assert loaded["text"].to_pylist() == list(range(30))
+    assert len(metadata_of(loaded.schema)["dataset_revision"]) == 64
+    assert [path.name for path in target.parent.iterdir()] == ["texts.parquet"]

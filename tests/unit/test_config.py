@@ -131,7 +131,7 @@ def test_unknown_key_without_a_near_one_lists_all() -> None:
         (
             {"datasets.p": {}},
             "datasets.p.source is missing; expected one of 'generated', 'balanced', 'path', 'hub', "
-            "'mixture', 'text_file'.",
+            "'mixture', 'text_file', 'text_hub'.",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,12 +34,23 @@ MIXTURE = [
 PARTS = ["decimals", "pairs", "documents"]
 
 
-def drawn(**changes: Any) -> LoadedTexts:
+class Loaded(NamedTuple):
+    """A data set read to its end."""
+
+    table: pa.Table
+    revision: str
+
+
+def read(loaded: LoadedTexts) -> Loaded:
+    return Loaded(pa.concat_tables(loaded.tables), loaded.revision)
+
+
+def drawn(**changes: Any) -> Loaded:
     block = {"source": "mixture", "parts": PARTS, "n_train": 30, "n_validation": 7, **changes}
-    return load_texts(TypeAdapter(TextSettings).validate_python(block), mixture=MIXTURE)
+    return read(load_texts(TypeAdapter(TextSettings).validate_python(block), mixture=MIXTURE))
 
 
-def rows_of(loaded: LoadedTexts) -> list[dict[str, Any]]:
+def rows_of(loaded: Loaded) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = loaded.table.to_pylist()
     return rows
 
@@ -121,9 +132,9 @@ def text_file(tmp_path: Path, kind: str, contents: list[str]) -> Path:
     return path
 
 
-def from_file(path: Path, **changes: Any) -> LoadedTexts:
+def from_file(*paths: Path, **changes: Any) -> Loaded:
     block = {"source": "text_file", "path": "elsewhere", "column": "body", **changes}
-    return load_texts(TypeAdapter(TextSettings).validate_python(block), file=path)
+    return read(load_texts(TypeAdapter(TextSettings).validate_python(block), files=paths))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "txt"])

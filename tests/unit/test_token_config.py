@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from saeflow.config.dictionaries import DictionarySettings, DictionarySpec
-from saeflow.config.root import holds_texts, named_paths, parse_config, resolve_dictionary
+from saeflow.config.root import (
+    Config,
+    holds_texts,
+    named_paths,
+    parse_config,
+    resolve_dictionary,
+)
 from saeflow.config.token_banks import (
     captured_hooks,
     token_bank_contradictions,
@@ -87,7 +93,26 @@ TOKENS: dict[str, Any] = {
         (
             {"datasets.f": {"source": "text_file"}},
             "datasets.f.path is missing; expected json lines or parquet with a column of texts, or "
-            "plain text with one text per line; relative to the repository.",
+            "plain text with one text per line (.jsonl, .parquet, .txt",
+        ),
+        (
+            {"datasets.f": {"source": "text_file", "path": 3}},
+            "datasets.f.path is 3: expected text or a list.",
+        ),
+        (
+            {"datasets.f": {"source": "text_file", "path": ["a.txt", ""]}},
+            "datasets.f.path.1 is '': expected text that is not empty.",
+        ),
+        (
+            {
+                "datasets.f": {
+                    "source": "text_hub",
+                    "repo": "a/b",
+                    "revision": "main",
+                    "files": ["x"],
+                }
+            },
+            "datasets.f.revision is 'main': expected text of the form ^[0-9a-f]{40}$.",
         ),
         (
             {"studies.hierarchy.calibrated.balanced": "texts"},
@@ -174,3 +199,24 @@ def test_study_of_tokens_refuses_what_it_cannot_read(
     config = parse_config(changed({**copy.deepcopy(TOKENS), **changes}))
     found = token_bank_contradictions(config, "KEY", "llama", names, hooks=["mlp_out"])
     assert next(found, None) == expected
+
+
+def test_corpus_of_several_paths_is_found_or_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def config_with(path: Any) -> Config:
+        dataset = {"datasets.texts": {"source": "text_file", "path": path}}
+        return parse_config(changed({**copy.deepcopy(TOKENS), **dataset}))
+
+    config = config_with(["docs/*.md", "README.md"])
+    keys = [path for key, path in named_paths(config) if key == "datasets.texts.path"]
+    assert keys == ["docs/*.md", "README.md"]
+    monkeypatch.setattr("saeflow.preflight._used_keys", lambda config: {"datasets.texts.path"})
+    check_paths(config, ROOT)
+    check_paths(config_with("docs"), ROOT)
+    for path in ("docs/*.absent", ["README.md", "absent"]):
+        with pytest.raises(SaeflowError) as caught:
+            check_paths(config_with(path), ROOT)
+        check_sentence(caught.value, "datasets.texts.path is '", "absent', which does not exist")
+    hub = {"source": "text_hub", "repo": "a/b", "revision": "0" * 40, "files": ["*.parquet"]}
+    config = parse_config(changed({**copy.deepcopy(TOKENS), "datasets.mine": hub}))
+    assert holds_texts(config, "mine")
+    assert input_files(config.datasets["mine"], ROOT) == []

@@ -21,7 +21,9 @@ def model_jobs(wildcards, input):
 
 
 def text_source(wildcards):
-    return dataset_file(wildcards) or ["results/mixture/texts.parquet"]
+    if CFG.datasets[wildcards.dataset].source == "mixture":
+        return ["results/mixture/texts.parquet"]
+    return dataset_file(wildcards)
 
 
 def training_examples(wildcards):

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from saeflow.artifacts.batches import write_batches
 from saeflow.artifacts.catalog import MIXTURE_TEXTS, TEXTS
 from saeflow.artifacts.provenance import Provenance, config_digest
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table
 from saeflow.config.datasets import TextSettings
 from saeflow.datasets.texts.sources import load_texts
 from saeflow.datasets.texts.table import table_to_texts
@@ -14,11 +15,14 @@ from saeflow.jobs import job
 
 with job(snakemake):
     spec = snakemake.params.spec
-    source = Path(snakemake.input.source[0])
-    from_mixture = spec["source"] == "mixture"
-    located = spec if from_mixture else {**spec, "path": str(source)}
+    files = [Path(each) for each in snakemake.input.source]
+    target = Path(snakemake.output.texts)
+    located = {**spec, "path": list(map(str, files))} if spec["source"] == "text_file" else spec
     settings = TypeAdapter(TextSettings).validate_python(located)
-    mixture = table_to_texts(read_table(source, MIXTURE_TEXTS)) if from_mixture else ()
-    texts = load_texts(settings, mixture=mixture, file=source)
-    provenance = Provenance(config_digest(spec), dataset_revision=texts.revision)
-    write_table(texts.table, Path(snakemake.output.texts), TEXTS, provenance)
+    bundled = spec["source"] == "mixture"
+    mixture = table_to_texts(read_table(files[0], MIXTURE_TEXTS)) if bundled else ()
+    texts = load_texts(settings, mixture=mixture, files=files, spool=target.parent)
+    config = config_digest(spec)
+    write_batches(
+        texts.tables, target, TEXTS, lambda: Provenance(config, dataset_revision=texts.revision)
+    )

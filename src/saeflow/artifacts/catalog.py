@@ -55,10 +55,10 @@ TEXTS = Artifact(
         Column("text", INDEX, "Running number in the data set."),
         Column("content", TEXT, "The whole text, a prompt with what follows it."),
         Column("split", TEXT, "train: its tokens may train SAEs; validation: they do not."),
-        Column("part", TEXT, "Part of the training mixture; empty for a file of one's own."),
+        Column("part", TEXT, "Part of the training mixture; empty for texts of other sources."),
         Column("group", TEXT, "Category, topic or kind of task; empty likewise."),
         Column("form", TEXT, "Form of a matched pair, format of a prompt; empty likewise."),
-        Column("item", INDEX, "Number of the content in its group, or of the text in its file."),
+        Column("item", INDEX, "Number of the content in its group, or of the text in its files."),
     ),
     ("text",),
 )

@@ -44,14 +44,9 @@ def write_table(
     """
     if not isinstance(table, pa.Table):
         table = _from_columns(table, path, artifact)
-    table = _conform(table, path, artifact)
+    table = conform(table, path, artifact)
     table = table.sort_by([(key, "ascending") for key in artifact.keys]) if artifact.keys else table
-    metadata = {
-        f"{PREFIX}artifact": artifact.name,
-        f"{PREFIX}schema_version": str(artifact.version),
-        **provenance.metadata(),
-    }
-    table = table.replace_schema_metadata(dict(sorted(metadata.items()))).combine_chunks()
+    table = table.replace_schema_metadata(file_metadata(artifact, provenance)).combine_chunks()
     with atomic_file(path) as partial:
         pq.write_table(
             table,
@@ -88,17 +83,7 @@ def read_table(
     SaeflowError
         If the file is missing, unreadable, of another kind or of another form.
     """
-    kind, schema = read_schema(path)
-    if kind != artifact.name:
-        found = f"a table of kind {kind!r}" if kind else "a Parquet file that saeflow did not write"
-        raise SaeflowError(f"{path} is {found}; expected kind {artifact.name!r}.")
-    found_version = metadata_of(schema).get("schema_version")
-    if found_version != str(artifact.version):
-        raise SaeflowError(
-            f"{path} has version {found_version} of {artifact.name!r}; expected {artifact.version}."
-            " Delete it and run the workflow again."
-        )
-    _check(schema, path, artifact)
+    check_schema(path, artifact)
     try:
         table = pq.read_table(
             path,
@@ -112,8 +97,18 @@ def read_table(
         raise unreadable(path, error) from None
     for column in artifact.columns:
         if column.name in table.column_names and not column.nullable:
-            _refuse_nulls(table, column.name, path, artifact)
+            refuse_nulls(table, column.name, path, artifact)
     return table
+
+
+def file_metadata(artifact: Artifact, provenance: Provenance) -> dict[str, str]:
+    """Key-value metadata of a table's file, sorted by key."""
+    metadata = {
+        f"{PREFIX}artifact": artifact.name,
+        f"{PREFIX}schema_version": str(artifact.version),
+        **provenance.metadata(),
+    }
+    return dict(sorted(metadata.items()))
 
 
 def gather_tables(parts: Sequence[Path], path: Path, artifact: Artifact) -> None:
@@ -150,6 +145,33 @@ def read_schema(path: Path) -> tuple[str | None, pa.Schema]:
     except DAMAGED as error:
         raise unreadable(path, error) from None
     return metadata_of(schema).get("artifact"), schema
+
+
+def check_schema(path: Path, artifact: Artifact) -> pa.Schema:
+    """Hold the kind, version and columns of a Parquet file against what it must be.
+
+    Returns
+    -------
+    pyarrow.Schema
+        The file's, with its metadata.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is missing, unreadable, of another kind or of another form.
+    """
+    kind, schema = read_schema(path)
+    if kind != artifact.name:
+        found = f"a table of kind {kind!r}" if kind else "a Parquet file that saeflow did not write"
+        raise SaeflowError(f"{path} is {found}; expected kind {artifact.name!r}.")
+    found_version = metadata_of(schema).get("schema_version")
+    if found_version != str(artifact.version):
+        raise SaeflowError(
+            f"{path} has version {found_version} of {artifact.name!r}; expected {artifact.version}."
+            " Delete it and run the workflow again."
+        )
+    _check(schema, path, artifact)
+    return schema
 
 
 def known_artifact(kind: str | None) -> Artifact | None:
@@ -202,7 +224,14 @@ def _from_columns(columns: Mapping[str, Any], path: Path, artifact: Artifact) ->
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _conform(table: pa.Table, path: Path, artifact: Artifact) -> pa.Table:
+def conform(table: pa.Table, path: Path, artifact: Artifact) -> pa.Table:
+    """Put columns in order and cast them to what an artifact promises.
+
+    Raises
+    ------
+    SaeflowError
+        If they do not fit, naming the column.
+    """
     unknown = set(table.column_names) - set(artifact.column_names())
     if unknown:
         raise SaeflowError(f"{path}: {sorted(unknown)[0]!r} is no column of {artifact.name!r}.")
@@ -214,14 +243,15 @@ def _conform(table: pa.Table, path: Path, artifact: Artifact) -> pa.Table:
     table = table.select(artifact.column_names())
     for column in artifact.columns:
         if not column.nullable:
-            _refuse_nulls(table, column.name, path, artifact)
+            refuse_nulls(table, column.name, path, artifact)
     try:
         return table.cast(artifact.schema())
     except (pa.ArrowException, ValueError) as error:
         raise SaeflowError(f"{path} does not fit {artifact.name!r}: {error}.") from None
 
 
-def _refuse_nulls(table: pa.Table, name: str, path: Path, artifact: Artifact) -> None:
+def refuse_nulls(table: pa.Table, name: str, path: Path, artifact: Artifact) -> None:
+    """Refuse a column in which a value is missing."""
     if table[name].null_count:
         raise SaeflowError(
             f"{path}: column {name!r} of {artifact.name!r} holds a missing value; expected none."

@@ -7,7 +7,9 @@ of float32 for pandas, polars and DuckDB.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -93,31 +95,68 @@ def write_vectors(vectors: Vectors, path: Path, provenance: Provenance) -> None:
     provenance : Provenance
         Where they come from.
     """
-    rows, width = vectors.values.shape
-    storage = STORAGE[vectors.dtype]
-    data = np.ascontiguousarray(vectors.values, storage)
-    schema = _schema(width, vectors.dtype, vectors.of)
-    cells = pa.Array.from_buffers(schema.field("vector").type, rows, [None, pa.py_buffer(data)])
-    table = pa.table(
-        [pa.array(vectors.example, pa.int32()), pa.array(vectors.place, pa.int16()), cells],
-        schema=schema,
-    )
+    width = vectors.values.shape[1]
+    with vectors_writer(path, width, vectors.dtype, vectors.of, provenance) as write:
+        write(vectors)
+
+
+@contextlib.contextmanager
+def vectors_writer(
+    path: Path, width: int, dtype: VectorDtype, of: VectorsOf, provenance: Provenance
+) -> Iterator[Callable[[Vectors], None]]:
+    """Write vectors part by part; the file is there when the block ends without an error.
+
+    Parameters
+    ----------
+    path : Path
+        Target file.
+    width : int
+        Dimensions of a vector.
+    dtype : {"float32", "bfloat16", "float16"}
+        What the values are.
+    of : {"thoughts", "tokens"}
+        What has a vector each.
+    provenance : Provenance
+        Where they come from.
+
+    Yields
+    ------
+    callable
+        Writes one part, which `VectorsFile` reads by its number.
+    """
     metadata = {
         f"{PREFIX}artifact": KIND,
         f"{PREFIX}schema_version": str(VERSION),
-        f"{PREFIX}vector_dtype": vectors.dtype,
+        f"{PREFIX}vector_dtype": dtype,
         f"{PREFIX}vector_width": str(width),
         **provenance.metadata(),
     }
-    with atomic_file(path) as partial:
-        pq.write_table(
-            table.replace_schema_metadata(dict(sorted(metadata.items()))),
+    schema = _schema(width, dtype, of).with_metadata(dict(sorted(metadata.items())))
+    with (
+        atomic_file(path) as partial,
+        pq.ParquetWriter(
             partial,
+            schema,
             compression="lz4",
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
+        ) as writer,
+    ):
+        yield lambda vectors: writer.write_table(
+            _cells(vectors, schema), row_group_size=max(1, len(vectors.example))
         )
+
+
+def _cells(vectors: Vectors, schema: pa.Schema) -> pa.Table:
+    data = np.ascontiguousarray(vectors.values, STORAGE[vectors.dtype])
+    cells = pa.Array.from_buffers(
+        schema.field("vector").type, len(data), [None, pa.py_buffer(data)]
+    )
+    return pa.table(
+        [pa.array(vectors.example, pa.int32()), pa.array(vectors.place, pa.int16()), cells],
+        schema=schema,
+    )
 
 
 def read_vectors(path: Path) -> Vectors:
@@ -128,38 +167,84 @@ def read_vectors(path: Path) -> Vectors:
     SaeflowError
         If the file is missing, unreadable, of another kind, or its metadata contradict it.
     """
-    kind, schema = read_schema(path)
-    metadata = metadata_of(schema)
-    if kind != KIND:
-        raise SaeflowError(f"{path} is a table of kind {kind!r}; expected kind {KIND!r}.")
-    dtype: Any = metadata.get("vector_dtype")
-    if dtype not in get_args(VectorDtype):
-        raise SaeflowError(f"{path} holds vectors of {dtype!r}; expected one of {list(STORAGE)}.")
-    said = metadata.get("vector_width", "")
-    width = int(said) if said.isdecimal() else 0
-    of: VectorsOf = "tokens" if schema.names[:1] == ["text"] else "thoughts"
-    if not schema.equals(_schema(width, dtype, of)):
-        raise SaeflowError(
-            f"{path} holds the columns {dict(zip(schema.names, map(str, schema.types), strict=True))}; "
-            f"its metadata say {said!r} x {dtype}."
+    return VectorsFile(path).read()
+
+
+class VectorsFile:
+    """A file of vectors, to be read whole or part by part.
+
+    Parameters
+    ----------
+    path : Path
+        What `write_vectors` or `vectors_writer` wrote.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+        Provenance and what the vectors are.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is missing, unreadable, of another kind, or its metadata contradict it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        kind, schema = read_schema(path)
+        self.path, self.metadata = path, metadata_of(schema)
+        if kind != KIND:
+            raise SaeflowError(f"{path} is a table of kind {kind!r}; expected kind {KIND!r}.")
+        dtype: Any = self.metadata.get("vector_dtype")
+        if dtype not in get_args(VectorDtype):
+            raise SaeflowError(
+                f"{path} holds vectors of {dtype!r}; expected one of {list(STORAGE)}."
+            )
+        said = self.metadata.get("vector_width", "")
+        self._width = int(said) if said.isdecimal() else 0
+        self._dtype: VectorDtype = dtype
+        self._of: VectorsOf = "tokens" if schema.names[:1] == ["text"] else "thoughts"
+        if not schema.equals(_schema(self._width, dtype, self._of)):
+            columns = dict(zip(schema.names, map(str, schema.types), strict=True))
+            raise SaeflowError(
+                f"{path} holds the columns {columns}; its metadata say {said!r} x {dtype}."
+            )
+        self._file = pq.ParquetFile(path, page_checksum_verification=True)
+
+    @property
+    def parts(self) -> int:
+        """How many parts the file was written in."""
+        return int(self._file.num_row_groups)
+
+    def read(self, part: int | None = None) -> Vectors:
+        """Read one part, or all of them as one.
+
+        Raises
+        ------
+        SaeflowError
+            If they are damaged.
+        """
+        try:
+            if part is None:
+                table = self._file.read().combine_chunks()
+                check_whole(table, self.path)
+            else:
+                table = self._file.read_row_group(part).combine_chunks()
+            if any(column.null_count for column in table.columns):
+                raise ValueError("a value is missing")
+        except DAMAGED as error:
+            raise unreadable(self.path, error, "the folder of this capture") from None
+        column = table["vector"].combine_chunks()
+        array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        values = np.frombuffer(
+            array.buffers()[1], STORAGE[self._dtype], count=len(array) * self._width
         )
-    try:
-        table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
-        check_whole(table, path)
-        if any(column.null_count for column in table.columns):
-            raise ValueError("a value is missing")
-    except DAMAGED as error:
-        raise unreadable(path, error, "the folder of this capture") from None
-    column = table["vector"].combine_chunks()
-    array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    values = np.frombuffer(array.buffers()[1], STORAGE[dtype], count=len(array) * width)
-    return Vectors(
-        example=table[0].to_numpy(),
-        place=table[1].to_numpy(),
-        values=values.reshape(len(array), width),
-        dtype=dtype,
-        of=of,
-    )
+        return Vectors(
+            example=table[0].to_numpy(),
+            place=table[1].to_numpy(),
+            values=values.reshape(len(array), self._width),
+            dtype=self._dtype,
+            of=self._of,
+        )
 
 
 def _schema(width: int, dtype: VectorDtype, of: VectorsOf) -> pa.Schema:

@@ -11,9 +11,8 @@ from saeflow.config.datasets import (
     DatasetSettings,
     GeneratedDataset,
     HubDataset,
-    MixtureTexts,
     ProblemSettings,
-    TextFile,
+    Texts,
 )
 from saeflow.config.dictionaries import DictionaryControl
 from saeflow.config.held_out import held_out_contradictions
@@ -192,7 +191,7 @@ def grid_datasets(config: Config, model: str) -> list[str]:
 def _has_both_splits(dataset: DatasetSettings) -> bool:
     if isinstance(dataset, GeneratedDataset):
         return dataset.n_train > 0 and dataset.n_validation > 0
-    if isinstance(dataset, BalancedDataset | MixtureTexts | TextFile):
+    if isinstance(dataset, BalancedDataset | Texts):
         return False
     return 0 < dataset.split.train_share < 1
 

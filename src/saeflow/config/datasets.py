@@ -182,23 +182,53 @@ class MixtureTexts(Block):
         return self
 
 
-class TextFile(Block):
-    """Texts from a file of one's own."""
-
-    source: Literal["text_file"] = Field(description="A file of texts on this machine.")
-    path: str = Field(
-        min_length=1,
-        description="JSON Lines or Parquet with a column of texts, or plain text with one text per "
-        "line; relative to the repository.",
-    )
+class _Documents(Block):
     column: str = Field(
         "text", min_length=1, description="The column; not read of a file of plain text."
     )
     limit: int | None = Field(
-        None, ge=1, description="Load only the first so many texts of the file; null: all."
+        None, ge=1, description="Load only the first so many texts; null: all."
     )
     split: SplitSettings = Field(
         default_factory=SplitSettings, description="Split into train and validation texts."
+    )
+
+
+class TextFile(_Documents):
+    """Texts from files of one's own."""
+
+    source: Literal["text_file"] = Field(description="Files of texts on this machine.")
+    path: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    ) = Field(
+        description="JSON Lines or Parquet with a column of texts, or plain text with one text per "
+        "line (.jsonl, .parquet, .txt, each also .gz, .bz2, .xz or .zst): a file, a folder, a pattern "
+        "such as corpus/*.jsonl.zst, or a list of them; relative to the repository.",
+    )
+    split_by: Literal["auto", "place", "content"] = Field(
+        "auto",
+        description="place: a permutation of the texts, as published; content: a digest of each text, "
+        "so that equal texts are never on both sides; auto: place for one file, content for several.",
+    )
+
+
+class TextHub(_Documents):
+    """Texts from a pinned Hugging Face data set, streamed as far as they are read.
+
+    Split by a digest of each text, so that equal texts are never on both sides.
+    """
+
+    source: Literal["text_hub"] = Field(description="Files of texts on the Hugging Face hub.")
+    repo: str = Field(min_length=1, description="Data set repository, owner/name.")
+    revision: str = Field(
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit of the repository; a branch name would not be reproducible.",
+    )
+    files: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1,
+        description="Files inside the repository or patterns such as train/*.jsonl.zst, in the forms "
+        "that a file of one's own may have.",
     )
 
 
@@ -206,9 +236,10 @@ ProblemSettings = Annotated[
     GeneratedDataset | BalancedDataset | PathDataset | HubDataset, Field(discriminator="source")
 ]
 """Problems, about which a model has latent thoughts."""
-TextSettings = Annotated[MixtureTexts | TextFile, Field(discriminator="source")]
+Texts = MixtureTexts | TextFile | TextHub
+TextSettings = Annotated[Texts, Field(discriminator="source")]
 """Texts, which a model reads token by token."""
 DatasetSettings = Annotated[
-    GeneratedDataset | BalancedDataset | PathDataset | HubDataset | MixtureTexts | TextFile,
+    GeneratedDataset | BalancedDataset | PathDataset | HubDataset | Texts,
     Field(discriminator="source"),
 ]

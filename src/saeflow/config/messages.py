@@ -12,9 +12,9 @@ from pydantic_core import ErrorDetails
 
 from saeflow.errors import nearest
 
-SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file")
+SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file", "text_hub")
 TAGS = {"fresh", "path", "hub", "control", *SOURCES}
-BRANCHES = ("literal[", "tuple[", "list[")
+BRANCHES = ("literal[", "tuple[", "list[", "constrained-str")
 """How pydantic names the branches of a union in a location."""
 STUDY_TAGS = {"judge": ("exact", "local", "endpoint"), "texts": ("bundled", "path")}
 """Blocks of studies that come in several forms, and the names of the forms."""

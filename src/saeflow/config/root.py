@@ -13,10 +13,10 @@ from saeflow.config.datasets import (
     BalancedDataset,
     DatasetSettings,
     GeneratedDataset,
-    MixtureTexts,
     PathDataset,
     ProblemSettings,
     TextFile,
+    Texts,
 )
 from saeflow.config.dictionaries import DictionaryChoice, DictionaryControl, DictionarySettings
 from saeflow.config.messages import first_sentence
@@ -178,13 +178,13 @@ def resolve_dictionary(config: Config, name: str) -> DictionarySettings:
 def problem_dataset(config: Config, name: str) -> ProblemSettings:
     """Block of a data set that a study reads thoughts about; the configuration holds no other."""
     block = config.datasets[name]
-    assert not isinstance(block, MixtureTexts | TextFile), "parse_config refuses texts here"
+    assert not isinstance(block, Texts), "parse_config refuses texts here"
     return block
 
 
 def holds_texts(config: Config, dataset: str) -> bool:
     """Whether a data set holds texts and not problems."""
-    return isinstance(config.datasets[dataset], MixtureTexts | TextFile)
+    return isinstance(config.datasets[dataset], Texts)
 
 
 def _contradictions(config: Config) -> Iterator[str]:
@@ -354,7 +354,8 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
     """
     for name, dataset in config.datasets.items():
         if isinstance(dataset, PathDataset | TextFile):
-            yield f"datasets.{name}.path", dataset.path
+            paths = [dataset.path] if isinstance(dataset.path, str) else dataset.path
+            yield from ((f"datasets.{name}.path", path) for path in paths)
     yield "reference_models.mixture", config.reference_models.mixture
     study = config.studies.specialists
     if study is not None and study.texts.source == "path":

@@ -1,26 +1,70 @@
-"""Columns of text from a file of one's own: JSON Lines or Parquet."""
+"""Columns of text from files of one's own or of a repository: JSON Lines or Parquet, or plain lines.
+
+Files are read as a stream, whatever their size; compressed ones, too.
+"""
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import gzip
+import io
 import json
-from collections.abc import Iterator, Sequence
+import lzma
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from saeflow.errors import SaeflowError
+from saeflow.config.text_files import text_format
+from saeflow.errors import SaeflowError, first_line
+
+ROWS = 256
+"""Rows of a Parquet file that are decoded at once."""
+Blanks = Literal["refuse", "skip"]
+"""What to do with a text that holds nothing but blanks."""
 
 
-def read_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+@dataclass(frozen=True)
+class Source:
+    """A file to be read from its beginning.
+
+    Attributes
+    ----------
+    name : str
+        Its name, for messages; how it ends says what it holds.
+    open : callable
+        Opens its bytes, whether they need to be read in order (True) or anywhere (False).
+    """
+
+    name: str
+    open: Callable[[bool], Any]
+
+
+def file_source(path: Path) -> Source:
+    """A file on this machine."""
+    return Source(str(path), lambda in_order: path.open("rb"))
+
+
+def read_rows(
+    source: Path | Source, names: Sequence[str], blanks: Blanks = "refuse"
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Read some columns, none of whose texts may be empty.
 
     Parameters
     ----------
-    path : Path
-        The file; ``.parquet`` is read as Parquet, anything else as JSON Lines.
+    source : Path or Source
+        The file; ``.parquet`` is read as Parquet, anything else as JSON Lines, and either may be
+        compressed (`saeflow.config.text_files`).
     names : sequence of str
         The columns.
+    blanks : {"refuse", "skip"}
+        Whether a row with a text of blanks is an error or is left out.
 
     Yields
     ------
@@ -34,9 +78,45 @@ def read_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[str, tuple[str
     SaeflowError
         If the file is malformed, naming the line or row.
     """
-    rows = _parquet_rows if path.suffix == ".parquet" else _json_rows
-    for where, row in rows(path, names):
-        yield where, tuple(check_text(row.get(name), name, f"{path}, {where}") for name in names)
+    source = file_source(source) if isinstance(source, Path) else source
+    rows = _parquet_rows if text_format(source.name).form == "parquet" else _json_rows
+    for where, row in rows(source, names):
+        texts = [row.get(name) for name in names]
+        if blanks == "skip" and any(isinstance(text, str) and not text.strip() for text in texts):
+            continue
+        yield (
+            where,
+            tuple(
+                check_text(text, name, f"{source.name}, {where}")
+                for name, text in zip(names, texts, strict=True)
+            ),
+        )
+
+
+def read_lines(source: Source) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Read a file of plain text, one text per line; lines of blanks are left out.
+
+    Yields
+    ------
+    where : str
+        Line, for messages.
+    texts : tuple of str
+        One text, without the end of its line.
+
+    Raises
+    ------
+    SaeflowError
+        If the file is damaged or no UTF-8, naming the line.
+    """
+    for where, raw in _raw_lines(source):
+        try:
+            line = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise SaeflowError(
+                f"{source.name}, {where}: the line is not UTF-8; expected a text."
+            ) from None
+        if line.strip():
+            yield where, (check_text(line, "line", f"{source.name}, {where}"),)
 
 
 def check_text(text: object, name: str, where: str) -> str:
@@ -56,46 +136,113 @@ def check_text(text: object, name: str, where: str) -> str:
     return text
 
 
-def _json_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
+def _json_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
     expected = ", ".join(f'"{name}": ...' for name in names)
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"line {number}"
-            if not raw.strip():
-                continue
-            try:
-                row = json.loads(raw.decode("utf-8"))
-            except UnicodeDecodeError:
-                raise SaeflowError(
-                    f"{path}, {where}: the line is not UTF-8; expected JSON."
-                ) from None
-            except (ValueError, RecursionError) as error:  # not only JSONDecodeError: huge numbers
-                raise SaeflowError(
-                    f"{path}, {where}: the line is no JSON ({error}); it may be cut off. "
-                    f"Expected {{{expected}}}."
-                ) from None
-            if not isinstance(row, dict):
-                raise SaeflowError(
-                    f"{path}, {where}: found {type(row).__name__}, expected an object."
-                )
-            yield where, row
-
-
-def _parquet_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SaeflowError(f"{path} cannot be read as Parquet ({reason}).") from None
-    for name in names:
-        if name not in table.column_names:
+    for where, raw in _raw_lines(source):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode("utf-8"))
+        except UnicodeDecodeError:
             raise SaeflowError(
-                f"{path} has the columns {table.column_names}; expected "
-                f"{' and '.join(map(repr, names))}."
+                f"{source.name}, {where}: the line is not UTF-8; expected JSON."
+            ) from None
+        except (ValueError, RecursionError) as error:  # not only JSONDecodeError: huge numbers
+            raise SaeflowError(
+                f"{source.name}, {where}: the line is no JSON ({error}); it may be cut off. "
+                f"Expected {{{expected}}}."
+            ) from None
+        if not isinstance(row, dict):
+            raise SaeflowError(
+                f"{source.name}, {where}: found {type(row).__name__}, expected an object."
             )
+        yield where, row
+
+
+def _raw_lines(source: Source) -> Iterator[tuple[str, bytes]]:
+    number = 0
+    compression = text_format(source.name).compression
     try:
-        rows = table.select(list(names)).to_pylist()
-    except ValueError as error:
-        raise SaeflowError(f"{path}: the texts are not UTF-8 ({error}).") from None
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", row
+        with source.open(True) as file, _decompressed(file, compression) as stream:
+            for number, raw in enumerate(stream, start=1):
+                yield f"line {number}", raw
+    # Each decompressor, file system and network client brings exceptions of its own.
+    except Exception as error:
+        raise SaeflowError(
+            f"{source.name}, line {number + 1}: {_broken(compression)} "
+            f"({type(error).__name__}: {first_line(error)})."
+        ) from None
+
+
+def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
+    number = 0
+    with contextlib.ExitStack() as opened:
+        try:
+            file = pq.ParquetFile(opened.enter_context(_anywhere(source)))
+            found = file.schema_arrow.names
+        except SaeflowError:
+            raise
+        except Exception as error:
+            raise SaeflowError(
+                f"{source.name} cannot be read as Parquet ({first_line(error)})."
+            ) from None
+        for name in names:
+            if name not in found:
+                raise SaeflowError(
+                    f"{source.name} has the columns {found}; expected "
+                    f"{' and '.join(map(repr, names))}."
+                )
+        batches = file.iter_batches(ROWS, columns=list(names))
+        while True:
+            try:
+                batch = next(batches, None)
+                rows = None if batch is None else batch.select(list(names)).to_pylist()
+            except UnicodeDecodeError as error:
+                raise SaeflowError(f"{source.name}: the texts are not UTF-8 ({error}).") from None
+            except Exception as error:
+                raise SaeflowError(
+                    f"{source.name} cannot be read as Parquet behind row {number} "
+                    f"({first_line(error)})."
+                ) from None
+            if rows is None:
+                return
+            for row in rows:
+                number += 1
+                yield f"row {number}", row
+
+
+@contextlib.contextmanager
+def _anywhere(source: Source) -> Iterator[Any]:
+    """Bytes of a file in any order; a compressed one is laid out on disk for that."""
+    compression = text_format(source.name).compression
+    if not compression:
+        with source.open(False) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as whole:
+        try:
+            with source.open(True) as file, _decompressed(file, compression) as stream:
+                shutil.copyfileobj(stream, whole)
+        except Exception as error:
+            raise SaeflowError(
+                f"{source.name}: {_broken(compression)} "
+                f"({type(error).__name__}: {first_line(error)})."
+            ) from None
+        whole.seek(0)
+        yield whole
+
+
+def _broken(compression: str) -> str:
+    return "the archive is damaged or cut off" if compression else "the file cannot be read further"
+
+
+def _decompressed(file: Any, compression: str) -> Any:
+    if compression == ".gz":
+        return gzip.GzipFile(fileobj=file)
+    if compression == ".bz2":
+        return bz2.BZ2File(file)
+    if compression == ".xz":
+        return lzma.LZMAFile(file)
+    if compression == ".zst":
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd"))
+    return contextlib.nullcontext(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Literal
 
@@ -40,6 +41,21 @@ def published_split(
     order = np.random.RandomState(settings.seed).permutation(n_problems)
     n_validation = n_problems - n_train
     return order[n_validation:], order[:n_validation]
+
+
+def trains(content: str, settings: SplitSettings) -> bool:
+    """Whether a text trains, by a digest of its content: equal texts are on the same side.
+
+    Parameters
+    ----------
+    content : str
+        The whole text.
+    settings : SplitSettings
+        Share of training texts and seed.
+    """
+    key = f"{settings.seed}\x1f{content}".encode()
+    digest = int.from_bytes(hashlib.sha256(key).digest()[:8], "big")
+    return digest < settings.train_share * 2**64
 
 
 def analysed_mask(ids: list[str], settings: SubsetSettings) -> Bool[np.ndarray, " problems"]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
 from saeflow.models.codi import CodiModel
-from saeflow.models.conventions import BLOCK_HOOKS
+from saeflow.models.conventions import BLOCK_HOOKS, check_place
 from saeflow.models.hooks import TOKEN_HOOKS, TokenTap
 
 
@@ -120,6 +120,50 @@ def _read_batch(
         token=ids[mask].to(model.device),
         activations=tap.kept,
     )
+
+
+@torch.no_grad()
+def read_contexts(
+    model: CodiModel,
+    ids: Int[Tensor, "contexts positions"],
+    wanted: Bool[Tensor, "contexts positions"],
+    *,
+    hook: str,
+    layer: int,
+) -> Float[Tensor, "tokens d_in"]:
+    """Read contexts that are padded on the right and keep what chosen tokens carry at one place.
+
+    No mask is needed: a causal model's tokens never see what is on their right.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model; blocks behind `layer` are not run.
+    ids : torch.Tensor of shape (contexts, positions)
+        Token ids.
+    wanted : torch.Tensor of shape (contexts, positions)
+        Which tokens to keep.
+    hook : str
+        One of `saeflow.models.hooks.TOKEN_HOOKS`.
+    layer : int
+        Block index; 0 for ``embed`` and ``final_norm``.
+
+    Returns
+    -------
+    torch.Tensor of shape (tokens, d_in), float32
+        Context by context, in order of position; on the model's device.
+
+    Raises
+    ------
+    SaeflowError
+        If the hook, its module or the layer does not exist.
+    """
+    check_place(hook, layer, model.n_layers, inside=True)
+    kept = wanted.flatten().nonzero()[:, 0].to(model.device)
+    tap = TokenTap(model.language_model, {hook: [layer]}, kept)
+    with tap.until_enough():
+        model.language_model.base_model(input_ids=ids.to(model.device), use_cache=False)
+    return tap.kept[hook][0]
 
 
 def _sites(

@@ -4,83 +4,130 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from saeflow.artifacts.batches import SMALL_GROUP
 from saeflow.artifacts.catalog import TEXTS
-from saeflow.config.datasets import MixtureTexts, TextFile, TextSettings
-from saeflow.datasets.rows import check_text, read_rows
-from saeflow.datasets.selection import published_split
+from saeflow.config.datasets import MixtureTexts, TextFile, TextHub, Texts
+from saeflow.config.text_files import KNOWN, text_format
+from saeflow.datasets.rows import Blanks, Source, file_source, read_lines, read_rows
+from saeflow.datasets.selection import published_split, trains
+from saeflow.datasets.texts.hub import hub_sources
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text
 from saeflow.errors import SaeflowError
 from saeflow.seeds import numpy_generator
 
-PLAIN = ".txt"
-"""How the name of a file of plain text ends."""
 
-
-@dataclass(frozen=True)
 class LoadedTexts:
-    """A data set and what identifies it.
-
-    Attributes
-    ----------
-    table : pyarrow.Table
-        Columns of `saeflow.artifacts.catalog.TEXTS`.
-    revision : str
-        Digest of the texts.
-    """
-
-    table: pa.Table
-    revision: str
-
-
-def load_texts(
-    settings: TextSettings, *, mixture: Sequence[Text] = (), file: Path | None = None
-) -> LoadedTexts:
-    """Load a data set of texts and split it.
+    """A data set that is read as it is written, and what identifies it in the end.
 
     Parameters
     ----------
-    settings : MixtureTexts or TextFile
+    texts : iterable of Text
+        Those that train SAEs first; every other one counts as held out.
+    """
+
+    def __init__(self, texts: Iterable[Text]) -> None:
+        self._texts = texts
+        self._digest = hashlib.sha256()
+        self._whole = False
+
+    @property
+    def tables(self) -> Iterator[pa.Table]:
+        """Columns of `saeflow.artifacts.catalog.TEXTS` in pieces; to be read once.
+
+        Raises
+        ------
+        SaeflowError
+            Where a file is malformed, or holds too few texts.
+        """
+        numbered = enumerate(self._texts)
+        while some := list(itertools.islice(numbered, SMALL_GROUP)):
+            splits = ["train" if text.split == TRAIN else "validation" for _, text in some]
+            for split, (_, text) in zip(splits, some, strict=True):
+                self._digest.update(f"{split}\x1f{text.text}\x1e".encode())
+            yield pa.table(
+                {
+                    "text": [number for number, _ in some],
+                    "content": [text.text for _, text in some],
+                    "split": splits,
+                    **{
+                        name: [getattr(text, name) for _, text in some]
+                        for name in ("part", "group", "form", "item")
+                    },
+                },
+                schema=TEXTS.schema(),
+            )
+        self._whole = True
+
+    @property
+    def revision(self) -> str:
+        """SHA-256 over texts and splits, the same whatever held them; known when all are read."""
+        assert self._whole, "the tables have not been read to their end"
+        return self._digest.hexdigest()
+
+
+def load_texts(
+    settings: Texts,
+    *,
+    mixture: Sequence[Text] = (),
+    files: Sequence[Path] = (),
+    spool: Path | None = None,
+    filesystem: Any = None,
+) -> LoadedTexts:
+    """Load a data set of texts and split it; memory does not grow with the size of files.
+
+    Parameters
+    ----------
+    settings : MixtureTexts, TextFile or TextHub
         The block of the configuration.
     mixture : sequence of Text
         Every text of the mixture; read of a `MixtureTexts`.
-    file : Path, optional
-        The file behind a `TextFile`.
+    files : sequence of Path
+        The files behind a `TextFile`.
+    spool : Path, optional
+        Folder in which held-out texts wait until those that train are written; the system's for
+        temporary files by default.
+    filesystem : fsspec file system, optional
+        What a `TextHub` is read from; the Hugging Face hub by default.
 
     Returns
     -------
     LoadedTexts
-        The table, texts that train SAEs first, and its digest.
+        The texts, those that train SAEs first.
 
     Raises
     ------
     SaeflowError
-        If the mixture holds too few texts, or a file is missing or malformed.
+        If the mixture holds too few texts, or a file is missing or unknown; what files hold is
+        checked as it is read.
     """
     if isinstance(settings, MixtureTexts):
         train = _drawn(settings, mixture, TRAIN, settings.n_train, "n_train")
         held_out = _drawn(settings, mixture, HELD_OUT, settings.n_validation, "n_validation")
-    else:
-        train, held_out = _from_file(settings, file or Path(settings.path))
-    texts = [*train, *held_out]
-    splits = ["train"] * len(train) + ["validation"] * len(held_out)
-    table = pa.table(
-        {
-            "text": pa.array(range(len(texts)), pa.int32()),
-            "content": [text.text for text in texts],
-            "split": splits,
-            "part": [text.part for text in texts],
-            "group": [text.group for text in texts],
-            "form": [text.form for text in texts],
-            "item": pa.array([text.item for text in texts], pa.int32()),
-        }
+        return LoadedTexts([*train, *held_out])
+    if isinstance(settings, TextHub):
+        sources = hub_sources(settings, filesystem)
+        return LoadedTexts(by_content(sources, settings, spool))
+    for path in files:
+        if not path.is_file():
+            raise SaeflowError(f"{path} does not exist; expected a file of texts ({KNOWN}).")
+        if not text_format(path.name).form:
+            raise SaeflowError(f"{path} holds no texts by its name; expected {KNOWN}.")
+    if not files:
+        raise SaeflowError(f"path names no file of texts; expected {KNOWN}.")
+    local = [file_source(path) for path in files]
+    by_place = settings.split_by == "place" or (settings.split_by == "auto" and len(local) == 1)
+    return LoadedTexts(
+        _by_place(local, settings) if by_place else by_content(local, settings, spool)
     )
-    return LoadedTexts(table.select(TEXTS.column_names()), _digest(table))
 
 
 def shares(sizes: Sequence[int], n: int) -> list[int]:
@@ -126,56 +173,97 @@ def _drawn(
     return [text for pool, count in zip(pools, counts, strict=True) for text in pool[:count]]
 
 
-def _from_file(settings: TextFile, path: Path) -> tuple[list[Text], list[Text]]:
-    if not path.is_file():
-        raise SaeflowError(
-            f"{path} does not exist; expected a file of texts (JSONL, Parquet or {PLAIN})."
-        )
-    rows = _lines(path) if path.suffix == PLAIN else _column(path, settings.column)
-    contents = list(itertools.islice(rows, settings.limit))
-    if len(contents) < (settings.limit or 1):
+def _by_place(sources: Sequence[Source], settings: TextFile) -> Iterator[Text]:
+    """Read files once to count their texts, and once for each side of the split."""
+    n = sum(1 for _ in _contents(sources, settings, "refuse"))
+    _check_number(sources, settings, n)
+    held_out = np.zeros(n, bool)
+    held_out[published_split(n, settings.split)[1]] = True
+    if held_out.all():
+        raise _one_sided(sources, settings, n, "train SAEs")
+    for split, wanted in ((TRAIN, ~held_out), (HELD_OUT, held_out)):
+        for item, content in enumerate(_contents(sources, settings, "refuse")):
+            if wanted[item]:
+                yield _document(item, content, split)
+
+
+def by_content(
+    sources: Sequence[Source], settings: TextFile | TextHub, spool: Path | None = None
+) -> Iterator[Text]:
+    """Read files once and no further than `limit`; texts of blanks are left out.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The files, in their order.
+    settings : TextFile or TextHub
+        Column, limit and split.
+    spool : Path, optional
+        Folder in which held-out texts wait, in a file without a name.
+
+    Yields
+    ------
+    Text
+        Those that train, as they come, then the others.
+
+    Raises
+    ------
+    SaeflowError
+        If a file is malformed, or they hold too few texts.
+    """
+    n = n_train = 0
+    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=spool) as waiting:
+        for content in _contents(sources, settings, "skip"):
+            if trains(content, settings.split):
+                yield _document(n, content, TRAIN)
+                n_train += 1
+            else:
+                waiting.write(json.dumps([n, content]) + "\n")
+            n += 1
+        _check_number(sources, settings, n)
+        for side, purpose in ((n_train, "train SAEs"), (n - n_train, "be held out")):
+            if not side:
+                raise _one_sided(sources, settings, n, purpose)
+        waiting.seek(0)
+        for line in waiting:
+            item, content = json.loads(line)
+            yield _document(item, content, HELD_OUT)
+
+
+def _contents(
+    sources: Sequence[Source], settings: TextFile | TextHub, blanks: Blanks
+) -> Iterator[str]:
+    def rows() -> Iterator[str]:
+        for source in sources:
+            if text_format(source.name).form == "lines":
+                found = read_lines(source)
+            else:
+                found = read_rows(source, (settings.column,), blanks)
+            yield from (content for _, (content,) in found)
+
+    return itertools.islice(rows(), settings.limit)
+
+
+def _document(item: int, content: str, split: str) -> Text:
+    return Text(part="", group="", form="", item=item, split=split, prompt="", target=content)
+
+
+def _check_number(sources: Sequence[Source], settings: TextFile | TextHub, n: int) -> None:
+    if n < (settings.limit or 1):
         wanted = f"limit asks for {settings.limit}" if settings.limit else "expected at least one"
-        raise SaeflowError(f"{path} holds {len(contents)} texts; {wanted}.")
-    train, held_out = (
-        sorted(rows.tolist()) for rows in published_split(len(contents), settings.split)
+        raise SaeflowError(f"{_named(sources)} {n} texts; {wanted}.")
+
+
+def _one_sided(
+    sources: Sequence[Source], settings: TextFile | TextHub, n: int, purpose: str
+) -> SaeflowError:
+    return SaeflowError(
+        f"{_named(sources)} {n} texts, none of which is left to {purpose} with a train_share of "
+        f"{settings.split.train_share}; expected more."
     )
-    if not train:
-        raise SaeflowError(
-            f"{path} holds {len(contents)} texts, none of which is left to train SAEs with a "
-            f"train_share of {settings.split.train_share}; expected more."
-        )
-    return _numbered(contents, train, TRAIN), _numbered(contents, held_out, HELD_OUT)
 
 
-def _numbered(contents: Sequence[str], rows: Iterable[int], split: str) -> list[Text]:
-    return [
-        Text(part="", group="", form="", item=row, split=split, prompt="", target=contents[row])
-        for row in rows
-    ]
-
-
-def _column(path: Path, name: str) -> Iterator[str]:
-    for _, (text,) in read_rows(path, (name,)):
-        yield text
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            try:
-                line = raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise SaeflowError(f"{where}: the line is not UTF-8; expected a text.") from None
-            if line.strip():
-                yield check_text(line, "line", where)
-
-
-def _digest(table: pa.Table) -> str:
-    """SHA-256 over texts and splits, the same whatever held them."""
-    total = hashlib.sha256()
-    for content, split in zip(
-        table["content"].to_pylist(), table["split"].to_pylist(), strict=True
-    ):
-        total.update(f"{split}\x1f{content}\x1e".encode())
-    return total.hexdigest()
+def _named(sources: Sequence[Source]) -> str:
+    if len(sources) == 1:
+        return f"{sources[0].name} holds"
+    return f"{sources[0].name} and {len(sources) - 1} more files hold"
