@@ -70,7 +70,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, configuration: Mapping
     files = {f"sae{place}": each for place, each in enumerate(checkpoint.tensors.values())}
     with atomic_folder(target) as partial:
         for name, tensors in {**files, STREAM: stream}.items():
-            whole = {key: each.detach().cpu().contiguous() for key, each in tensors.items()}
+            whole = {key: each.cpu().contiguous() for key, each in tensors.items()}
             save_file(whole, partial / f"{name}.safetensors")
         index = {
             "configuration": configuration,
