@@ -17,6 +17,7 @@ QUICK = {
     "sae_bank": ["--epochs", "3", "--repeats", "1"],
     "association": ["--layers", "4", "--sample", "8", "--repeats", "3", "--permutations", "10"],
     "patching": ["--patches", "12", "--memory", "96", "192"],
+    "wide_sae": ["--steps", "3", "--batch", "512"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
 }
 

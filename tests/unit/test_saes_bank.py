@@ -38,6 +38,7 @@ def random_bank(architecture: str, k: int, d_in: int, d_sae: int, n_sites: int =
         draw(n_sites, d_sae),
         draw(n_sites, d_sae, d_in),
         draw(n_sites, d_in),
+        draw(n_sites, d_sae) if architecture == "jumprelu" else None,
     )
 
 
@@ -78,6 +79,10 @@ def test_abstopk_keeps_signs_and_topk_drops_negatives():
     assert active_mask(pre, "topk", 4)[0, 0].tolist() == [True, False, True, False, True]
     assert active_mask(pre, "abstopk", 5).all()
     assert not active_mask(-pre.abs(), "topk", 3).any()
+    assert active_mask(pre, "standard", 5)[0, 0].tolist() == [True, False, True, False, True]
+    threshold = torch.tensor([[0.0, -9.0, 2.0, 0.0, 9.0]])
+    found = active_mask(pre, "jumprelu", 5, threshold)[0, 0].tolist()
+    assert found == [True, False, float(pre[0, 0, 2]) > 2, False, False]
 
 
 @pytest.mark.parametrize("k", [1, 3, 8])

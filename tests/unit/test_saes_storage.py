@@ -49,7 +49,10 @@ def assert_same(found: Bank, expected: Bank) -> None:
         assert torch.equal(each, expected.weights[name])
 
 
-@pytest.mark.parametrize("architecture", ["abstopk", "topk"])
+ARCHITECTURES = ["abstopk", "topk", "jumprelu", "standard"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_sae_lens_reads_ours_and_computes_the_same(sae_lens, tmp_path, architecture):
     bank = random_bank(architecture, k=6, d_in=12, d_sae=20)
     save_bank(bank, tmp_path)
@@ -65,7 +68,7 @@ def test_sae_lens_reads_ours_and_computes_the_same(sae_lens, tmp_path, architect
             assert torch.equal(getattr(theirs, name), each[place])
 
 
-@pytest.mark.parametrize("architecture", ["abstopk", "topk"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_files_are_those_that_sae_lens_writes(sae_lens, tmp_path, architecture):
     bank = random_bank(architecture, k=6, d_in=12, d_sae=20)
     save_bank(bank, tmp_path)
@@ -77,23 +80,29 @@ def test_files_are_those_that_sae_lens_writes(sae_lens, tmp_path, architecture):
             assert (tmp_path / "theirs" / site.name / name).read_bytes() == ours
 
 
-@pytest.mark.parametrize("architecture", ["abstopk", "topk"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_we_read_what_sae_lens_wrote(sae_lens, tmp_path, architecture):
     sae_class, config_class = {
         "abstopk": (sae_lens.AbsTopKSAE, sae_lens.AbsTopKSAEConfig),
         "topk": (sae_lens.TopKSAE, sae_lens.TopKSAEConfig),
+        "jumprelu": (sae_lens.JumpReLUSAE, sae_lens.JumpReLUSAEConfig),
+        "standard": (sae_lens.StandardSAE, sae_lens.StandardSAEConfig),
     }[architecture]
+    limited = architecture in ("abstopk", "topk")
     torch.manual_seed(0)
     theirs = []
     for name in ("layer10_step0", "layer2_step3"):
-        sae = sae_class(config_class(d_in=12, d_sae=20, k=6, apply_b_dec_to_input=False))
+        sizes = {"d_in": 12, "d_sae": 20} | ({"k": 6} if limited else {})
+        sae = sae_class(config_class(**sizes, apply_b_dec_to_input=False))
         torch.nn.init.normal_(sae.b_enc)
         torch.nn.init.normal_(sae.b_dec)
+        if architecture == "jumprelu":
+            torch.nn.init.uniform_(sae.threshold, -0.5, 1.0)
         sae.save_model(tmp_path / name)
         theirs.insert(0, sae)
     bank = load_bank(tmp_path)
     assert bank.sites == (Site(2, 3), Site(10, 0)), "in natural order"
-    assert bank.recipe == Recipe(architecture, d_sae=20, k=6)
+    assert bank.recipe == Recipe(architecture, d_sae=20, k=6 if limited else 20)
     x = torch.randn(2, 40, 12)
     features = bank.encode(x)
     for place, sae in enumerate(theirs):
@@ -194,7 +203,9 @@ def test_truncated_weights(copy, length):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "standard"}, "names the architecture 'standard'; expected one of 'abst"),
+        ({"architecture": "gated"}, "names the architecture 'gated'; expected one of 'abst"),
+        ({"architecture": "standard"}, "describes another SAE than"),
+        ({"architecture": "jumprelu"}, "W_enc [12, 20], b_dec [12], b_enc [20], threshold [20]"),
         ({"architecture": None}, "names the architecture None"),
         ({"apply_b_dec_to_input": True}, "has apply_b_dec_to_input = True; expected False"),
         ({"rescale_acts_by_decoder_norm": True}, "has rescale_acts_by_decoder_norm = True"),

@@ -45,13 +45,14 @@ class Recipe:
 
     Attributes
     ----------
-    architecture : {"abstopk", "topk"}
+    architecture : {"abstopk", "topk", "jumprelu", "standard"}
         ``abstopk`` keeps the k largest pre-activations by absolute value with their sign (the
-        published one, methods/1, 2.2); ``topk`` keeps the k largest and applies ReLU.
+        published one, methods/1, 2.2); ``topk`` keeps the k largest and applies ReLU; ``jumprelu``
+        keeps those above a threshold (what batchtopk is after training), ``standard`` those above 0.
     d_sae : int
         Latents per SAE.
     k : int
-        Latents kept per row.
+        Latents kept per row, of jumprelu on average; d_sae where nothing limits them.
     control : Control or None
         What keeps the SAEs from learning; see `saeflow.saes.train.train_bank` for the frozen ones
         and `saeflow.saes.fixed.fixed_bank` for those that are not trained.
@@ -131,6 +132,13 @@ class Bank:
         Decoder weights, row per latent.
     b_dec : torch.Tensor of shape (sites, d_in), float32
         Decoder biases, in the unit of the activations.
+    threshold : torch.Tensor of shape (sites, d_sae), float32, or None
+        Of jumprelu alone: above which a latent is active.
+
+    Raises
+    ------
+    SaeflowError
+        If there is a threshold without jumprelu or jumprelu without one.
     """
 
     recipe: Recipe
@@ -139,6 +147,15 @@ class Bank:
     b_enc: Float[Tensor, "sites d_sae"]
     W_dec: Float[Tensor, "sites d_sae d_in"]
     b_dec: Float[Tensor, "sites d_in"]
+    threshold: Float[Tensor, "sites d_sae"] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.threshold is None) == (self.recipe.architecture == "jumprelu"):
+            found = "no threshold" if self.threshold is None else "a threshold"
+            raise SaeflowError(
+                f"a bank of {self.recipe.architecture} came with {found}; expected one with "
+                "jumprelu and none without."
+            )
 
     @property
     def d_in(self) -> int:
@@ -156,7 +173,7 @@ class Bank:
         return self.W_enc.device
 
     def encode(self, x: Float[Tensor, "sites rows d_in"]) -> Float[Tensor, "sites rows d_sae"]:
-        """Values of all latents; of each row at most k differ from 0.
+        """Values of all latents; with abstopk and topk at most k of a row differ from 0.
 
         Parameters
         ----------
@@ -166,10 +183,12 @@ class Bank:
         Returns
         -------
         torch.Tensor of shape (sites, rows, d_sae), float32
-            Signed values (abstopk) or values of 0 and more (topk).
+            Signed values (abstopk) or values of 0 and more (the others).
         """
         pre = torch.baddbmm(self.b_enc.unsqueeze(1), x.float(), self.W_enc)
-        return pre.masked_fill_(~active_mask(pre, self.recipe.architecture, self.recipe.k), 0.0)
+        recipe = self.recipe
+        active = active_mask(pre, recipe.architecture, recipe.k, self.threshold)
+        return pre.masked_fill_(~active, 0.0)
 
     def decode(
         self, features: Float[Tensor, "sites rows d_sae"]
@@ -215,10 +234,11 @@ class Bank:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The four weight tensors, by the names that SAELens gives them."""
-        return {
+        """The four weight tensors, and jumprelu's threshold, by the names that SAELens gives them."""
+        weights = {
             "W_enc": self.W_enc,
             "b_enc": self.b_enc,
             "W_dec": self.W_dec,
             "b_dec": self.b_dec,
         }
+        return weights if self.threshold is None else weights | {"threshold": self.threshold}

@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Architecture = Literal["abstopk", "topk"]
+Architecture = Literal["abstopk", "topk", "jumprelu", "standard"]
 
 
 def active_mask(
-    pre: Float[Tensor, "sites rows d_sae"], architecture: Architecture, k: int
+    pre: Float[Tensor, "sites rows d_sae"],
+    architecture: Architecture,
+    k: int,
+    threshold: Float[Tensor, "sites d_sae"] | None = None,
 ) -> Bool[Tensor, "sites rows d_sae"]:
     """Latents that keep their pre-activation as their value; the others are 0.
 
@@ -21,16 +24,23 @@ def active_mask(
     ----------
     pre : torch.Tensor of shape (sites, rows, d_sae), float32
         Pre-activations.
-    architecture : {"abstopk", "topk"}
-        Largest by absolute value, or largest and above 0.
+    architecture : {"abstopk", "topk", "jumprelu", "standard"}
+        Largest by absolute value; largest and above 0; above the threshold and 0; above 0.
     k : int
-        From 1 to d_sae.
+        From 1 to d_sae; of abstopk and topk.
+    threshold : torch.Tensor of shape (sites, d_sae), float32, optional
+        Of jumprelu.
 
     Returns
     -------
     torch.Tensor of shape (sites, rows, d_sae), bool
         k per row for abstopk; of topk's k, those above 0.
     """
+    if architecture == "standard":
+        return pre > 0
+    if architecture == "jumprelu":
+        assert threshold is not None
+        return (pre > threshold.unsqueeze(1)).logical_and_(pre > 0)
     if architecture == "abstopk":
         return largest_mask(pre.abs(), k)
     return largest_mask(pre, k).logical_and_(pre > 0)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.provenance import package_version
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import EVERY_TOKEN, Bank, Recipe, Site
+from saeflow.saes.selection import Architecture
 
 WEIGHTS = "sae_weights.safetensors"
 CONFIG = "cfg.json"
@@ -30,7 +31,9 @@ REQUIRED: dict[str, tuple[Any, Any]] = {
     "normalize_activations": ("none", "none"),
     "reshape_activations": ("none", "none"),
 }
-ARCHITECTURES = ("abstopk", "topk")
+ARCHITECTURES = get_args(Architecture)
+LIMITED = ("abstopk", "topk")
+"""Architectures whose configuration names k."""
 
 
 def save_bank(bank: Bank, folder: Path) -> None:
@@ -59,7 +62,7 @@ def _config_of(bank: Bank, site: Site) -> dict[str, Any]:
     """What SAELens's configuration of an SAE gives as a dictionary, in its order."""
     recipe, version = bank.recipe, package_version("sae-lens")
     wanted = {key: value for key, (value, _) in REQUIRED.items()}
-    rescale = wanted.pop("rescale_acts_by_decoder_norm")
+    rescale = {"rescale_acts_by_decoder_norm": wanted.pop("rescale_acts_by_decoder_norm")}
     return {
         "d_in": bank.d_in,
         "d_sae": bank.d_sae,
@@ -71,8 +74,7 @@ def _config_of(bank: Bank, site: Site) -> dict[str, Any]:
             "sae_lens_training_version": version,
             "saeflow": {**site._asdict(), **asdict(recipe)},
         },
-        "k": recipe.k,
-        "rescale_acts_by_decoder_norm": rescale,
+        **({"k": recipe.k, **rescale} if recipe.architecture in LIMITED else {}),
         "architecture": recipe.architecture,
     }
 
@@ -197,12 +199,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     """Configuration of an SAE that `Bank` computes as SAELens does."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        sizes = {key: int(config[key]) for key in ("d_in", "d_sae", "k")}
         architecture = config["architecture"]
+        keys = ("d_in", "d_sae", "k") if architecture in LIMITED else ("d_in", "d_sae")
+        sizes = {key: int(config[key]) for key in keys}
     except (ValueError, KeyError, TypeError) as error:
         raise SaeflowError(
             f"{path} cannot be read ({type(error).__name__}: {error}); expected the JSON of an SAE "
-            "with architecture, d_in, d_sae and k."
+            "with architecture, d_in, d_sae and, of abstopk and topk, k."
         ) from None
     if architecture not in ARCHITECTURES:
         raise SaeflowError(
@@ -223,8 +226,9 @@ def _recipe_of(config: dict[str, Any], path: Path) -> Recipe:
     ours = metadata.get("saeflow") if isinstance(metadata, dict) else None
     known = {each.name for each in fields(Recipe)} - {"architecture", "d_sae", "k"}
     training = {key: value for key, value in (ours or {}).items() if key in known}
+    k = config["k"] if config["architecture"] in LIMITED else (ours or {}).get("k", config["d_sae"])
     try:
-        return Recipe(config["architecture"], config["d_sae"], config["k"], **training)
+        return Recipe(config["architecture"], config["d_sae"], k, **training)
     except SaeflowError as error:
         raise SaeflowError(f"{path} cannot be used: {error}") from None
 
@@ -235,12 +239,14 @@ def _read_weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise SaeflowError(f"{path} is damaged ({error}); expected a safetensors file.") from None
     d_in, d_sae = config["d_in"], config["d_sae"]
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "W_enc": (d_in, d_sae),
         "b_enc": (d_sae,),
         "W_dec": (d_sae, d_in),
         "b_dec": (d_in,),
     }
+    if config["architecture"] == "jumprelu":
+        shapes["threshold"] = (d_sae,)
     found = {name: tuple(each.shape) for name, each in tensors.items()}
     if found != shapes:
         raise SaeflowError(

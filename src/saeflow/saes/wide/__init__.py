@@ -1,0 +1,1 @@
+"""Wide SAEs, trained on a stream of batches instead of captured rows."""
