@@ -1,0 +1,1 @@
+"""Wide SAEs of tokens: trained on a stream, read over a corpus."""
