@@ -283,4 +283,4 @@ def held(thing: Any) -> int:
 def test_memory_does_not_grow_with_documents() -> None:
     most_memory(2)
     few, many = most_memory(6), most_memory(150)
-    assert many < 1.1 * few, "14,400 documents more"
+    assert many < 1.3 * few, "14,400 documents more, of which a number each were as much again"
