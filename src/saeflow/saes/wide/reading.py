@@ -219,6 +219,18 @@ class FeatureSums:
         if len(block.document):
             self._count_documents(block)
 
+    @classmethod
+    def merged(cls, parts: Sequence[FeatureSums]) -> FeatureSums:
+        """Sums over the blocks of several, of one or more that have no document in common."""
+        made = cls(len(parts[0].active), parts[0].active.device)
+        for part in parts:
+            made.tokens += part.tokens
+            made.documents += part.documents
+            for name in ("active", "in_documents", "total", "squares"):
+                getattr(made, name).add_(getattr(part, name))
+            made.largest = torch.maximum(made.largest, part.largest)
+        return made
+
     def _count_documents(self, block: TokenBlock) -> None:
         """A document of which the block before had a part is counted once."""
         d_sae = len(self.active)
