@@ -158,7 +158,8 @@ def test_cross_entropy_lies_between_its_ends(found: Reading) -> None:
 def test_redundancy_stands_beside_random_directions(found: Reading) -> None:
     rows = frame(found.quality, split="all", other_seed=-1, dictionary="wide", seed=0)
     value = rows.set_index(["control", "metric"])["value"]
-    alive = rows["n"].iloc[0]
+    alive = rows.set_index(["control", "metric"])["n"]["none", "largest_cosine"]
+    assert value["none", "dead_share"] == 1 - alive / D_SAE
     assert value["none", "redundant_share_0.9"] == pytest.approx(2 / alive)
     assert value[RANDOM, "redundant_share_0.9"] == 0
     assert value[RANDOM, "largest_cosine"] == pytest.approx(0.5, abs=0.2)
@@ -308,6 +309,31 @@ def test_little_can_be_asked_for(model: CodiModel) -> None:
     one = reading_of(model, lambda: iter([Document(0, "one document", "train")]))
     assert set(one.quality["ci_low"].to_pylist()) == {None}
     assert set(one.examples["group"].to_pylist()) == {""}
+
+
+def test_groups_of_other_documents_are_forgotten(
+    model: CodiModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CHUNK", 7)
+    most = [0]
+    forget = reading._forget
+
+    def forgetting(found: reading.CorpusSums, shown: set[int]) -> None:
+        most.append(len(found.groups))
+        forget(found, shown)
+
+    monkeypatch.setattr(reading, "_forget", forgetting)
+    few = ExampleSettings(top=1, bins=1, per_bin=1, silent=0, pool=1, context=0)
+    settings = ReadingSettings(features=1, examples=few, spliced_documents=0)
+
+    def many() -> Iterator[Document]:
+        return (Document(n, WORDS[n % 8], "train", f"topic {n}") for n in range(90))
+
+    found = reading.sum_corpus(model, runs()[:1], many, settings, features=[TWIN[0]])
+    split = found.splits["train"]
+    shown = split.shown_documents() | split.drawn_documents()
+    assert found.groups == {number: f"topic {number}" for number in shown}
+    assert 0 < max(most) < 40
 
 
 def test_a_feature_that_fires_on_nothing_has_silent_examples(found: Reading) -> None:

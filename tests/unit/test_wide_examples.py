@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saeflow.errors import SaeflowError
+from saeflow.saes.wide.neighbours import Coactivations
 from saeflow.saes.wide.reading import FeatureSums, TokenBlock
 from saeflow.saes.wide.slots import draw_numbers
 from saeflow.saes.wide.token_counts import TokenCounts
@@ -26,6 +27,7 @@ from saeflow.saes.wide.top_examples import (
 )
 from saeflow.saes.wide.windows import NO_TOKEN
 from tests.sentences import check_sentence
+from tests.unit.test_saes_bank import cuda_only
 from tests.unit.test_wide_reading import SIZES, fed
 from tests.wide_blocks import VOCABULARY, Corpus, random_corpus
 
@@ -243,6 +245,41 @@ def test_nothing_to_keep() -> None:
     pool = SilentPool(features(), D_SAE, size=4, seed=0, context=2)
     assert len(rows_of(fed(pool, corpus.documents(3)).examples(2))) == 2 * len(FEATURES)
     assert not rows_of(SilentPool(features(), D_SAE, size=4, seed=0).examples(2))
+
+
+@cuda_only
+def test_cuda_keeps_what_the_cpu_does() -> None:
+    corpus = random_corpus(3, documents=40)
+    kept = []
+    for device in ("cpu", "cuda"):
+        chosen, most = features().to(device), torch.full((len(FEATURES),), 3.0, device=device)
+        options: dict[str, Any] = {"context": 2}
+        made = [
+            TopExamples(chosen, D_SAE, keep=3, **options),
+            BinSamples(chosen, D_SAE, most, bins=3, keep=2, seed=1, **options),
+            SilentPool(chosen, D_SAE, size=9, seed=1, **options),
+        ]
+        sums, tokens = FeatureSums(D_SAE, device), TokenCounts(D_SAE, VOCABULARY, device)
+        pairs = Coactivations(chosen, D_SAE)
+        for block in corpus.documents(7):
+            for each in (*made, sums, tokens, pairs):
+                each.add(on(block, device))
+        examples = [made[0].examples(), made[1].examples(), made[2].examples(2)]
+        kept.append((examples, sums, tokens.top(3, "total"), pairs.correlation(sums)))
+    (here, sums, tokens, pairs), (there, other_sums, other_tokens, other_pairs) = kept
+    for one, other in zip(here, there, strict=True):
+        assert rows_of(one) == rows_of(other)
+        for ours, theirs in zip(one.windows, other.windows, strict=True):
+            torch.testing.assert_close(ours, theirs.cpu(), equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(sums.squares, other_sums.squares.cpu())
+    assert sums.in_documents.tolist() == other_sums.in_documents.tolist()
+    assert tokens.token.tolist() == other_tokens.token.tolist()
+    torch.testing.assert_close(pairs, other_pairs.cpu())
+
+
+def on(block: TokenBlock, device: str) -> TokenBlock:
+    names = ("document", "position", "token", "begin", "rows", "latents", "values")
+    return TokenBlock(*(getattr(block, name).to(device) for name in names))
 
 
 def shifted(block: TokenBlock, by: int) -> TokenBlock:

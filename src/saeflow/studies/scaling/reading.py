@@ -190,12 +190,14 @@ class SplitSums:
             columns = [ones, batch.tokens.astype(np.float64), *batch.sums.values()]
             self.losses.add(np.stack(columns, 1), weights)
 
-    @property
-    def documents(self) -> set[int]:
-        """Numbers of the documents that examples are of."""
-        found = [self.top.examples(), self.silent.examples(self._settings.examples.silent)]
-        found += [self.bins.examples()] if self.bins is not None else []
-        return {number for each in found for number in each.document.tolist()}
+    def shown_documents(self) -> set[int]:
+        """Numbers of the documents that examples of the first pass are of."""
+        shown = self.top.examples(), self.silent.examples(self._settings.examples.silent)
+        return {number for each in shown for number in each.document.tolist()}
+
+    def drawn_documents(self) -> set[int]:
+        """Numbers of those that examples of the second pass are of so far."""
+        return set() if self.bins is None else set(self.bins.examples().document.tolist())
 
 
 @dataclass(frozen=True)
@@ -280,27 +282,29 @@ def _second_pass(
     settings: ReadingSettings,
     batch_size: int,
 ) -> None:
-    wanted = set().union(*(each.documents for each in found.splits.values()))
-    limit = 4 * (len(wanted) + CHUNK)
+    splits = found.splits.values()
+    shown = {number for each in splits for number in each.shown_documents()}
+    slots = len(found.listed) * settings.examples.bins * settings.examples.per_bin
+    limit = 2 * (len(shown) + len(splits) * slots + CHUNK)
     for split, part in _chunks(documents):
         if settings.examples.per_bin:
             found.splits[split].read_again(model, part, batch_size)
         found.groups.update((document.number, document.group) for document in part)
+        # What is kept is half of the limit at most, so this is done seldom.
         if len(found.groups) > limit:
-            limit = 2 * _forget(found, wanted) + limit
-    _forget(found, wanted)
+            _forget(found, shown)
+    _forget(found, shown)
     if settings.spliced_documents:
         mean = _mean(found).to(model.device)
-        for each in found.splits.values():
+        for each in splits:
             each.splice(model, mean, batch_size)
 
 
-def _forget(found: CorpusSums, first: set[int]) -> int:
-    """Drop the groups of documents that no example is of; those left."""
-    kept = first.union(*(each.documents for each in found.splits.values()))
+def _forget(found: CorpusSums, shown: set[int]) -> None:
+    """Drop the groups of documents that no example is of."""
+    kept = shown.union(*(each.drawn_documents() for each in found.splits.values()))
     for number in [number for number in found.groups if number not in kept]:
         del found.groups[number]
-    return len(found.groups)
 
 
 def _mean(found: CorpusSums) -> Tensor:
