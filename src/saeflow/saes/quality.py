@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -117,20 +118,83 @@ def site_quality(
         block = x[start : start + block_rows].to(sae.device, torch.float32)
         features = sae.encode(block.unsqueeze(0))
         sums.add(block, features[0], sae.decode(features)[0])
-    l0_mean = sums.active / rows
-    mse = sums.error_squares / (rows * d_in)
-    error_variance = mse - (sums.error / (rows * d_in)) ** 2
     within, total = sums.spread(rows)
-    nan = float("nan")
+    found = quality_of_sums(
+        QualitySums(
+            *(
+                np.array(each, np.float64)
+                for each in (rows, sums.active, sums.active_squares, sums.error)
+            ),
+            *(np.array(each) for each in (sums.error_squares, sums.cosine, within, total)),
+        ),
+        d_in,
+    )
     return {
-        "explained_variance": 1 - error_variance / (total / (rows * d_in)) if total > 0 else nan,
-        "fvu": sums.error_squares / within if within > 0 else nan,
-        "mse": mse,
-        "l0_mean": l0_mean,
-        "l0_std": max(0.0, sums.active_squares / rows - l0_mean**2) ** 0.5,
+        "explained_variance": float(found["explained_variance"]),
+        "fvu": float(found["fvu"]),
+        "mse": float(found["mse"]),
+        "l0_mean": float(found["l0_mean"]),
+        "l0_std": float(found["l0_std"]),
         "dead_share": 1 - float(sums.fired.double().mean()),
-        "cosine": sums.cosine / rows,
+        "cosine": float(found["cosine"]),
     }
+
+
+class QualitySums(NamedTuple):
+    """Sums over rows; arrays of one shape, such as one sum per resample.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        Number of rows.
+    active, active_squares : numpy.ndarray
+        Of the latents that are not 0 in a row, and of that number squared.
+    error, error_squares : numpy.ndarray
+        Of x - x̂ and its square, over all entries.
+    cosine : numpy.ndarray
+        Of cos(x, x̂).
+    within, total : numpy.ndarray
+        Squared distances of x from its mean per dimension, and from its one overall mean.
+    """
+
+    rows: Float[np.ndarray, "*some"]
+    active: Float[np.ndarray, "*some"]
+    active_squares: Float[np.ndarray, "*some"]
+    error: Float[np.ndarray, "*some"]
+    error_squares: Float[np.ndarray, "*some"]
+    cosine: Float[np.ndarray, "*some"]
+    within: Float[np.ndarray, "*some"]
+    total: Float[np.ndarray, "*some"]
+
+
+def quality_of_sums(sums: QualitySums, d_in: int) -> dict[str, Float[np.ndarray, "*some"]]:
+    """All metrics of `site_quality` but ``dead_share``, from sums over rows.
+
+    Parameters
+    ----------
+    sums : QualitySums
+        Over the rows; where there is none, every metric is NaN.
+    d_in : int
+        Dimensions of a row.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of float64
+        By metric, of the shape of the sums.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        l0_mean = sums.active / sums.rows
+        mse = sums.error_squares / (sums.rows * d_in)
+        error_variance = mse - (sums.error / (sums.rows * d_in)) ** 2
+        explained = 1 - error_variance / (sums.total / (sums.rows * d_in))
+        return {
+            "explained_variance": np.where(sums.total > 0, explained, np.nan),
+            "fvu": np.where(sums.within > 0, sums.error_squares / sums.within, np.nan),
+            "mse": mse,
+            "l0_mean": l0_mean,
+            "l0_std": np.sqrt(np.maximum(0.0, sums.active_squares / sums.rows - l0_mean**2)),
+            "cosine": sums.cosine / sums.rows,
+        }
 
 
 class _Sums:
