@@ -131,7 +131,7 @@ def _from_file(settings: TextFile, path: Path) -> tuple[list[Text], list[Text]]:
         raise SaeflowError(
             f"{path} does not exist; expected a file of texts (JSONL, Parquet or {PLAIN})."
         )
-    rows = _lines(path) if path.suffix == PLAIN else _column(path, settings.column)
+    rows = text_lines(path) if path.suffix == PLAIN else _column(path, settings.column)
     contents = list(itertools.islice(rows, settings.limit))
     if len(contents) < (settings.limit or 1):
         wanted = f"limit asks for {settings.limit}" if settings.limit else "expected at least one"
@@ -159,7 +159,14 @@ def _column(path: Path, name: str) -> Iterator[str]:
         yield text
 
 
-def _lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a file of plain text, but for blank ones.
+
+    Raises
+    ------
+    SaeflowError
+        If a line is no text in UTF-8, naming it.
+    """
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}, line {number}"

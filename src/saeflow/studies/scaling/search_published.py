@@ -8,25 +8,16 @@ nothing here says whether they fire on other prompts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csc_array, csr_array
 
+from saeflow.config.scaling_search import Score
 from saeflow.errors import SaeflowError
 from saeflow.stats.unit_areas import dense_blocks
 
-Score = Literal[
-    "local_min_max",
-    "rank",
-    "joint_min_max",
-    "global_min_max",
-    "percentile",
-    "z_score",
-    "cohens_d",
-    "softmax_sum",
-]
 SCORES: tuple[Score, ...] = get_args(Score)
 OF_CORPUS: tuple[Score, ...] = ("global_min_max", "percentile", "z_score")
 """Scores that need what features give on a corpus."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from saeflow.errors import SaeflowError
-from saeflow.stats.length_matching import check_lengths, matched_lengths
+from saeflow.datasets.prompt_lengths import check_lengths, matched_lengths
 
 
 def test_sides_of_one_length_are_matched_and_longer_ones_are_not() -> None:
