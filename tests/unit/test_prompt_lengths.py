@@ -7,8 +7,8 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from saeflow.errors import SaeflowError
 from saeflow.datasets.prompt_lengths import check_lengths, matched_lengths
+from saeflow.errors import SaeflowError
 
 
 def test_sides_of_one_length_are_matched_and_longer_ones_are_not() -> None:

@@ -95,8 +95,8 @@ class PublishedSearch(Block):
     input_factor: float | None = Field(
         None,
         gt=0,
-        description="What training multiplied activations by; null: what gives those of the prompts a "
-        "mean square of 1, as the study's 4.662 does those of its corpus.",
+        description="What training multiplied activations by; null: what gives those of the corpus, "
+        "or of the prompts where none is read, a mean square of 1, as the study's 4.662 does.",
     )
     max_tokens: Positive = Field(
         35, description="Tokens after which prompts are cut, that of the begin of a text included."

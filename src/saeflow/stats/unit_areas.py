@@ -312,7 +312,7 @@ def _resampled_areas(
     unit: Int[np.ndarray, " observations"],
     positive: Bool[np.ndarray, " units"],
     places: list[Int[np.ndarray, " units"]],
-    weights: list[Int[np.ndarray, "resamples side"]],
+    weights: list[Int[np.ndarray, "resamples _"]],
 ) -> Float[np.ndarray, " resamples"]:
     """Area of one feature with every unit counted as often as it was drawn."""
     levels, level = np.unique(column, return_inverse=True)
