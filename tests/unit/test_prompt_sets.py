@@ -93,7 +93,7 @@ def test_groups_stand_against_all_others(documents: pa.Table) -> None:
     for name, sides in found.items():
         group = name.split("/")[1]
         assert len(sides.positive) == 15
-        assert len(sides.negative) == 20
+        assert len(sides.negative) == 30
         assert all(text.startswith(group) for text in sides.positive)
         assert not any(text.startswith(group) for text in sides.negative)
         # Of the validation split: odd items.

@@ -63,8 +63,8 @@ class GroupPrompts(Block):
     split: Literal["train", "validation"] = Field(
         "validation", description="Which texts: those that no SAE was trained on, or the others."
     )
-    positive: Positive = Field(20, description="Texts of the group, at most.")
-    negative: Positive = Field(20, description="Texts of all other groups together, at most.")
+    positive: Positive = Field(30, description="Texts of the group, at most.")
+    negative: Positive = Field(60, description="Texts of all other groups together, at most.")
     match_lengths: bool = Field(
         True, description="Choose the others so that they are as long as those of the group."
     )

@@ -269,20 +269,24 @@ def stability(
     found = np.zeros(len(area))
     if resamples < 1:
         return found
-    rows = [np.flatnonzero(positive), np.flatnonzero(~positive)]
-    weights = [
-        generator.multinomial(len(some), np.full(len(some), 1 / len(some)), size=resamples)
-        for some in rows
-    ]
+    sizes = np.bincount(unit).astype(np.float64)
+    ones, twos = (
+        generator.multinomial(
+            side.sum(), np.full(side.sum(), 1 / side.sum()), size=resamples
+        ).astype(np.float64)
+        for side in (positive, ~positive)
+    )
+    pairs = (ones @ sizes[positive]) * (twos @ sizes[~positive])
     some = best_features(values, area, positive[unit], COMPETITORS)
     areas = np.empty((len(some), resamples))
-    places = [np.searchsorted(each, np.arange(len(positive))) for each in rows]
-    for number, column in _columns(values, some):
-        areas[number] = _resampled_areas(column, unit, positive, places, weights)
+    for number, feature in enumerate(some):
+        own = slice(values.indptr[feature], values.indptr[feature + 1])
+        wins = _wins(values.data[own], unit[values.indices[own]], sizes, positive)
+        areas[number] = ((ones @ wins) * twos).sum(1) / pairs
     areas = np.round(areas, 12)
     for drawn in areas.T:
-        found[some] += _membership(drawn, top) / resamples
-    return found
+        found[some] += _membership(drawn, top)
+    return found / resamples
 
 
 def active_features(values: csc_array) -> Int[np.ndarray, " active"]:
@@ -299,32 +303,23 @@ def dense_blocks(
         yield chosen, values[:, features[chosen]].toarray()
 
 
-def _columns(
-    values: csc_array, features: Int[np.ndarray, " some"]
-) -> Iterator[tuple[int, Float[np.ndarray, " observations"]]]:
-    for chosen, block in dense_blocks(values, features):
-        for number, column in enumerate(block.T):
-            yield chosen.start + number, column
-
-
-def _resampled_areas(
-    column: Float[np.ndarray, " observations"],
-    unit: Int[np.ndarray, " observations"],
+def _wins(
+    stored: Float[np.ndarray, " stored"],
+    unit: Int[np.ndarray, " stored"],
+    sizes: Float[np.ndarray, " units"],
     positive: Bool[np.ndarray, " units"],
-    places: list[Int[np.ndarray, " units"]],
-    weights: list[Int[np.ndarray, "resamples _"]],
-) -> Float[np.ndarray, " resamples"]:
-    """Area of one feature with every unit counted as often as it was drawn."""
-    levels, level = np.unique(column, return_inverse=True)
-    mass = []
-    for place, drawn, side in zip(places, weights, (positive, ~positive), strict=True):
-        chosen = side[unit]
-        counts = np.zeros((drawn.shape[1], len(levels)))
-        np.add.at(counts, (place[unit[chosen]], level[chosen]), 1.0)
-        mass.append(drawn @ counts)
-    above, below = mass
-    beaten = np.cumsum(below, axis=1) - below / 2
-    found: Float[np.ndarray, " resamples"] = (above * beaten).sum(1) / (above.sum(1) * below.sum(1))
+) -> Float[np.ndarray, "positive negative"]:
+    """Pairs of observations in which that of a positive unit is larger, for every pair of units."""
+    levels, level = np.unique(np.append(stored, 0), return_inverse=True)
+    cell = unit * len(levels) + level[:-1]
+    counts = np.bincount(cell, minlength=len(sizes) * len(levels)).astype(np.float64)
+    by_unit = counts.reshape(len(sizes), -1)
+    # What is not stored is 0.
+    by_unit[:, level[-1]] += sizes - by_unit.sum(1)
+    below = by_unit[~positive]
+    found: Float[np.ndarray, "positive negative"] = (
+        by_unit[positive] @ (np.cumsum(below, axis=1) - below / 2).T
+    )
     return found
 
 
