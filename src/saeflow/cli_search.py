@@ -121,7 +121,7 @@ def search_text(options: argparse.Namespace) -> str:
             "prompts": [_without_run(row) for row in prompts],
         }
         return json.dumps(shown, indent=2, ensure_ascii=False)
-    return "\n".join(_text(options, bank, features, prompts, notes))
+    return "\n".join(_text(options, bank, settings, features, prompts, notes))
 
 
 def _at_least(least: int) -> Any:
@@ -246,6 +246,7 @@ def _notes(
 def _text(
     options: argparse.Namespace,
     bank: Bank,
+    settings: SearchSettings,
     features: Sequence[dict[str, Any]],
     prompts: Sequence[dict[str, Any]],
     notes: Sequence[str],
@@ -267,7 +268,8 @@ def _text(
             if row["mode"] == "published":
                 listed.setdefault(row["score"], []).append(row)
         for score, rows in listed.items():
-            lines += ["", f"published, {score}, on the prompts that chose them:"]
+            cut = f"first {settings.published.max_tokens} tokens of the prompts that chose them"
+            lines += ["", f"published, {score}, {cut}:"]
             lines += _aligned(
                 ["place", "feature", "score", "tokens"],
                 [

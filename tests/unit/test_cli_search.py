@@ -156,7 +156,7 @@ def test_few_prompts_get_published_scores_alone(folder: Path, capsys: Capture) -
     text = capsys.readouterr().out
     assert "note: 1 repeated prompts were left out." in text
     assert "note: 3 positive and 6 negative prompts are too few to hold any out" in text
-    assert "published, local_min_max, on the prompts that chose them:" in text
+    assert "published, local_min_max, first 35 tokens of the prompts that chose them:" in text
     assert "half B" not in text
     assert search(folder, *given, "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -257,11 +257,12 @@ def read_corpus(
         Most texts per forward pass.
     """
     (site,) = bank.sites
+    sae = bank.to(model.device)
 
     def batches() -> Iterable[csc_array]:
         for batch in encode_texts(model, bank, texts, batch_size=batch_size):
             x = batch.activations[site.layer][~batch.begin].float()
-            row, latent, value = encode_long(bank, x / (1.0 if factor is None else factor))
+            row, latent, value = encode_long(sae, x / (1.0 if factor is None else factor))
             yield csc_array((value, (row, latent)), shape=(len(x), bank.d_sae))
 
     return corpus_statistics(batches)

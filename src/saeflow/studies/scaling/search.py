@@ -133,7 +133,7 @@ def search_features(
             f"targets names the feature {beyond[0]}; expected 0 to {bank.d_sae - 1}, for the SAE has "
             f"{bank.d_sae}."
         )
-    published = settings.published
+    published, bank = settings.published, bank.to(model.device)
     factor, statistics = _of_corpus(model, bank, settings, corpus, batch_size)
     features: list[dict[str, Any]] = []
     targets: list[dict[str, Any]] = []
