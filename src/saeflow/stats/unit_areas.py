@@ -25,7 +25,7 @@ from saeflow.stats.selectivity_null import max_p_values, rank_areas
 
 BLOCK = 2**23
 """Numbers of a product of sums and labels in memory at a time."""
-COMPETITORS = 1000
+COMPETITORS = 500
 """Features that compete in resamples: those with the largest areas on all units."""
 SLACK = 1e-12
 """Areas that differ by less are equal."""
