@@ -1,4 +1,4 @@
-"""``saeflow``: look at artifacts, export vectors, make problems, mend a lock."""
+"""``saeflow``: look at artifacts, search features, export vectors, make problems, mend a lock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import saeflow
+from saeflow.cli_search import add_search, search_text
 from saeflow.errors import SaeflowError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--rows", type=_count, default=10, help="rows to print (default: 10)")
     show.add_argument("--json", action="store_true", help="print one JSON object instead")
     show.set_defaults(run=_show)
+
+    add_search(commands).set_defaults(run=_search)
 
     export = commands.add_parser(
         "export-vectors", help="write captured activations as lists of float32 for other tools"
@@ -95,6 +98,10 @@ def _show(options: argparse.Namespace) -> None:
         print(json.dumps(found, indent=2, ensure_ascii=False, default=str))
     else:
         print(describe(options.file, options.rows))
+
+
+def _search(options: argparse.Namespace) -> None:
+    print(search_text(options))
 
 
 def _export_vectors(options: argparse.Namespace) -> None:

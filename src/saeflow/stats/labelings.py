@@ -7,7 +7,7 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from saeflow.errors import SaeflowError
 from saeflow.seeds import numpy_generator
@@ -64,6 +64,34 @@ def smallest_p_value(n_units: int, n_labelled: int) -> float:
     return (2 if 2 * n_labelled == n_units else 1) / comb(n_units, n_labelled)
 
 
+def labelled_units(
+    n_units: int, n_labelled: int, labelings: int, generator: np.random.Generator
+) -> tuple[Int[np.ndarray, "labelings labelled"], bool]:
+    """All ways to label as many units, or some drawn at random.
+
+    Parameters
+    ----------
+    n_units, n_labelled : int
+        Units, and how many of them are labelled.
+    labelings : int
+        All labelings are listed where there are no more than these; else so many are drawn.
+    generator : numpy.random.Generator
+        Draws them.
+
+    Returns
+    -------
+    chosen : numpy.ndarray of int64, shape (labelings, labelled)
+        Labelled units.
+    exact : bool
+        Whether these are all.
+    """
+    exact = comb(n_units, n_labelled) <= labelings
+    if exact:
+        return np.array(list(combinations(range(n_units), n_labelled)), np.int64), True
+    drawn = generator.random((labelings, n_units))
+    return np.argsort(drawn, axis=1)[:, :n_labelled].astype(np.int64), False
+
+
 def labeling_test(
     values: Float[np.ndarray, " units"],
     labels: Bool[np.ndarray, " units"],
@@ -97,12 +125,8 @@ def labeling_test(
         raise SaeflowError(f"{n_labelled} of {n_units} units are labelled; expected some, not all.")
     expected = float(values.sum()) * (2 * n_labelled / n_units - 1)
     difference = float(label_difference(values, labels))
-    exact = comb(n_units, n_labelled) <= labelings
-    if exact:
-        chosen = np.array(list(combinations(range(n_units), n_labelled)))
-    else:
-        generator = numpy_generator(seed, "stats", "labelings", n_units, n_labelled)
-        chosen = np.argsort(generator.random((labelings, n_units)), axis=1)[:, :n_labelled]
+    generator = numpy_generator(seed, "stats", "labelings", n_units, n_labelled)
+    chosen, exact = labelled_units(n_units, n_labelled, labelings, generator)
     others = 2 * values[chosen].sum(1) - values.sum()
     # Sums in another order differ in their last bits, and would break ties at random.
     slack = 1e-9 * float(np.abs(values).sum())

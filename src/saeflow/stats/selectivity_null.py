@@ -157,25 +157,42 @@ def max_nulls(
     for chosen, ranks in doubled_ranks(values[np.ix_(used, varies)]):
         for design, statistic in zip(designs, statistics, strict=True):
             parts = design.inside[used, None], design.outside[used, None]
-            statistic[varies[chosen]] = _statistics(ranks, *parts)[:, 0]
+            statistic[varies[chosen]] = rank_areas(ranks, *parts)[:, 0]
         for each, design in shared.items():
-            drawn = _statistics(ranks, design.drawn_inside[used], design.drawn_outside[used])
+            drawn = rank_areas(ranks, design.drawn_inside[used], design.drawn_outside[used])
             np.maximum(maxima[each], drawn.max(0), out=maxima[each])
     largest = [maxima[id(design.drawn_inside)] for design in designs]
     return [
-        MaxNull(statistic, _max_p_values(statistic, each), each)
+        MaxNull(statistic, max_p_values(statistic, each), each)
         for statistic, each in zip(statistics, largest, strict=True)
     ]
 
 
-def _statistics(
-    ranks: Float[np.ndarray, "features texts"],
-    inside: Bool[np.ndarray, "texts designs"],
-    outside: Bool[np.ndarray, "texts designs"],
+def rank_areas(
+    sums: Float[np.ndarray, "features units"],
+    inside: Bool[np.ndarray, "units designs"],
+    outside: Bool[np.ndarray, "units designs"],
+    sizes: Int[np.ndarray, " units"] | None = None,
 ) -> Float[np.ndarray, "features designs"]:
-    found = np.full((len(ranks), inside.shape[1]), 0.5)
+    """½ + mean F inside - mean F outside; see `max_nulls`.
+
+    Where inside and outside are all there is, this is the area under the curve of observations, however
+    many of them a unit has: with ranks from 1 to n, the means of ranks differ by n (area - ½).
+
+    Parameters
+    ----------
+    sums : numpy.ndarray of float, shape (features, units)
+        Twice the mid-ranks of observations (`saeflow.stats.selectivity.doubled_ranks`), summed over
+        those of each unit.
+    inside, outside : numpy.ndarray of bool, shape (units, designs)
+        Units of each class, and those that it is contrasted with; some of each.
+    sizes : numpy.ndarray of int, shape (units,), optional
+        Observations of each unit; 1 where None.
+    """
+    counts = np.ones(sums.shape[1]) if sizes is None else sizes.astype(np.float64)
+    found = np.full((len(sums), inside.shape[1]), 0.5)
     for part, sign in ((inside, 0.5), (outside, -0.5)):
-        found += (ranks @ part.astype(ranks.dtype)) * (sign / (ranks.shape[1] * part.sum(0)))
+        found += (sums @ part.astype(sums.dtype)) * (sign / (counts.sum() * (counts @ part)))
     return found
 
 
@@ -300,11 +317,20 @@ def _scheme(
     return _Scheme(place, quota, inside | outside if paired else inside | outside | held, paired)
 
 
-def _max_p_values(
-    statistic: Float[np.ndarray, " features"], maxima: Float[np.ndarray, " permutations"]
+def max_p_values(
+    statistic: Float[np.ndarray, " features"],
+    maxima: Float[np.ndarray, " permutations"],
+    *,
+    exact: bool = False,
 ) -> Float[np.ndarray, " features"]:
+    """Share of permutations whose best feature is as good or better.
+
+    The observed classes count as one more of them, unless they are among them because these are all
+    that there are (`exact`).
+    """
+    extra = int(not exact)
     below = np.searchsorted(np.sort(maxima), statistic - 1e-12)
-    found: Float[np.ndarray, " features"] = (1 + len(maxima) - below) / (1 + len(maxima))
+    found: Float[np.ndarray, " features"] = (extra + len(maxima) - below) / (extra + len(maxima))
     return found
 
 
