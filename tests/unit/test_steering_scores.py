@@ -82,7 +82,7 @@ def test_unseen_documents_are_told_apart_and_neutral_prompts_are_not():
     prompts = neutral_prompts(seed=0, n=20)
     for topic in TOPIC_WORDS:
         assert max(scorer.lexicon_share(prompt, topic) for prompt in prompts) == 0
-    assert scorer.class_probabilities(prompts, list(TOPIC_WORDS)).max() < 0.6
+    assert scorer.class_probabilities(prompts, list(TOPIC_WORDS)).mean(0).max() < 0.4
     unknown = scorer.class_probabilities(prompts, ["nothing", "law"])
     assert np.isnan(unknown[:, 0]).all()
     assert math.isnan(scorer.lexicon_share("star", "nothing"))

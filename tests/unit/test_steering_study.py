@@ -44,13 +44,13 @@ from tests.small_models import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 KEY = {"dictionary": "wide", "seed": 0}
-TOPICS = {"law": 3, "cooking": 11}
+TOPICS = {"football": 3, "banking": 11}
 PLACE = HookedLayer("resid_post", 2)
 D_SAE = 64
-LENGTH = 60.0
-"""Half of what the reference models carry there."""
+LENGTH = 100.0
+"""About as long as what the reference models carry there."""
 SETTINGS = SteeringSettings(
-    doses=(0.0, 0.5, 1.0), prompts=10, samples=2, max_new_tokens=6, neighbours=10, permutations=999
+    doses=(0.0, 0.5, 1.0), prompts=12, samples=2, max_new_tokens=6, neighbours=10, permutations=999
 )
 
 
@@ -124,12 +124,13 @@ def test_every_continuation_has_its_row(planted, written):
 
 
 def test_unsteered_texts_are_the_same_for_all_topics_and_scored_for_each(written):
-    law, cooking = (rows_of(written, topic=topic, direction="none") for topic in TOPICS)
+    football, banking = (rows_of(written, topic=topic, direction="none") for topic in TOPICS)
     texts = [
-        {(row["prompt"], row["sample"]): row["text"] for row in rows} for rows in (law, cooking)
+        {(row["prompt"], row["sample"]): row["text"] for row in rows}
+        for rows in (football, banking)
     ]
     assert texts[0] == texts[1]
-    both = zip(law, cooking, strict=True)
+    both = zip(football, banking, strict=True)
     assert any(one["class_probability"] != two["class_probability"] for one, two in both)
 
 
@@ -150,13 +151,13 @@ def test_random_controls_are_drawn_for_each_prompt_and_are_none_of_the_chosen(pl
 
 def test_no_continuation_depends_on_the_other_topics_or_the_batch(planted, written):
     alone = planted.written(
-        SETTINGS.model_copy(update={"batch_size": 7}), features={"law": TOPICS["law"]}
+        SETTINGS.model_copy(update={"batch_size": 30}), features={"football": TOPICS["football"]}
     )
     names = ("direction", "dose", "prompt", "sample")
     texts = [
         {
             tuple(row[name] for name in names): row["text"]
-            for row in rows_of(table, topic="law")
+            for row in rows_of(table, topic="football")
             # Features that were chosen for other topics are left out of the draw.
             if row["direction"] != RANDOM_FEATURE
         }
@@ -191,15 +192,15 @@ def test_costs_stand_beside_every_dose(written):
     found = steering_summary(written, KEY, permutations=99, seed=0)
     kl = {
         (row["direction"], row["dose"]): row["value"]
-        for row in rows_of(found, topic="law", metric="kl")
+        for row in rows_of(found, topic="football", metric="kl")
     }
     assert kl["none", 0.0] == 0
     for direction in (FEATURE, *CONTROLS):
         assert 0 < kl[direction, 0.5] < kl[direction, 1.0]
     for metric in (*SCORES, *COSTS):
         assert len(rows_of(found, metric=metric)) == len(TOPICS) * (1 + 5 * 2)
-    texts = rows_of(written, topic="law", direction=FEATURE, dose=1.0)
-    (row,) = rows_of(found, topic="law", direction=FEATURE, dose=1.0, metric="distinct_1")
+    texts = rows_of(written, topic="football", direction=FEATURE, dose=1.0)
+    (row,) = rows_of(found, topic="football", direction=FEATURE, dose=1.0, metric="distinct_1")
     assert row["value"] == pytest.approx(np.mean([each["distinct_1"] for each in texts]))
 
 
@@ -288,7 +289,7 @@ def test_slopes_are_those_of_a_straight_line_per_prompt():
 
 
 def test_of_nothing_nothing_is_found():
-    flat = dict.fromkeys([(topic, name) for topic in "abcd" for name in (FEATURE, *CONTROLS)], 0.1)
+    flat = {(topic, name): 0.1 for topic in "abcd" for name in (FEATURE, RANDOM_FEATURE)}
     passed = 0
     for seed in range(20):
         found = steering_summary(made_up(flat, seed, prompts=8), KEY, permutations=199, seed=seed)

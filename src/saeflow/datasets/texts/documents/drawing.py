@@ -24,7 +24,7 @@ _WORDS = (30, 70)
 _OPENED = 1 / 3
 _NEUTRAL = 1 / 5
 _ONE_IN = 10
-_ATTEMPTS = 100
+_ATTEMPTS = 20
 _FORMATTER = string.Formatter()
 
 
