@@ -412,6 +412,8 @@ def test_density_is_matched_among_features_that_live():
         density_neighbours(density, 0, [], 2)
     with pytest.raises(SaeflowError, match="no feature but"):
         density_neighbours(density, 1, [2, 3, 4, 5, 6], 2)
+    # By ratios: 0.02 is twice 0.01, and 0.0048 less than a half.
+    assert density_neighbours(np.array([0.01, 0.0048, 0.02]), 0, [], 1).tolist() == [2]
     rng = np.random.default_rng(0)
     many = rng.lognormal(-5, 2, 500)
     near = density_neighbours(many, 7, [8], 10)
