@@ -1,4 +1,4 @@
-"""Greedy answers of a causal language model, token by token, also while it is edited."""
+"""Answers of a causal language model, greedy or drawn, token by token, also while it is edited."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from saeflow.interventions.readings import cut, most_readings
 from saeflow.models.codi import last_of
 from saeflow.models.hooks import editing
 from saeflow.models.reader import Reader
+from saeflow.models.sampling import Sampling
 
 Edits = Mapping[tuple[str, int], Callable[[Tensor], Tensor]]
 """What `saeflow.models.hooks.editing` takes."""
@@ -50,6 +51,43 @@ class Writer:
         """Tokens that are written from hidden states after the final norm."""
         return torch.cat([self._logits(part).argmax(-1) for part in cut(hidden, self._step)])
 
+    def choose(
+        self,
+        hidden: Float[Tensor, "some d_in"],
+        sampling: Sampling | None = None,
+        number: int = 0,
+    ) -> Int[Tensor, " some"]:
+        """Tokens that are written from hidden states after the final norm.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor of shape (some, d_in)
+            A row each.
+        sampling : Sampling, optional
+            How they are drawn, with the same rows; None: the likeliest are taken.
+        number : int
+            Number of the new token, from 0.
+        """
+        if sampling is None:
+            return self.likeliest(hidden)
+        parts = cut(hidden, self._step)
+        uniforms = cut(sampling.uniform, self._step)
+        return torch.cat(
+            [
+                Sampling(sampling.temperature, uniform).draw(self._logits(part), number)
+                for part, uniform in zip(parts, uniforms, strict=True)
+            ]
+        )
+
+    def log_probabilities(self, hidden: Float[Tensor, "some d_in"]) -> Float[Tensor, "some tokens"]:
+        """Of all tokens that can be written, in nats, float32 or finer; as many rows as are given."""
+        return self._logits(hidden).log_softmax(-1)
+
+    @property
+    def step(self) -> int:
+        """Most hidden states whose tokens are weighed at once, so that memory stays flat."""
+        return self._step
+
     def difference(
         self, hidden: Float[Tensor, "some d_in"], pairs: Int[Tensor, "some 2"]
     ) -> Float[Tensor, " some"]:
@@ -72,8 +110,10 @@ class Writer:
         first: Int[Tensor, " rows"],
         limit: int,
         edits: Callable[[int], Edits] | None = None,
+        sampling: Sampling | None = None,
+        watch: Callable[[Float[Tensor, "rows d_in"]], None] | None = None,
     ) -> list[list[int]]:
-        """Write on greedily.
+        """Write on.
 
         Parameters
         ----------
@@ -86,6 +126,10 @@ class Writer:
         edits : callable, optional
             Gets the number of a token, from 0 for the first, and gives what is changed while it is
             read.
+        sampling : Sampling, optional
+            How tokens are drawn, the first one being its number 0; None: greedily.
+        watch : callable, optional
+            Gets what each further token is chosen from, after the final norm.
 
         Returns
         -------
@@ -97,8 +141,11 @@ class Writer:
         while len(written) < limit and not bool(done.all()):
             with editing(self._model, {} if edits is None else edits(len(written) - 1)):
                 hidden = last_of(reader, self._embed(written[-1][:, None]))
+            if watch is not None:
+                watch(hidden)
             # A row that has ended repeats its end, which is cut below.
-            written.append(torch.where(done, written[-1], self.likeliest(hidden)))
+            token = self.choose(hidden, sampling, len(written))
+            written.append(torch.where(done, written[-1], token))
             done = done | torch.isin(written[-1], self._ends)
         tokens = torch.stack(written, dim=1)
         ended = torch.isin(tokens, self._ends)

@@ -27,7 +27,10 @@ class Sampling:
 
     def draw(self, logits: Float[Tensor, "rows tokens"], number: int) -> Int[Tensor, " rows"]:
         """Draw the new token of a number, counted from 0."""
-        sums = (logits.double() / self.temperature).softmax(-1).cumsum(-1)
+        scaled = logits.double()
+        if self.temperature != 1:
+            scaled = scaled / self.temperature
+        sums = scaled.softmax(-1).cumsum(-1)
         # The last sum may fall short of 1 by rounding, which must not name a token too many.
         wanted = self.uniform[:, number, None].to(sums.device) * sums[:, -1:]
         drawn: Tensor = torch.searchsorted(sums, wanted, right=True)[:, 0]

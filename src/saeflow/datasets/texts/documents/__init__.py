@@ -1,5 +1,5 @@
 """Short documents on eight planted topics."""
 
-from saeflow.datasets.texts.documents.drawing import TOPIC_WORDS, document_texts
+from saeflow.datasets.texts.documents.drawing import TOPIC_WORDS, document_texts, neutral_prompts
 
-__all__ = ["TOPIC_WORDS", "document_texts"]
+__all__ = ["TOPIC_WORDS", "document_texts", "neutral_prompts"]

@@ -13,6 +13,7 @@ from saeflow.datasets.texts.documents.medicine_law import LAW, MEDICINE
 from saeflow.datasets.texts.documents.neutral import NEUTRAL
 from saeflow.datasets.texts.documents.topic import Topic
 from saeflow.datasets.texts.text import Text, split_of
+from saeflow.errors import SaeflowError
 
 PART = "documents"
 TOPICS = (MEDICINE, LAW, COOKING, FOOTBALL, ASTRONOMY, MUSIC, GARDENING, BANKING)
@@ -23,6 +24,7 @@ _WORDS = (30, 70)
 _OPENED = 1 / 3
 _NEUTRAL = 1 / 5
 _ONE_IN = 10
+_ATTEMPTS = 20
 _FORMATTER = string.Formatter()
 
 
@@ -42,6 +44,36 @@ def document_texts(*, seed: int, n_per_topic: int) -> list[Text]:
         The documents, topic by topic.
     """
     return [text for topic in TOPICS for text in _documents(topic, seed, n_per_topic)]
+
+
+def neutral_prompts(*, seed: int, n: int) -> list[str]:
+    """Draw sentences that fit every topic, for prompts that lead to none; more only append.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the draw.
+    n : int
+        Different sentences; every frame comes once before one comes again.
+
+    Raises
+    ------
+    SaeflowError
+        If there are not so many.
+    """
+    rng = random.Random(f"{seed}/{PART}/{NEUTRAL.name}")
+    drawn: dict[str, None] = {}
+    tried = 0
+    while len(drawn) < n:
+        if tried == _ATTEMPTS * n:
+            raise SaeflowError(
+                f"{n} neutral prompts are asked for, of which {len(drawn)} were found; expected fewer."
+            )
+        if tried % len(NEUTRAL.frames) == 0:
+            frames = rng.sample(NEUTRAL.frames, len(NEUTRAL.frames))
+        drawn.setdefault(_filled(frames[tried % len(NEUTRAL.frames)], NEUTRAL, rng))
+        tried += 1
+    return list(drawn)
 
 
 def _documents(topic: Topic, seed: int, n: int) -> list[Text]:

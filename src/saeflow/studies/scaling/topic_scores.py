@@ -1,0 +1,95 @@
+"""How much a text is on a topic, without a look at any feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from saeflow.errors import SaeflowError
+from saeflow.stats.naive_bayes import WordClassifier, fit_words
+from saeflow.stats.repetition import listed_share
+
+
+@dataclass(frozen=True)
+class TopicScorer:
+    """What tells topics apart.
+
+    Attributes
+    ----------
+    lexicons : mapping of str to frozenset of str
+        Lower-case words of each topic that has a list.
+    classifier : WordClassifier
+        Made of documents of the corpus, none of which is continued.
+    """
+
+    lexicons: Mapping[str, frozenset[str]]
+    classifier: WordClassifier
+
+    def lexicon_share(self, text: str, topic: str) -> float:
+        """Share of the words of a text that are on a topic's list; NaN where it has none."""
+        listed = self.lexicons.get(topic)
+        return float("nan") if listed is None else listed_share(text, listed)
+
+    def class_probabilities(
+        self, texts: Sequence[str], topics: Sequence[str]
+    ) -> Float[np.ndarray, "texts topics"]:
+        """Probability of each topic, text by text; NaN for a topic that is no class."""
+        found = self.classifier.probabilities(texts)
+        known = {name: place for place, name in enumerate(self.classifier.groups)}
+        columns = [
+            found[:, known[topic]] if topic in known else np.full(len(texts), np.nan)
+            for topic in topics
+        ]
+        return np.stack(columns, axis=1)
+
+    def hits(self, texts: Sequence[str], groups: Sequence[str]) -> Bool[np.ndarray, " texts"]:
+        """Whether a text's group is the classifier's likeliest; for texts that did not make it."""
+        best = self.classifier.probabilities(texts).argmax(1).tolist()
+        pairs = zip(best, groups, strict=True)
+        return np.array([self.classifier.groups[place] == group for place, group in pairs], bool)
+
+
+def first_of_each(groups: Sequence[str], count: int) -> list[int]:
+    """Places of the first texts of each group, at most so many of each, in their order."""
+    seen: dict[str, int] = {}
+    chosen = []
+    for place, group in enumerate(groups):
+        if seen.get(group, 0) < count:
+            seen[group] = seen.get(group, 0) + 1
+            chosen.append(place)
+    return chosen
+
+
+def topic_scorer(
+    texts: Sequence[str],
+    groups: Sequence[str],
+    lexicons: Mapping[str, Sequence[str]],
+    topics: Sequence[str],
+) -> TopicScorer:
+    """Make scores of topics from documents.
+
+    Parameters
+    ----------
+    texts, groups : sequence of str
+        Documents of the corpus's training split, and the topic of each.
+    lexicons : mapping of str to sequence of str
+        Words of topics, such as `saeflow.datasets.texts.documents.TOPIC_WORDS`.
+    topics : sequence of str
+        Those that are going to be scored.
+
+    Raises
+    ------
+    SaeflowError
+        If a topic has neither words nor documents, or there are not two groups.
+    """
+    for topic in topics:
+        if topic not in lexicons and topic not in groups:
+            raise SaeflowError(
+                f"the topic {topic!r} has neither a list of words nor documents; expected one of "
+                f"{', '.join(dict.fromkeys([*lexicons, *groups]))}."
+            )
+    lists = {name: frozenset(word.lower() for word in listed) for name, listed in lexicons.items()}
+    return TopicScorer(lists, fit_words(texts, groups))
