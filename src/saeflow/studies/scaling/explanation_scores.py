@@ -72,7 +72,7 @@ def score_rows(
                 "ci_low": found.low if known else None,
                 "ci_high": found.high if known else None,
                 "interval": EXACT if known else "none",
-                "auroc": _area(said.score, positive, kind, some),
+                "auroc": _area(said.score, positive, [kind == each for each in some]),
                 "threshold": threshold,
                 "n_positive": int(yes.sum()),
                 "n_negative": int(sum(each.sum() for each in among)),
@@ -85,13 +85,12 @@ def score_rows(
 def _area(
     score: Float[np.ndarray, " trials"],
     positive: Bool[np.ndarray, " trials"],
-    kind: np.ndarray[Any, Any],
-    some: Sequence[str],
+    negatives: Sequence[Bool[np.ndarray, " trials"]],
 ) -> float | None:
     """Mean area under the curve over kinds of negatives; None without numbers or without both."""
     areas = []
-    for each in some:
-        chosen = (positive | (kind == each)) & ~np.isnan(score)
+    for negative in negatives:
+        chosen = (positive | negative) & ~np.isnan(score)
         if not positive[chosen].any() or positive[chosen].all():
             return None
         first = np.zeros(1, np.int64)

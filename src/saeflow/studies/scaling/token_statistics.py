@@ -233,8 +233,12 @@ def _neighbour(
     more = upper_tail(joint, count, active, len(places))
     fewer = upper_tail(count - joint, count, len(places) - active, len(places))
     tails = np.minimum(2 * np.minimum(more, fewer), 1.0)
-    best = min(zip(tails.tolist(), [-each for each in count.tolist()], tried, strict=True))
-    return best[2] if best[0] * len(tried) <= level else None
+    # Tails of two tables that say the same differ in their last bits. The one after which it fires is
+    # listed then: elsewhere the feature is held to be silent.
+    sizes = np.round(np.log(np.maximum(tails, np.finfo(float).tiny)), 9)
+    ranked = zip(sizes.tolist(), (more > fewer).tolist(), (-count).tolist(), tried, strict=True)
+    best = min(range(len(tried)), key=list(ranked).__getitem__)
+    return tried[best] if tails[best] * len(tried) <= level else None
 
 
 def _rule(
