@@ -226,7 +226,7 @@ def _told(said: tuple[str, bool] | None) -> tuple[str, None, bool]:
 
 def _plain(line: str) -> str:
     """A line without the quotes and markup around it."""
-    return re.sub(r"^[\s*_`\"'<]+|[\s*_`\"'>]+$", "", line)
+    return line.strip(" \t*_`\"'<>")
 
 
 def _json(value: object) -> str:
