@@ -34,7 +34,7 @@ class Accuracy(NamedTuple):
 def balanced_accuracy(
     hits: Float[np.ndarray, " positives"],
     hit_documents: Sequence[int],
-    refusals: Sequence[Float[np.ndarray, "_"]],
+    refusals: Sequence[Float[np.ndarray, " _"]],
     refusal_documents: Sequence[Sequence[int]],
 ) -> Accuracy:
     """Mean of the share of activating contexts recognised and of negatives refused.
