@@ -96,14 +96,18 @@ class TokenExplanation:
             does.
         """
         found = np.zeros(len(tokens))
+        if not self.rules:
+            return found
+        shift = PLACES[self.head]
         for place, token in enumerate(tokens):
-            rules = self._of_head.get(token_at(tokens, place + PLACES[self.head]))
-            fitting = (rule for rule in rules or () if _fits(rule, tokens, place))
-            first = next(fitting, None)
-            if first is not None:
-                found[place] = first.weight
-            elif token in self._words:
-                found[place] = self.word_weight
+            rules = self._of_head.get(token_at(tokens, place + shift))
+            for rule in rules or ():
+                if _fits(rule, tokens, place):
+                    found[place] = rule.weight
+                    break
+            else:
+                if token in self._words:
+                    found[place] = self.word_weight
         return found
 
     def text(self) -> str:
