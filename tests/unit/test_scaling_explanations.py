@@ -93,6 +93,9 @@ def test_planted_features_are_told_apart_and_swapped_explanations_are_not(
         for row in rows
         if row["metric"] == "gain_over_swapped"
     }
+    own, swapped = (value(scored, "balanced_accuracy", each) for each in ("none", "swapped"))
+    assert value(scored, "gain_over_swapped") == pytest.approx(own - swapped)
+    assert value(scored, "gain_over_empty") == pytest.approx(own - 0.5)
     assert tested["detection", "all"] < 0.05
     assert tested["fuzzing", "all"] < 0.05
     assert all(row["q_value"] >= row["p_value"] for row in rows if row["p_value"] is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_the_token_of_a_near_miss_comes_from_the_training_half(
     activating, pool = drawn
     changed = {
         feature: [
-            Window(each.document, each.tokens, each.activations * 0 + 99, each.quantile)
+            replace(each, activations=np.where(each.activations > 0, 1, 99).astype(np.float32))
             if half_of(each.document, 0) == "test"
             else each
             for each in some
