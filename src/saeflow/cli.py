@@ -1,4 +1,4 @@
-"""``saeflow``: look at artifacts, search features, export vectors, make problems, mend a lock."""
+"""``saeflow``: look at artifacts, search features, export them, make problems, mend a lock."""
 
 from __future__ import annotations
 
@@ -56,6 +56,23 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("target", type=Path, help="Parquet file to write")
     export.set_defaults(run=_export_vectors)
 
+    explained = commands.add_parser(
+        "export-explanations", help="write explained features for Delphi or Neuronpedia"
+    )
+    explained.add_argument("--format", choices=["delphi", "neuronpedia"], required=True)
+    explained.add_argument(
+        "--model", default="model", help="name of the model in the export (default: model)"
+    )
+    explained.add_argument(
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="RESULT",
+        help="tables of explanations and their examples; verdicts and scores, too, where wanted",
+    )
+    explained.add_argument("folder", type=Path, help="folder to write to")
+    explained.set_defaults(run=_export_explanations)
+
     problems = commands.add_parser(
         "problems", help="write generated word problems as JSON Lines, in GSM8K's format"
     )
@@ -109,6 +126,16 @@ def _export_vectors(options: argparse.Namespace) -> None:
 
     rows = export_vectors(options.source, options.target)
     print(f"{options.target}: {rows} vectors")
+
+
+def _export_explanations(options: argparse.Namespace) -> None:
+    from saeflow.artifacts.exports.delphi import write_delphi
+    from saeflow.artifacts.exports.explained import read_explained
+    from saeflow.artifacts.exports.neuronpedia import write_neuronpedia
+
+    write = {"delphi": write_delphi, "neuronpedia": write_neuronpedia}[options.format]
+    count = write(read_explained(options.results), options.folder, model=options.model)
+    print(f"{options.folder}: {count} features")
 
 
 def _problems(options: argparse.Namespace) -> None:

@@ -16,7 +16,12 @@ SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file", "text
 TAGS = {"fresh", "path", "hub", "control", *SOURCES}
 BRANCHES = ("literal[", "tuple[", "list[", "constrained-str")
 """How pydantic names the branches of a union in a location."""
-STUDY_TAGS = {"judge": ("exact", "local", "endpoint"), "texts": ("bundled", "path")}
+STUDY_TAGS = {
+    "judge": ("exact", "local", "endpoint"),
+    "explainer": ("tokens", "local", "endpoint"),
+    "scorer": ("tokens", "local", "endpoint"),
+    "texts": ("bundled", "path"),
+}
 """Blocks of studies that come in several forms, and the names of the forms."""
 EXPECTED = {
     "model_type": "a block of settings",
