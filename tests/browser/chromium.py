@@ -33,6 +33,12 @@ class Browser:
             assert time.monotonic() < end, f"not within {seconds} s: {script}"
             time.sleep(0.05)
 
+    def draw(self, page: Path) -> None:
+        """Open a page and wait until every figure is drawn."""
+        self.open(page)
+        plots = len(self.all(".plot"))
+        self.until(f"document.querySelectorAll('.plot .main-svg').length >= {plots}")
+
     def fits(self) -> None:
         """Check that nothing is wider than the window, once a plot has found its width."""
         wide = "document.documentElement.scrollWidth > window.innerWidth"

@@ -34,9 +34,7 @@ def open_feature(browser: Browser, report: Path, text: str) -> str:
 @pytest.mark.parametrize("width", [1280, 420])
 def test_pages_draw_and_fit(browser: Browser, report: Path, name: str, width: int) -> None:
     browser.resize(width)
-    browser.open(report / name)
-    plots = len(browser.all(".plot"))
-    browser.until(f"document.querySelectorAll('.plot .main-svg').length >= {plots}")
+    browser.draw(report / name)
     if name == "features.html":
         browser.until(SHOWN)
     browser.fits()

@@ -29,13 +29,6 @@ def click(browser: Browser, by: str, selector: str) -> None:
     browser.run("arguments[0].click()", browser.driver.find_element(by, selector))
 
 
-def draw(browser: Browser, page: Path) -> None:
-    """Open a page and wait until every figure is drawn."""
-    browser.open(page)
-    plots = len(browser.all(".plot"))
-    browser.until(f"document.querySelectorAll('.plot .main-svg').length >= {plots}")
-
-
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -44,7 +37,7 @@ def test_pages_draw_and_fit(
 ) -> None:
     browser.colours(scheme)
     browser.resize(width)
-    draw(browser, report / name)
+    browser.draw(report / name)
     browser.fits()
 
 
@@ -83,7 +76,7 @@ def test_what_tables_hold_is_shown_as_text(browser: Browser, report: Path) -> No
 
 
 def test_cells_of_the_map_tell_their_share(browser: Browser, report: Path) -> None:
-    draw(browser, report / "decimal_bug-toy.html")
+    browser.draw(report / "decimal_bug-toy.html")
     told = browser.run(
         "return document.getElementById('plain_to_buggy').data[0].customdata[1][0]"
     ).replace("\u00a0", " ")
@@ -100,7 +93,7 @@ def test_pages_of_a_real_run(browser: Browser, model: str) -> None:
     page = REAL / f"decimal_bug-{model}.html"
     if not page.is_file():
         pytest.skip(f"{page} is absent; it takes a default run with the study")
-    draw(browser, page)
+    browser.draw(page)
     drawn = {each.get_attribute("id") for each in browser.all(".plot")}
     assert {"behaviour", "lists-1", "likeness-1"} <= drawn
     # Only the one with the planted bug has something to patch.

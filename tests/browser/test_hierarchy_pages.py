@@ -33,9 +33,7 @@ def test_pages_draw_and_fit(
 ) -> None:
     browser.colours(scheme)
     browser.resize(width)
-    browser.open(report / name)
-    plots = len(browser.all(".plot"))
-    browser.until(f"document.querySelectorAll('.plot .main-svg').length >= {plots}")
+    browser.draw(report / name)
     browser.fits()
 
 

@@ -34,9 +34,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_open_and_draw(browser: Browser, report: Path, name: str, scheme: str) -> None:
     browser.colours(scheme)
-    browser.open(report / name)
-    plots = browser.all(".plot")
-    browser.until(f"document.querySelectorAll('.plot .main-svg').length >= {len(plots)}")
+    browser.draw(report / name)
     if name == "features.html":
         browser.until(SHOWN)
     paper = browser.run("return getComputedStyle(document.body).backgroundColor")
@@ -46,9 +44,7 @@ def test_pages_open_and_draw(browser: Browser, report: Path, name: str, scheme: 
 @pytest.mark.parametrize("name", PAGES)
 def test_narrow_pages_scroll_only_inside(browser: Browser, report: Path, name: str) -> None:
     browser.resize(390)
-    browser.open(report / name)
-    plots = browser.all(".plot")
-    browser.until(f"document.querySelectorAll('.plot .main-svg').length >= {len(plots)}")
+    browser.draw(report / name)
     if name == "features.html":
         browser.until(SHOWN)
     browser.fits()
@@ -58,9 +54,7 @@ def test_every_page_of_a_real_run(browser: Browser) -> None:
     if not (REAL / "index.html").is_file():
         pytest.skip(f"{REAL} is absent; only the small report is opened without a default run")
     for page in sorted(REAL.glob("*.html")):
-        browser.open(page)
-        plots = len(browser.all(".plot"))
-        browser.until(f"document.querySelectorAll('.plot .main-svg').length >= {plots}")
+        browser.draw(page)
         if page.name == "features.html":
             browser.until(SHOWN)
 

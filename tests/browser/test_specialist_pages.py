@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import Browser
-from tests.browser.test_decimal_pages import click, draw
+from tests.browser.test_decimal_pages import click
 from tests.browser.test_report_pages import REAL
 from tests.report_tables import EVIL
 from tests.specialist_numbers import FOUND, NOTHING, SPARSE
@@ -48,7 +48,7 @@ def test_pages_draw_and_fit(
 ) -> None:
     browser.colours(scheme)
     browser.resize(width)
-    draw(browser, report / name)
+    browser.draw(report / name)
     browser.fits()
 
 
@@ -63,7 +63,7 @@ def test_the_front_page_leads_to_every_model(browser: Browser, report: Path) -> 
 def test_lists_choose_what_is_shown_and_keep_it_in_other_colours(
     browser: Browser, report: Path
 ) -> None:
-    draw(browser, report / "specialists-toy.html")
+    browser.draw(report / "specialists-toy.html")
     first = browser.run(SHOWN, "similarity-1")
     assert first[1] == "words (calibrated: no pair in common)"
     choose(browser, "similarity-1", 1, 2)
@@ -81,7 +81,7 @@ def test_lists_choose_what_is_shown_and_keep_it_in_other_colours(
 
 
 def test_what_tables_hold_is_shown_as_text(browser: Browser, report: Path) -> None:
-    draw(browser, report / "specialists-toy.html")
+    browser.draw(report / "specialists-toy.html")
     names = browser.run(
         "return [...document.querySelectorAll('#similarity-1 .ytick text')].map((e) => e.textContent)"
     )
@@ -109,7 +109,7 @@ def test_pages_of_a_real_run(browser: Browser, model: str) -> None:
     page = REAL / f"specialists-{model}.html"
     if not page.is_file():
         pytest.skip(f"{page} is absent; it takes a default run with the study")
-    draw(browser, page)
+    browser.draw(page)
     drawn = {each.get_attribute("id") for each in browser.all(".plot")}
     assert {"counts-1", "similarity-1", "retrieval-1", "scatter-1", "matrix-1"} <= drawn
     browser.fits()

@@ -1,4 +1,4 @@
-"""Who judges free-text answers (issue 8, item 7)."""
+"""Who judges free-text answers."""
 
 from __future__ import annotations
 

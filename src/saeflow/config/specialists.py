@@ -184,7 +184,7 @@ class SpecialistsCalibrated(Block):
 
 
 class AlignmentSettings(Block):
-    """What the features of two models share (issue 8, item 5)."""
+    """What the features of two models share."""
 
     poolings: tuple[Pooling, ...] = Field(
         ("encode_then_average",), min_length=1, description="Ways to pool that are compared."

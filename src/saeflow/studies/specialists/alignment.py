@@ -1,6 +1,6 @@
 """What the features of two models share on the same texts, beside what exchanged texts give.
 
-Tokenizers differ, so models meet at texts (issue 8, item 5). Two nulls: contents exchanged for any others,
+Tokenizers differ, so models meet at texts. Two nulls: contents exchanged for any others,
 which asks whether anything is shared, topics included; and within their topic only, which asks for more
 than topics and forms.
 """

@@ -1,4 +1,4 @@
-"""Whether free-text answers are right (issue 8, item 7): by what they contain, or by a model's word.
+"""Whether free-text answers are right: by what they contain, or by a model's word.
 
 The study had a language model judge (methods/3, section 4.6). Here the default needs none; where a model
 judges, a reply that is not the one word asked for counts as missing.
