@@ -26,6 +26,7 @@ include: "workflow/rules/common_controls.smk"
 include: "workflow/rules/common_hierarchy.smk"
 include: "workflow/rules/common_decimals.smk"
 include: "workflow/rules/common_specialists.smk"
+include: "workflow/rules/common_scaling.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/capture.smk"
 include: "workflow/rules/saes.smk"
@@ -34,6 +35,7 @@ include: "workflow/rules/gsm8k.smk"
 include: "workflow/rules/hierarchy.smk"
 include: "workflow/rules/decimal_bug.smk"
 include: "workflow/rules/specialists.smk"
+include: "workflow/rules/scaling.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/reference.smk"
 include: "workflow/rules/report.smk"
@@ -46,6 +48,7 @@ rule all:
         rules.hierarchy.input,
         rules.decimal_bug.input,
         rules.specialists.input,
+        rules.scaling.input,
         rules.compare.input,
         rules.evaluation.input,
         rules.report.input,

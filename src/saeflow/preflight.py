@@ -36,6 +36,13 @@ from saeflow.config.root import (
     resolve_dictionary,
     resolve_model,
 )
+from saeflow.config.scaling_runs import (
+    prompt_datasets,
+    prompt_files,
+    scaling_banks,
+    scaling_contradictions,
+    scaling_models,
+)
 from saeflow.config.specialist_runs import (
     specialist_banks,
     specialist_contradictions,
@@ -68,6 +75,7 @@ def check_paths(config: Config, root: Path) -> None:
         hierarchy_contradictions,
         decimal_contradictions,
         specialist_contradictions,
+        scaling_contradictions,
     )
     for sentence in (each for check in checks for each in check(config)):
         raise SaeflowError(sentence)
@@ -77,7 +85,7 @@ def check_paths(config: Config, root: Path) -> None:
         for name, each in config.datasets.items()
         if isinstance(each, TextFile)
     }
-    for key, path in named_paths(config):
+    for key, path in (*named_paths(config), *prompt_files(config).items()):
         there = (root / path).exists() or (
             key in patterns and glob.has_magic(path) and text_files(path, root)
         )
@@ -238,7 +246,12 @@ def studied_models(config: Config) -> list[str]:
 
 def read_models(config: Config) -> list[str]:
     """Names of the models that any study analyses."""
-    others = (hierarchy_models(config), decimal_models(config), specialist_models(config))
+    others = (
+        hierarchy_models(config),
+        decimal_models(config),
+        specialist_models(config),
+        scaling_models(config),
+    )
     return list(
         dict.fromkeys([*studied_models(config), *(name for each in others for name in each)])
     )
@@ -275,9 +288,16 @@ def _used_keys(config: Config) -> set[str]:
     used.add("reference_models.mixture")
     named = ("texts.pairs", "texts.categories", "published.judge.path")
     used |= {f"studies.specialists.{key}" for key in named}
+    used |= {*prompt_files(config), *(f"datasets.{name}.path" for name in prompt_datasets(config))}
+    used |= {f"studies.scaling.calibrated.explanations.{who}.path" for who in ("explainer", "scorer")}
     for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
-    banks = [*study_dictionaries(config), *decimal_banks(config), *specialist_banks(config)]
+    banks = [
+        *study_dictionaries(config),
+        *decimal_banks(config),
+        *specialist_banks(config),
+        *scaling_banks(config),
+    ]
     for model, dictionary, _ in banks:
         used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
         block = config.models[model]

@@ -12,7 +12,7 @@ rule train_bank:
     benchmark:
         "results/benchmarks/saes/{model}/{dictionary}/seed{seed}.tsv"
     wildcard_constraints:
-        model=in_no_group(BANK, TRAINED_GROUPS),
+        model=in_no_group(BANK, {**TRAINED_GROUPS, **WIDE_BANKS}),
     conda:
         "../../envs/saeflow.yaml"
     threads: THREADS

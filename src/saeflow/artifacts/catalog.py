@@ -20,6 +20,11 @@ from saeflow.artifacts.columns import (
 )
 from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
 from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
+from saeflow.artifacts.scaling_examples import SCALING_READING
+from saeflow.artifacts.scaling_explanations import EXPLANATION_ARTIFACTS
+from saeflow.artifacts.scaling_search import SEARCH_ARTIFACTS
+from saeflow.artifacts.scaling_steering import STEERING_ARTIFACTS
+from saeflow.artifacts.scaling_training import SCALING_TRAINING
 from saeflow.artifacts.schema import Artifact, Column
 from saeflow.artifacts.specialist_effects import EFFECT_ARTIFACTS
 from saeflow.artifacts.specialists import SPECIALIST_ARTIFACTS
@@ -362,5 +367,10 @@ ARTIFACTS = {
         CLAIMS,
         *SPECIALIST_ARTIFACTS,
         *EFFECT_ARTIFACTS,
+        SCALING_TRAINING,
+        *SCALING_READING,
+        *SEARCH_ARTIFACTS,
+        *STEERING_ARTIFACTS,
+        *EXPLANATION_ARTIFACTS,
     )
 }

@@ -25,9 +25,12 @@ def trained_groups(config: Config) -> dict[str, list[Bank]]:
     """
     read = [(bank.model, bank.dictionary, bank.seed) for bank in _encoded(config)]
     read += [*decimal_banks(config), *specialist_banks(config)]
+    recipes = ((*bank, resolve_dictionary(config, bank[1])) for bank in read)
+    # What is trained on a stream is trained beside its dictionary (`saeflow.config.scaling_runs`).
     trained = (
-        _bank(config, model, resolve_dictionary(config, dictionary).dataset, dictionary, seed)
-        for model, dictionary, seed in read
+        _bank(config, model, recipe.dataset, dictionary, seed)
+        for model, dictionary, seed, recipe in recipes
+        if recipe.stream is None
     )
     return _grouped(trained, "model", "of", "seed")
 

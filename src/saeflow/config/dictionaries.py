@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from saeflow.config.base import Block, Name
+from saeflow.config.streams import StreamSettings
 
 Control = Literal[
     "frozen_decoder",
@@ -95,6 +96,12 @@ class DictionarySettings(Block):
     training: TrainingSettings = Field(
         default_factory=TrainingSettings, description="How the SAEs are trained."
     )
+    stream: StreamSettings | None = Field(
+        None,
+        description="One wide SAE, trained on tokens that are streamed from the model, in place of "
+        "several on activations that were captured; architecture and training are then named here. "
+        "null: captured.",
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> DictionarySettings:
@@ -112,6 +119,23 @@ class DictionarySettings(Block):
             raise ValueError(f"k is {self.k}, but only {self.d_sae} latents exist (d_sae)")
         if len(set(self.steps)) != len(self.steps) or min(self.steps) < 0:
             raise ValueError(f"steps {list(self.steps)} must be different and not negative")
+        return self
+
+    @model_validator(mode="after")
+    def _streams_feed_one_sae(self) -> DictionarySettings:
+        if self.stream is None:
+            return self
+        if self.hook is None:
+            raise ValueError("stream reads tokens of texts, but hook is null; expected a hook")
+        if isinstance(self.layers, str) or len(self.layers) != 1:
+            found = self.layers if isinstance(self.layers, str) else list(self.layers)
+            raise ValueError(f"layers is {found}, but stream trains one SAE; expected one layer")
+        for key in ("architecture", "training", "rows"):
+            usual = type(self).model_fields[key].get_default(call_default_factory=True)
+            if getattr(self, key) != usual:
+                raise ValueError(
+                    f"{key} is given beside stream, which has settings of its own; leave it out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -177,6 +201,13 @@ class DictionaryControl(Block):
             )
         k = base.k if self.k is None else self.k
         fixed = self.control in FIXED_CONTROLS
+        if fixed and base.stream is not None:
+            raise ValueError(
+                f"control is {self.control}, but {self.of!r} is trained on a stream; expected "
+                "frozen_decoder, soft_frozen_decoder or frozen_encoder"
+            )
+        if self.layers is not None and base.stream is not None and self.layers != base.layers:
+            raise ValueError(f"layers is given, but {self.of!r} has the one of its stream; leave it out")
         if not fixed and k > base.d_sae:
             raise ValueError(f"k is {k}, but {self.of!r} has only {base.d_sae} latents (d_sae)")
         changes = {

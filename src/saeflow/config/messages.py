@@ -23,6 +23,9 @@ STUDY_TAGS = {
     "texts": ("bundled", "path"),
 }
 """Blocks of studies that come in several forms, and the names of the forms."""
+PROMPT_SETS = "sets"
+PROMPT_SOURCES = ("list", "files", "groups")
+"""Forms of every block below that key."""
 EXPECTED = {
     "model_type": "a block of settings",
     "model_attributes_type": "a block of settings",
@@ -112,6 +115,8 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
 
 
 def _tags(location: tuple[int | str, ...], discriminator: str) -> tuple[str, ...]:
+    if len(location) > 2 and location[-2] == PROMPT_SETS:
+        return PROMPT_SOURCES
     if len(location) > 2 and location[-1] in STUDY_TAGS:
         return STUDY_TAGS[str(location[-1])]
     return ("fresh", "path", "hub") if discriminator == "weights" else SOURCES
@@ -153,6 +158,7 @@ def _path(location: tuple[int | str, ...]) -> list[int | str]:
         for index, part in enumerate(location)
         if not (index == 2 and location[0] in ("models", "datasets") and part in TAGS)
         and not (index > 2 and part in STUDY_TAGS.get(str(location[index - 1]), ()))
+        and not (index > 2 and location[index - 2] == PROMPT_SETS and part in PROMPT_SOURCES)
         and not _is_branch(part)
     ]
 

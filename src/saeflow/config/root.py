@@ -125,7 +125,7 @@ def evaluated_models(config: Config) -> list[str]:
     if wanted != "all":
         return wanted
     studies = config.studies
-    every = (studies.hierarchy, studies.decimal_bug, studies.specialists)
+    every = (studies.hierarchy, studies.decimal_bug, studies.specialists, studies.scaling)
     others = [each for each in every if each is not None]
     read = _gsm8k_models(config).union(*(each.published.models for each in others))
     return [name for name in config.models if name in read]
@@ -365,6 +365,12 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
     judge = None if study is None else study.published.judge
     if isinstance(judge, LocalSettings) and judge.path is not None:
         yield "studies.specialists.published.judge.path", judge.path
+    scaling = config.studies.scaling
+    explanations = scaling and scaling.calibrated.explanations
+    for who in ("explainer", "scorer") if explanations else ():
+        teller = getattr(explanations, who)
+        if isinstance(teller, LocalSettings) and teller.path is not None:
+            yield f"studies.scaling.calibrated.explanations.{who}.path", teller.path
     for name, model in config.models.items():
         if isinstance(model, PathModel):
             yield f"models.{name}.path", model.path

@@ -126,6 +126,11 @@ class SearchSettings(Block):
     bootstrap: int = Field(
         200, ge=0, description="Draws of prompts, to see whether a feature is found again."
     )
+    documents: Positive = Field(
+        200,
+        description="Documents of the corpus, the first that train SAEs, by which the study's scores "
+        "scale where they scale by a corpus.",
+    )
     targets: tuple[int, ...] = Field(
         (), description="Features whose place under every score is told."
     )

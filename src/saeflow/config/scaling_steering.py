@@ -47,6 +47,12 @@ class SteeringSettings(Block):
     prompts: Positive = Field(
         20, description="Prompts, the same for all topics. With fewer than 9 no test can pass."
     )
+    prompt_file: str | None = Field(
+        None,
+        min_length=1,
+        description="File of prompts that lead to no topic, one per line, of which the first ones are "
+        "continued; relative to the repository. null: sentences of our own.",
+    )
     samples: Positive = Field(5, description="Continuations of each prompt at each dose.")
     max_new_tokens: Positive = Field(12, description="Longest continuation, in tokens.")
     temperature: float = Field(1.0, gt=0, description="Of the continuations.")

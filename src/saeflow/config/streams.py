@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from saeflow.config.base import Block
+from saeflow.config.runs import Positive
 
 
 class ContextSettings(Block):
@@ -123,6 +124,25 @@ class StreamSettings(Block):
         description="Decode and differentiate the active latents alone; auto: where k is less than "
         "5 % of d_sae. relu never does.",
     )
+    contexts: ContextSettings = Field(
+        default_factory=ContextSettings, description="What the model reads at a time."
+    )
+    buffer_tokens: Positive = Field(
+        65_536, description="Tokens whose activations are shuffled together; a batch at least."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="In which activations are buffered and cached."
+    )
+    cached: bool = Field(
+        False,
+        description="Whether activations are kept on disk while the SAEs are trained, so that every "
+        "token goes through the model once, however often it is trained on.",
+    )
+    saes_per_job: Positive | None = Field(
+        None,
+        description="SAEs that one job trains side by side, such as one for each GPU; null: all that "
+        "read the same stream.",
+    )
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="Minutes between checkpoints, from which a killed job goes on."
     )
@@ -131,9 +151,26 @@ class StreamSettings(Block):
     def _makes_sense(self) -> StreamSettings:
         if self.batch_size > self.tokens:
             raise ValueError(f"batch_size is {self.batch_size}, but tokens is {self.tokens}")
+        if self.batch_size > self.buffer_tokens:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, but buffer_tokens is {self.buffer_tokens}"
+            )
         if self.warm_up_share + self.decay_share > 1:
             raise ValueError(
                 f"warm_up_share and decay_share are {self.warm_up_share} and {self.decay_share}, "
                 "together more than 1"
             )
         return self
+
+
+SHARED = (
+    "tokens",
+    "batch_size",
+    "start_batches",
+    "contexts",
+    "buffer_tokens",
+    "precision",
+    "cached",
+    "saes_per_job",
+)
+"""What SAEs on one stream have in common, by the names of `StreamSettings`."""

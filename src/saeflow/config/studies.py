@@ -10,6 +10,7 @@ from saeflow.config.base import Block, DropNulls, Name
 from saeflow.config.decimal_bug import DecimalBugStudy
 from saeflow.config.hierarchy import HierarchyStudy
 from saeflow.config.runs import BankRun, ExactSettings, Positive, different
+from saeflow.config.scaling import ScalingStudy
 from saeflow.config.specialists import SpecialistsStudy
 
 
@@ -222,6 +223,9 @@ class StudySettings(Block):
     )
     specialists: SpecialistsStudy | None = Field(
         None, description="Whether specialist features detect form or meaning; null: not."
+    )
+    scaling: ScalingStudy | None = Field(
+        None, description="Wide SAEs trained on a corpus, searched, steered with, explained; null: not."
     )
 
 

@@ -23,9 +23,15 @@ def token_dictionaries(config: Config) -> list[str]:
 
 
 def captured_hooks(config: Config, dataset: str) -> list[TokenHook]:
-    """Hooks at which dictionaries read a data set of texts, sorted; one pass captures all."""
+    """Hooks at which dictionaries read captures of a data set of texts, sorted; one pass captures all."""
     recipes = [resolve_dictionary(config, name) for name in token_dictionaries(config)]
-    return sorted({recipe.hook for recipe in recipes if recipe.dataset == dataset and recipe.hook})
+    return sorted(
+        {
+            recipe.hook
+            for recipe in recipes
+            if recipe.dataset == dataset and recipe.hook and recipe.stream is None
+        }
+    )
 
 
 class TokenBank(NamedTuple):

@@ -1,0 +1,200 @@
+"""From a model and a corpus to trained wide SAEs, as banks with their quality."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from saeflow.artifacts.provenance import Provenance, config_digest
+from saeflow.artifacts.scaling_training import SCALING_TRAINING
+from saeflow.artifacts.tables import write_table
+from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.streams import StreamSettings
+from saeflow.errors import SaeflowError
+from saeflow.models.activation_stream import ActivationStream
+from saeflow.models.codi import CodiModel
+from saeflow.models.contexts import Contexts
+from saeflow.models.stream_cost import StreamCost, estimate
+from saeflow.saes.bank import EVERY_TOKEN, Site
+from saeflow.saes.quality import SiteMetric
+from saeflow.saes.training import TrainedBank, write_bank
+from saeflow.saes.wide.recipe import WideRecipe
+from saeflow.saes.wide.train import TrainedWide, train_wide
+
+TRAINING_FILE = "training.parquet"
+CACHE, CHECKPOINTS = "activations", "checkpoints"
+
+
+class Wanted(NamedTuple):
+    """A wide SAE to train.
+
+    Attributes
+    ----------
+    dictionary : str
+        Name of its recipe.
+    seed : int
+        Of its initial weights.
+    settings : DictionarySettings
+        The recipe, with a hook, one layer and a stream.
+    """
+
+    dictionary: str
+    seed: int
+    settings: DictionarySettings
+
+    @property
+    def name(self) -> str:
+        """What training calls it."""
+        return f"{self.dictionary}/seed{self.seed}"
+
+    @property
+    def stream(self) -> StreamSettings:
+        """How it is trained."""
+        assert self.settings.stream is not None, "the configuration sends no other here"
+        return self.settings.stream
+
+    @property
+    def recipe(self) -> WideRecipe:
+        """What is trained."""
+        block = self.settings
+        assert block.d_sae is not None, "controls without d_sae are not trained on streams"
+        return WideRecipe(block.d_sae, block.k, self.seed, block.control, self.stream)
+
+
+@dataclass(frozen=True)
+class StreamedBank:
+    """A trained wide SAE.
+
+    Attributes
+    ----------
+    wanted : Wanted
+        What it is.
+    bank : TrainedBank
+        The SAE; its quality is that of the last stretch of training, on what trained it.
+    training : pyarrow.Table
+        Columns of `saeflow.artifacts.scaling_training.SCALING_TRAINING`.
+    """
+
+    wanted: Wanted
+    bank: TrainedBank
+    training: pa.Table
+
+    def write(self, folder: Path, provenance: Provenance) -> None:
+        """Write SAELens's files, quality and training into a folder that exists."""
+        write_bank(self.bank, folder, self.wanted.dictionary, self.wanted.seed, provenance)
+        write_table(self.training, folder / TRAINING_FILE, SCALING_TRAINING, provenance)
+
+
+def train_streamed(
+    model: CodiModel,
+    texts: Path,
+    wanted: Sequence[Wanted],
+    *,
+    batch_size: int,
+    state: Path,
+    code: str = "",
+) -> list[StreamedBank]:
+    """Train SAEs side by side on the tokens of a corpus, which the model reads meanwhile.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model, on the device that shall compute.
+    texts : Path
+        Columns of `saeflow.artifacts.catalog.TEXTS`; those of the split train are read.
+    wanted : sequence of Wanted
+        SAEs of one hook, layer and stream.
+    batch_size : int
+        Contexts per forward pass.
+    state : Path
+        Folder of checkpoints, from which a killed training goes on, and of cached activations. The
+        caller removes it once the banks are written.
+    code : str
+        Digest of the code; what other code left in `state` is not gone on with.
+
+    Returns
+    -------
+    list of StreamedBank
+        In the order of `wanted`.
+
+    Raises
+    ------
+    SaeflowError
+        If the model lacks the layer, the disk cannot hold the cache, or as `train_wide` does.
+    """
+    first, stream = wanted[0].settings, wanted[0].stream
+    assert first.hook is not None and not isinstance(first.layers, str), "see DictionarySettings"
+    (layer,) = first.layers
+    contexts = Contexts(model, texts, stream.contexts, batch_size=batch_size)
+    cost = estimate(
+        model,
+        contexts,
+        hook=first.hook,
+        layer=layer,
+        tokens=stream.tokens,
+        dtype=stream.precision,
+        cache=stream.cached,
+    )
+    logging.getLogger("saeflow").info("%s", cost.sentence())
+    state = state / config_digest([code, str(model.device.type), contexts.identity])
+    state.mkdir(parents=True, exist_ok=True)
+    _check_room(state, cost)
+    activations = ActivationStream(
+        model,
+        contexts,
+        hook=first.hook,
+        layer=layer,
+        buffer_tokens=stream.buffer_tokens,
+        dtype=stream.precision,
+        cache=state / CACHE if stream.cached else None,
+    )
+    trained = train_wide(
+        activations,
+        {each.name: each.recipe for each in wanted},
+        site=Site(layer, EVERY_TOKEN),
+        hook=first.hook,
+        checkpoint_folder=state / CHECKPOINTS,
+        device=model.device,
+    )
+    return [_streamed(each, trained) for each in wanted]
+
+
+def _check_room(folder: Path, cost: StreamCost) -> None:
+    free = shutil.disk_usage(folder).free
+    if cost.cache_bytes > free:
+        raise SaeflowError(
+            f"stream.cached needs about {cost.cache_bytes / 1e9:.3g} GB below {folder}, where "
+            f"{free / 1e9:.3g} GB are free; expected more room, or cached: false."
+        )
+
+
+def _streamed(wanted: Wanted, trained: TrainedWide) -> StreamedBank:
+    bank, control = trained.banks[wanted.name], wanted.settings.control or "none"
+    own = [row for row in trained.rows if row.sae == wanted.name]
+    rows: list[dict[str, Any]] = [
+        {
+            "dictionary": wanted.dictionary,
+            "seed": wanted.seed,
+            "control": control,
+            "step": row.step,
+            "tokens": row.tokens,
+            "metric": row.metric,
+            "value": row.value if math.isfinite(row.value) else None,
+        }
+        for row in own
+    ]
+    tokens = wanted.stream.batch_size
+    last = [
+        ("train", SiteMetric(bank.sites[0], row.metric, row.value, tokens))
+        for row in own
+        if row.step == own[-1].step
+    ]
+    table = pa.Table.from_pylist(rows, SCALING_TRAINING.schema())
+    return StreamedBank(wanted, TrainedBank(bank, last, control), table)

@@ -1,0 +1,202 @@
+"""Steering along what a search found: which features, how strong, and who says what is on a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from saeflow.artifacts.batches import TableGroups
+from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
+from saeflow.config.scaling_steering import SteeringSettings
+from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
+from saeflow.errors import SaeflowError
+from saeflow.interventions.steering import fitted_place, group_means
+from saeflow.models.codi import CodiModel
+from saeflow.saes.bank import Bank
+from saeflow.studies.rows import CALIBRATED, NONE
+from saeflow.studies.scaling.corpus import TRAIN, corpus_documents, training_groups
+from saeflow.studies.scaling.prompt_reading import corpus_factor
+from saeflow.studies.scaling.reading import Document
+from saeflow.studies.scaling.steering import (
+    FeatureUse,
+    calibrated_continuations,
+    published_continuations,
+)
+from saeflow.studies.scaling.steering_summary import steering_summary
+from saeflow.studies.scaling.topic_scores import TopicScorer, topic_scorer
+
+CLASSIFIED = 50
+"""Documents of each topic that made nothing, on which the classifier is tried."""
+
+
+class Steered(NamedTuple):
+    """What steering gives.
+
+    Attributes
+    ----------
+    continuations : pyarrow.Table
+        Columns of `saeflow.artifacts.scaling_steering.SCALING_CONTINUATIONS`.
+    summary : pyarrow.Table
+        Columns of `saeflow.artifacts.scaling_steering.SCALING_STEERING`.
+    """
+
+    continuations: pa.Table
+    summary: pa.Table
+
+
+def chosen_features(search: pa.Table, key: Mapping[str, Any]) -> dict[str, int]:
+    """Feature of every topic: the first that the search lists, chosen on half A of its prompts.
+
+    Parameters
+    ----------
+    search : pyarrow.Table
+        Columns of `saeflow.artifacts.scaling_search.SEARCH`.
+    key : mapping
+        Values of the columns dictionary and seed.
+
+    Returns
+    -------
+    dict of str to int
+        By topic: what stands behind the name of a set of groups. The level is the first of
+        document_max, document_mean and token that was searched.
+    """
+    rows = [
+        row
+        for row in search.to_pylist()
+        if all(row[name] == value for name, value in key.items())
+        and (row["mode"], row["control"], row["place"]) == (CALIBRATED, NONE, 1)
+        and "/" in row["prompts"]
+    ]
+    for level in ("document_max", "document_mean", "token"):
+        found = {
+            row["prompts"].split("/", 1)[1]: row["feature"] for row in rows if row["level"] == level
+        }
+        if found:
+            return found
+    return {}
+
+
+def feature_use(features: pa.Table, key: Mapping[str, Any]) -> FeatureUse:
+    """Density and largest activation on the documents that train SAEs, which no search reads.
+
+    Parameters
+    ----------
+    features : pyarrow.Table
+        Columns of `saeflow.artifacts.scaling_examples.SCALING_FEATURES`.
+    key : mapping
+        Values of the columns dictionary and seed.
+
+    Raises
+    ------
+    SaeflowError
+        If the SAE's features are not among them.
+    """
+    chosen = pc.equal(features["split"], TRAIN)
+    for name, value in {**key, "control": NONE}.items():
+        chosen = pc.and_(chosen, pc.equal(features[name], value))
+    own = features.filter(chosen).sort_by("feature")
+    if not len(own):
+        raise SaeflowError(
+            f"the reading of the corpus holds no features of {key['dictionary']} seed {key['seed']} "
+            "on documents that train SAEs; expected every feature."
+        )
+    return FeatureUse(own["density"].to_numpy(), np.abs(own["largest"].to_numpy()))
+
+
+def steer_bank(
+    model: CodiModel,
+    bank: Bank,
+    texts: TableGroups,
+    search: pa.Table,
+    features: pa.Table,
+    settings: SteeringSettings,
+    key: Mapping[str, Any],
+    *,
+    prompts: Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> Steered:
+    """Steer along every topic's feature, in both modes, and summarise.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model.
+    bank : Bank
+        Of one site, of this model.
+    texts : TableGroups
+        The corpus; documents that train SAEs make the classifier and the differences of means.
+    search, features : pyarrow.Table
+        What was found (`SEARCH`) and how features fire (`SCALING_FEATURES`).
+    settings : SteeringSettings
+        How.
+    key : mapping
+        Values of the columns dictionary and seed.
+    prompts : sequence of str, optional
+        What is continued; by default sentences of our own that lead to no topic.
+    batch_size : int
+        Documents per forward pass.
+
+    Raises
+    ------
+    SaeflowError
+        If the search found no topic's feature, the corpus has no groups, prompts are too few, or as
+        `saeflow.studies.scaling.steering.calibrated_continuations` does.
+    """
+    chosen = chosen_features(search, key)
+    if not chosen:
+        raise SaeflowError(
+            "the search lists no feature of a topic; expected a set of prompts with source: groups "
+            "that has texts enough to hold some out."
+        )
+    documents = training_groups(texts, settings.documents)
+    contents, groups = [each.content for each in documents], [each.group for each in documents]
+    scorer = topic_scorer(contents, groups, TOPIC_WORDS, list(chosen))
+    means = group_means(model, fitted_place(bank), contents, groups, batch_size=batch_size)
+    scale = corpus_factor(model, bank, contents, batch_size=batch_size)
+    use = feature_use(features, key)
+    continued = _continued(prompts, settings)
+    written = [
+        calibrated_continuations(
+            model, bank, chosen, use, means, continued, scorer, settings, key
+        ),
+        published_continuations(model, bank, chosen, scorer, settings, key, scale=scale),
+    ]
+    table = pa.concat_tables(written).cast(SCALING_CONTINUATIONS.schema())
+    summary = steering_summary(
+        table,
+        key,
+        permutations=settings.permutations,
+        seed=settings.seed,
+        classified=_classified(texts, scorer),
+    )
+    return Steered(table, summary)
+
+
+def _continued(prompts: Sequence[str] | None, settings: SteeringSettings) -> list[str]:
+    if prompts is None:
+        return neutral_prompts(seed=settings.seed, n=settings.prompts)
+    found = list(dict.fromkeys(prompts))
+    if len(found) < settings.prompts:
+        raise SaeflowError(
+            f"steering.prompt_file holds {len(found)} different prompts; expected {settings.prompts} "
+            "(steering.prompts) or more."
+        )
+    return found[: settings.prompts]
+
+
+def _classified(texts: TableGroups, scorer: TopicScorer) -> np.ndarray | None:
+    """Whether documents that train nothing are put into their group; None where there are none."""
+    seen: dict[str, int] = {}
+    held_out: list[Document] = []
+    for document in corpus_documents(texts):
+        if document.split != TRAIN and document.group in scorer.classifier.groups:
+            seen[document.group] = seen.get(document.group, 0) + 1
+            if seen[document.group] <= CLASSIFIED:
+                held_out.append(document)
+    if not held_out:
+        return None
+    return scorer.hits([each.content for each in held_out], [each.group for each in held_out])

@@ -1,0 +1,186 @@
+# Helper functions of the study of wide SAEs, and which of them one job trains.
+
+from saeflow.config.scaling_runs import (
+    main_bank,
+    prompt_datasets,
+    prompt_files,
+    scaling_banks,
+    scaling_models,
+    search_controls,
+    studied_weights as scaling_weights,
+    trained_models as scaling_trained,
+    wide_groups,
+)
+
+SCALING = CFG.studies.scaling
+SCALED = SCALING and SCALING.calibrated
+SCALING_MODELS = list(scaling_models(CFG))
+SCALING_TRAINED = scaling_trained(CFG)
+WIDE_GROUPS = wide_groups(CFG)
+WIDE_BANKS = {name: group.banks for name, group in WIDE_GROUPS.items()}
+SCALING_TABLE = "results/scaling/{model}/{table}.parquet"
+SEARCHED = ["search", "search_targets", "search_prompts"] * bool(
+    SCALED and SCALED.search.sets
+)
+READ = ["quality", "features", "densities", "examples", "tokens", "neighbours", "map"]
+STEERED = ["continuations", "steering"] * bool(SCALED and SCALED.steering)
+EXPLAINED = [
+    "explanation_examples",
+    "explanations",
+    "explanation_verdicts",
+    "explanation_scores",
+    "explanation_summary",
+] * bool(SCALED and SCALED.explanations)
+JUDGED = ["training", "claims"]
+
+
+def scaling_tables(model):
+    """Names of the public tables of a model; an untrained control is neither searched nor steered with."""
+    trained = [*SEARCHED, *STEERED] if model in SCALING_TRAINED else []
+    return [*READ, *trained, *EXPLAINED, *JUDGED]
+
+
+SCALING_SHOWN = [
+    SCALING_TABLE.format(model=model, table=table)
+    for model in SCALING_MODELS
+    for table in scaling_tables(model)
+]
+
+
+def wide_spec(group):
+    """What a job reads that trains the SAEs of a group: the model and each recipe with its seed."""
+    return lambda wildcards: {
+        "model": model_spec(group.banks[0]),
+        "banks": [
+            [
+                bank.dictionary,
+                bank.seed,
+                plain(resolve_dictionary(CFG, bank.dictionary)),
+            ]
+            for bank in group.banks
+        ],
+    }
+
+
+def wide_model_jobs(group):
+    return lambda wildcards, input: model_jobs(group.banks[0], input)
+
+
+def wide_mem_mb(group):
+    """Weights, gradients and Adam's moments of each SAE, were the model 4,096 dimensions wide."""
+    latents = sum(
+        resolve_dictionary(CFG, bank.dictionary).d_sae for bank in group.banks
+    )
+    # 2 matrices of 4 such kinds, 4 bytes each.
+    saes = latents * 4096 * 32 // 1_000_000
+    return lambda wildcards, input, attempt: mem_mb(wildcards, input, attempt) + saes
+
+
+def wide_runtime(group):
+    """A minute more for each million tokens."""
+    stream = resolve_dictionary(CFG, group.banks[0].dictionary).stream
+    minutes = stream.tokens // 1_000_000
+    return lambda wildcards, attempt: runtime(wildcards, attempt) + minutes
+
+
+def scaling_corpus(wildcards):
+    main = resolve_dictionary(CFG, main_bank(CFG, wildcards.model).dictionary)
+    return f"results/datasets/{main.dataset}/texts.parquet"
+
+
+def scaling_main(wildcards):
+    return BANK.format(**main_bank(CFG, wildcards.model)._asdict())
+
+
+def scaling_run(wildcards):
+    """The main SAE of a model, as key columns name it."""
+    bank = main_bank(CFG, wildcards.model)
+    return {"dictionary": bank.dictionary, "seed": bank.seed}
+
+
+def scaling_saes(wildcards):
+    """All SAEs of a model, the main one first."""
+    return [
+        BANK.format(**bank._asdict())
+        for bank in scaling_banks(CFG)
+        if bank.model == wildcards.model
+    ]
+
+
+def searched_saes(wildcards):
+    controls = search_controls(CFG, wildcards.model).values()
+    return [
+        scaling_main(wildcards),
+        *(BANK.format(**bank._asdict()) for bank in controls),
+    ]
+
+
+def searching_spec(wildcards):
+    controls = search_controls(CFG, wildcards.model)
+    return {
+        "model": model_spec(wildcards),
+        "run": scaling_run(wildcards),
+        "search": without_places(plain(SCALED.search)),
+        "texts": prompt_datasets(CFG),
+        "controls": {
+            name: model_spec(bank) if bank.model != wildcards.model else None
+            for name, bank in controls.items()
+        },
+    }
+
+
+def without_places(search):
+    """Settings of a search without the places of its files, which are inputs."""
+    sets = {
+        name: {
+            key: "file" if block["source"] == "files" and value and key != "source" else value
+            for key, value in block.items()
+        }
+        for name, block in search["sets"].items()
+    }
+    return {**search, "sets": sets}
+
+
+def searched_prompts(wildcards):
+    return [
+        os.path.relpath(ROOT / path)
+        for key, path in prompt_files(CFG).items()
+        if ".search." in key
+    ]
+
+
+def continued_prompts(wildcards):
+    return [
+        os.path.relpath(ROOT / path)
+        for key, path in prompt_files(CFG).items()
+        if ".steering." in key
+    ]
+
+
+def of_scaling(*tables):
+    """Public tables of the model, those that it has."""
+    return lambda wildcards: [
+        SCALING_TABLE.format(model=wildcards.model, table=table)
+        for table in tables
+        if table in scaling_tables(wildcards.model)
+    ]
+
+
+def reading_spec(wildcards):
+    return {
+        "model": model_spec(wildcards),
+        "runs": [
+            {"dictionary": bank.dictionary, "seed": bank.seed}
+            for bank in scaling_banks(CFG)
+            if bank.model == wildcards.model
+        ],
+        "reading": plain(SCALED.reading),
+    }
+
+
+def steering_spec(wildcards):
+    return {
+        "model": model_spec(wildcards),
+        "run": scaling_run(wildcards),
+        "steering": without(plain(SCALED.steering), "prompt_file"),
+    }

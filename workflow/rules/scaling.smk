@@ -1,0 +1,135 @@
+# Wide SAEs (methods/5): trained on a stream of a corpus, read, searched, steered with, explained.
+
+
+rule scaling:
+    input:
+        SCALING_SHOWN,
+
+
+# One job trains all SAEs that read the same stream, so that every token goes through the model once.
+for name, group in WIDE_GROUPS.items():
+
+    rule:
+        name:
+            f"train_wide_{name}"
+        input:
+            texts=f"results/datasets/{group.dataset}/texts.parquet",
+            model=model_files(group.banks[0]),
+        output:
+            banks=list(map(directory, of_group(BANK, group.banks))),
+        log:
+            f"results/logs/saes/{group.model}/wide/{name}.log",
+        benchmark:
+            f"results/benchmarks/saes/{group.model}/wide/{name}.tsv"
+        conda:
+            "../../envs/saeflow.yaml"
+        threads: THREADS
+        resources:
+            gpu=1,
+            model_jobs=wide_model_jobs(group),
+            mem_mb=wide_mem_mb(group),
+            runtime=wide_runtime(group),
+        params:
+            code=code_of("train_wide"),
+            spec=wide_spec(group),
+        script:
+            "../scripts/train_wide.py"
+
+
+rule search_scaling:
+    input:
+        model=model_files,
+        corpus=scaling_corpus,
+        banks=searched_saes,
+        texts=expand(
+            "results/datasets/{dataset}/texts.parquet", dataset=prompt_datasets(CFG)
+        ),
+        prompts=searched_prompts,
+    output:
+        search="results/scaling/{model}/search.parquet",
+        targets="results/scaling/{model}/search_targets.parquet",
+        prompts="results/scaling/{model}/search_prompts.parquet",
+    log:
+        "results/logs/scaling/{model}/search.log",
+    benchmark:
+        "results/benchmarks/scaling/{model}/search.tsv"
+    wildcard_constraints:
+        model=one_of(SCALING_TRAINED),
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("search_scaling"),
+        spec=searching_spec,
+    script:
+        "../scripts/search_scaling.py"
+
+
+rule read_scaling:
+    input:
+        model=model_files,
+        corpus=scaling_corpus,
+        banks=scaling_saes,
+        search=of_scaling("search"),
+    output:
+        quality="results/scaling/{model}/quality.parquet",
+        features="results/scaling/{model}/features.parquet",
+        densities="results/scaling/{model}/densities.parquet",
+        examples="results/scaling/{model}/examples.parquet",
+        tokens="results/scaling/{model}/tokens.parquet",
+        neighbours="results/scaling/{model}/neighbours.parquet",
+        map="results/scaling/{model}/map.parquet",
+    log:
+        "results/logs/scaling/{model}/reading.log",
+    benchmark:
+        "results/benchmarks/scaling/{model}/reading.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("read_scaling"),
+        spec=reading_spec,
+    script:
+        "../scripts/read_scaling.py"
+
+
+rule steer_scaling:
+    input:
+        model=model_files,
+        corpus=scaling_corpus,
+        bank=scaling_main,
+        search="results/scaling/{model}/search.parquet",
+        features="results/scaling/{model}/features.parquet",
+        prompts=continued_prompts,
+    output:
+        continuations="results/scaling/{model}/continuations.parquet",
+        steering="results/scaling/{model}/steering.parquet",
+    log:
+        "results/logs/scaling/{model}/steering.log",
+    benchmark:
+        "results/benchmarks/scaling/{model}/steering.tsv"
+    wildcard_constraints:
+        model=one_of(SCALING_TRAINED),
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("steer_scaling"),
+        spec=steering_spec,
+    script:
+        "../scripts/steer_scaling.py"

@@ -1,0 +1,39 @@
+"""Search the features of a model's main wide SAE by every set of prompts."""
+
+from pathlib import Path
+
+from saeflow.artifacts.batches import TableGroups
+from saeflow.artifacts.catalog import TEXTS
+from saeflow.artifacts.provenance import config_digest, inherit
+from saeflow.artifacts.scaling_search import SEARCH_ARTIFACTS
+from saeflow.artifacts.tables import check_schema, write_table
+from saeflow.config.scaling_search import SearchSettings
+from saeflow.device import resolve_device, set_threads
+from saeflow.jobs import job
+from saeflow.models.loading import load_from_spec
+from saeflow.saes.encoding import open_bank
+from saeflow.studies.scaling.corpus import training_texts
+from saeflow.studies.scaling.search import search_features
+from saeflow.studies.scaling.searched import searched_beside, sets_of
+
+with job(snakemake):
+    given, wanted, corpus = snakemake.params.spec, snakemake.input, Path(snakemake.input.corpus)
+    set_threads(given["model"]["threads"])
+    settings = SearchSettings.model_validate(given["search"])
+    model = load_from_spec(given["model"], wanted.model)[1].to(resolve_device())
+    main, *others = [open_bank(Path(path)) for path in wanted.banks]
+    texts = {name: Path(path) for name, path in zip(given["texts"], wanted.texts, strict=True)}
+    found = search_features(
+        model,
+        main,
+        sets_of(settings, model, files=[Path(path) for path in wanted.prompts], texts=texts),
+        settings,
+        given["run"],
+        controls=searched_beside(model, others, given["controls"], wanted.model),
+        corpus=training_texts(TableGroups(corpus, TEXTS), settings.documents),
+    )
+    revision, packages = model.revision, ("torch", "transformers", "scipy")
+    made = {"config": config_digest(given), "model_revision": revision, "packages": packages}
+    provenance = inherit(check_schema(corpus, TEXTS), seed=given["run"]["seed"], **made)
+    for table, artifact, path in zip(found, SEARCH_ARTIFACTS, snakemake.output, strict=True):
+        write_table(table, Path(path), artifact, provenance)

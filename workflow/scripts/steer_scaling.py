@@ -1,0 +1,39 @@
+"""Steer along every topic's feature and its controls, score what is written, and summarise."""
+
+from pathlib import Path
+
+from saeflow.artifacts.batches import TableGroups
+from saeflow.artifacts.catalog import TEXTS
+from saeflow.artifacts.provenance import config_digest, inherit
+from saeflow.artifacts.scaling_examples import SCALING_FEATURES
+from saeflow.artifacts.scaling_search import SEARCH
+from saeflow.artifacts.scaling_steering import STEERING_ARTIFACTS
+from saeflow.artifacts.tables import read_table, write_table
+from saeflow.config.scaling_steering import SteeringSettings
+from saeflow.datasets.prompt_sets import prompt_file
+from saeflow.device import resolve_device, set_threads
+from saeflow.jobs import job
+from saeflow.models.loading import load_from_spec
+from saeflow.saes.encoding import open_bank
+from saeflow.studies.scaling.steered import steer_bank
+
+with job(snakemake):
+    given, wanted = snakemake.params.spec, snakemake.input
+    set_threads(given["model"]["threads"])
+    spec, model = load_from_spec(given["model"], wanted.model)
+    features = read_table(Path(wanted.features), SCALING_FEATURES)
+    steered = steer_bank(
+        model.to(resolve_device()),
+        open_bank(Path(wanted.bank)),
+        TableGroups(Path(wanted.corpus), TEXTS),
+        read_table(Path(wanted.search), SEARCH),
+        features,
+        SteeringSettings.model_validate(given["steering"]),
+        given["run"],
+        prompts=prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None,
+        batch_size=spec.model.batch_size,
+    )
+    packages = ("torch", "transformers", "scipy")
+    provenance = inherit(features, config=config_digest(given), packages=packages)
+    for table, artifact, path in zip(steered, STEERING_ARTIFACTS, snakemake.output, strict=True):
+        write_table(table, Path(path), artifact, provenance)
