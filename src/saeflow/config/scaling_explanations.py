@@ -58,6 +58,31 @@ class TokenRules(Block):
     )
 
 
+class WindowSettings(Block):
+    """Contexts that are kept of the corpus; half of their documents explain, the others score."""
+
+    context: int = Field(15, ge=0, description="Tokens on either side of the one that was drawn.")
+    activating: Positive = Field(
+        160,
+        description="Random contexts kept of each feature on which it fires, of different documents.",
+    )
+    quantiles: Positive = Field(
+        4, description="Parts of these, by their largest activation, that are represented alike."
+    )
+    pool: Positive = Field(
+        2048,
+        description="Random contexts of the corpus, from which those come on which it is silent.",
+    )
+    silent: Positive = Field(
+        40, description="Random ones, and near misses, of each feature and half, at most."
+    )
+    neighbours: int = Field(
+        10,
+        ge=0,
+        description="Features with the most similar decoder directions, which give near misses.",
+    )
+
+
 class ExplanationSettings(Block):
     """Which features are explained, by whom, and how the explanations are scored."""
 
@@ -70,6 +95,9 @@ class ExplanationSettings(Block):
     )
     shown: Positive = Field(
         20, description="Activating training contexts that a language model is shown, at most."
+    )
+    windows: WindowSettings = Field(
+        default_factory=WindowSettings, description="Contexts that are kept of the corpus."
     )
     explainer: ExplainerSettings = Field(
         default_factory=lambda: TokenStatistics(kind="tokens"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeflow.errors import SaeflowError
@@ -278,6 +278,11 @@ class SilentPool:
         # Which of them the tokenizer put before a document is told by NaN, as of other examples.
         kept.activation[moves.to] = kept.activation[moves.of]
         kept.activation[moves.new] = around.silent(block)
+
+    def pool(self) -> tuple[Examples, Bool[Tensor, "examples features"]]:
+        """All places of the pool, of one cell, and which features fire somewhere in their windows."""
+        slot, _, _ = self._kept.slots.filled()
+        return self._kept.examples(), self.fires[slot]
 
     def examples(self, keep: int) -> Examples:
         """Places of the pool on which features are silent, a random order of its own for each.

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
+from saeflow.artifacts.columns import INDEX
 from saeflow.artifacts.scaling_explanations import EXPLANATIONS, VERDICTS
 from saeflow.config.scaling_explanations import ExplanationSettings, teller_name
 from saeflow.errors import SaeflowError
@@ -121,6 +123,7 @@ def explain_and_score(
     settings: ExplanationSettings,
     site: Mapping[str, Any],
     *,
+    summarised: Sequence[int] | None = None,
     explainer: Writer | None = None,
     scorer: Writer | None = None,
 ) -> ExplanationTables:
@@ -136,6 +139,8 @@ def explain_and_score(
         How.
     site : mapping
         Values of the columns dictionary, seed and layer.
+    summarised : sequence of int, optional
+        Features that the summary is of, such as those that were drawn at random; all by default.
     explainer, scorer : Writer, optional
         The models behind `settings.explainer` and `settings.scorer`; by default tokens are counted and
         matched, and no model is asked.
@@ -177,14 +182,15 @@ def explain_and_score(
             for row in score_rows(each.test, found, threshold)
         ]
     table = scores_table(scores)
+    counted = {each.feature for each in features} if summarised is None else set(summarised)
     return ExplanationTables(
         _explanations_table(said, partners, density, run),
         pa.Table.from_pylist(verdicts, VERDICTS.schema()),
         table,
         summarise_scores(
-            table,
+            table.filter(pc.is_in(table["feature"], pa.array(sorted(counted), INDEX))),
             {**run, **scored_by},
-            [each.parsed for each in said],
+            [each.parsed for each in said if each.feature in counted],
             permutations=settings.permutations,
             seed=settings.seed,
         ),
