@@ -184,3 +184,22 @@ def steering_spec(wildcards):
         "run": scaling_run(wildcards),
         "steering": without(plain(SCALED.steering), "prompt_file"),
     }
+
+
+def teller_files(who):
+    """Files of the local model that explains or scores; of a directory its files are inputs."""
+    block = SCALED and getattr(SCALED.explanations, who, None)
+    return folder_files(getattr(block, "path", None), ROOT)
+
+
+def explaining_spec(wildcards):
+    settings = plain(SCALED.explanations)
+    tellers = {
+        who: without(settings[who], "path") if settings[who].get("path") else settings[who]
+        for who in ("explainer", "scorer")
+    }
+    return {
+        "model": model_spec(wildcards),
+        "run": scaling_run(wildcards),
+        "explanations": {**settings, **tellers},
+    }

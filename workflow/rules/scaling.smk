@@ -133,3 +133,37 @@ rule steer_scaling:
         spec=steering_spec,
     script:
         "../scripts/steer_scaling.py"
+
+
+rule explain_scaling:
+    input:
+        model=model_files,
+        corpus=scaling_corpus,
+        bank=scaling_main,
+        features="results/scaling/{model}/features.parquet",
+        search=of_scaling("search"),
+        explainer=teller_files("explainer"),
+        scorer=teller_files("scorer"),
+    output:
+        examples="results/scaling/{model}/explanation_examples.parquet",
+        explanations="results/scaling/{model}/explanations.parquet",
+        verdicts="results/scaling/{model}/explanation_verdicts.parquet",
+        scores="results/scaling/{model}/explanation_scores.parquet",
+        summary="results/scaling/{model}/explanation_summary.parquet",
+    log:
+        "results/logs/scaling/{model}/explanations.log",
+    benchmark:
+        "results/benchmarks/scaling/{model}/explanations.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("explain_scaling"),
+        spec=explaining_spec,
+    script:
+        "../scripts/explain_scaling.py"

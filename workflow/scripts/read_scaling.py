@@ -16,6 +16,7 @@ from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import corpus_documents
 from saeflow.studies.scaling.reading import WideRun
 from saeflow.studies.scaling.reading_tables import read_wide
+from saeflow.studies.scaling.searched import first_found
 
 with job(snakemake):
     given, wanted, corpus = snakemake.params.spec, snakemake.input, Path(snakemake.input.corpus)
@@ -23,13 +24,12 @@ with job(snakemake):
     spec, model = load_from_spec(given["model"], wanted.model)
     texts = TableGroups(corpus, TEXTS)
     runs = zip(given["runs"], wanted.banks, strict=True)
-    searched = [read_table(Path(path), SEARCH, ["feature"])["feature"] for path in wanted.search]
     found = read_wide(
         model.to(resolve_device()),
         [WideRun(**run, bank=open_bank(Path(path))) for run, path in runs],
         lambda: corpus_documents(texts),
         ReadingSettings.model_validate(given["reading"]),
-        features=sorted({value for each in searched for value in each.to_pylist()} - {-1}),
+        features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
         batch_size=spec.model.batch_size,
     )
     revision, packages = model.revision, ("torch", "transformers", "scipy")

@@ -40,6 +40,17 @@ def corpus_documents(texts: TableGroups, split: str | None = None) -> Iterator[D
                 yield document
 
 
+def unread_documents(texts: TableGroups) -> Iterator[Document]:
+    """Documents that no SAE was trained on; all of them where every one was."""
+    found = False
+    for document in corpus_documents(texts):
+        if document.split != TRAIN:
+            found = True
+            yield document
+    if not found:
+        yield from corpus_documents(texts)
+
+
 def training_texts(texts: TableGroups, count: int) -> list[str]:
     """Contents of the first documents that train SAEs, at most so many."""
     return [each.content for each in islice(corpus_documents(texts, TRAIN), count)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -139,6 +139,26 @@ def explain_bank(
         scorer=scorer,
     )
     return ExplainedBank(contexts_table(contexts, site), tables)
+
+
+def located_settings(
+    block: Mapping[str, Any], folders: Mapping[str, Path | None]
+) -> ExplanationSettings:
+    """Settings as a rule passes them on, with the directories of local models back in place.
+
+    Parameters
+    ----------
+    block : mapping
+        Plain form of `ExplanationSettings`, without ``path`` of what tells and scores.
+    folders : mapping of str to Path or None
+        Directories behind ``explainer`` and ``scorer``; None where they have none.
+    """
+    placed = {
+        name: {**block[name], "path": str(folder)}
+        for name, folder in folders.items()
+        if folder is not None
+    }
+    return ExplanationSettings.model_validate({**block, **placed})
 
 
 def load_tellers(

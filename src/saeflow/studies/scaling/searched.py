@@ -15,6 +15,29 @@ from saeflow.datasets.prompt_sets import PromptSides, load_prompts
 from saeflow.models.codi import CodiModel
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.bank import Bank
+from saeflow.studies.rows import NONE
+
+LISTED = 3
+"""Places of every list of a search whose features are shown and explained beside random ones."""
+
+
+def first_found(search: Sequence[pa.Table]) -> list[int]:
+    """Features that stand first in the lists of a search, ascending.
+
+    Parameters
+    ----------
+    search : sequence of pyarrow.Table
+        Columns control, place and feature of `saeflow.artifacts.scaling_search.SEARCH`; none where
+        nothing was searched.
+    """
+    return sorted(
+        {
+            row["feature"]
+            for table in search
+            for row in table.select(["control", "place", "feature"]).to_pylist()
+            if row["control"] == NONE and row["place"] <= LISTED
+        }
+    )
 
 
 def sets_of(
