@@ -31,6 +31,8 @@ from saeflow.studies.scaling.topic_scores import TopicScorer, topic_scorer
 
 CLASSIFIED = 50
 """Documents of each topic that made nothing, on which the classifier is tried."""
+LEVELS = ("document_mean", "document_max", "token")
+"""By which a topic's feature is chosen: by means, as the study's own scores are (methods/5, 6.4)."""
 
 
 class Steered(NamedTuple):
@@ -61,8 +63,8 @@ def chosen_features(search: pa.Table, key: Mapping[str, Any]) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        By topic: what stands behind the name of a set of groups. The level is the first of
-        document_max, document_mean and token that was searched.
+        By topic: what stands behind the name of a set of groups. The level is the first of `LEVELS`
+        that was searched.
     """
     rows = [
         row
@@ -71,7 +73,7 @@ def chosen_features(search: pa.Table, key: Mapping[str, Any]) -> dict[str, int]:
         and (row["mode"], row["control"], row["place"]) == (CALIBRATED, NONE, 1)
         and "/" in row["prompts"]
     ]
-    for level in ("document_max", "document_mean", "token"):
+    for level in LEVELS:
         found = {
             row["prompts"].split("/", 1)[1]: row["feature"] for row in rows if row["level"] == level
         }
