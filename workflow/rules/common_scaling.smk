@@ -133,7 +133,11 @@ def without_places(search):
     """Settings of a search without the places of its files, which are inputs."""
     sets = {
         name: {
-            key: "file" if block["source"] == "files" and value and key != "source" else value
+            key: (
+                "file"
+                if block["source"] == "files" and value and key != "source"
+                else value
+            )
             for key, value in block.items()
         }
         for name, block in search["sets"].items()
@@ -195,7 +199,11 @@ def teller_files(who):
 def explaining_spec(wildcards):
     settings = plain(SCALED.explanations)
     tellers = {
-        who: without(settings[who], "path") if settings[who].get("path") else settings[who]
+        who: (
+            without(settings[who], "path")
+            if settings[who].get("path")
+            else settings[who]
+        )
         for who in ("explainer", "scorer")
     }
     return {

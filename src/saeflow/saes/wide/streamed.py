@@ -130,7 +130,8 @@ def train_streamed(
         If the model lacks the layer, the disk cannot hold the cache, or as `train_wide` does.
     """
     first, stream = wanted[0].settings, wanted[0].stream
-    assert first.hook is not None and not isinstance(first.layers, str), "see DictionarySettings"
+    assert first.hook is not None, "see DictionarySettings"
+    assert not isinstance(first.layers, str), "see DictionarySettings"
     (layer,) = first.layers
     contexts = Contexts(model, texts, stream.contexts, batch_size=batch_size)
     cost = estimate(
