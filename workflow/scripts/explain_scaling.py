@@ -23,7 +23,7 @@ with job(snakemake):
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
     known = read_table(Path(wanted.features), SCALING_FEATURES)
-    settings, tellers = load_tellers(given["explanations"], device, dict(wanted.items()))
+    settings, tellers = load_tellers(given["explanations"], device, vars(wanted))
     examples, tables = explain_bank(
         model.to(device),
         WideRun(**given["run"], bank=open_bank(Path(wanted.bank))),
