@@ -89,7 +89,7 @@ def test_parser_of_imports_sees_all_forms(tmp_path: Path) -> None:
     ],
 )
 def test_light_module_loads_nothing_heavy(module: str) -> None:
-    heavy = ["torch", "transformers", "sae_lens", "pandas", "scipy", "plotly"]
+    heavy = ["torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plotly"]
     code = f"import sys, {module}; print(*[m for m in {heavy} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     found = subprocess.run(
