@@ -19,6 +19,8 @@ TEMPLATES = [
     "models.html.jinja",
     "page.css",
     "page.js",
+    "scaling.html.jinja",
+    "scaling_model.html.jinja",
     "sizes.html.jinja",
     "specialists.html.jinja",
     "specialists_model.html.jinja",
@@ -84,6 +86,24 @@ SPECIALIST_RUNS = SPECIALISTS and {
     "floor": SPECIALISTS.calibrated.floor,
 }
 
+# Likewise of the study of wide SAEs.
+SCALING_RUNS = SCALING and {
+    "models": SCALING_MODELS,
+    "untrained": {
+        shape: name
+        for name in SCALING_MODELS
+        if (shape := getattr(CFG.models[name], "of", None))
+    },
+    "published": [
+        name
+        for name, dictionary in CFG.dictionaries.items()
+        if getattr(getattr(dictionary, "stream", None), "l1", None) == "published"
+    ],
+    "top": SCALING.calibrated.search.top,
+    "prompts": SCALING.calibrated.steering.prompts,
+    "samples": SCALING.calibrated.steering.samples,
+}
+
 
 rule report:
     input:
@@ -107,6 +127,7 @@ rule write_report:
         ),
         specialists=[*SPECIALIST_GATHERED, *SPECIALIST_SUMMARIES, *SPECIALIST_ASKED],
         alignment=SPECIALIST_SHARED,
+        scaling=SCALING_SHOWN,
         banks=report_banks,
         comparisons=COMPARISONS,
         evaluations=expand(
@@ -141,6 +162,7 @@ rule write_report:
             "hierarchy": HIERARCHY_RUNS,
             "decimal_bug": DECIMAL_RUNS,
             "specialists": SPECIALIST_RUNS,
+            "scaling": SCALING_RUNS,
             "evaluated": evaluated(),
         },
     script:
