@@ -24,7 +24,7 @@ LATENTS = 64
 UNTRAINED = {"toy": "toy_untrained"}
 SCALING_SPEC: dict[str, Any] = {"published": ["a_relu"], "top": 4, "prompts": 11, "samples": 6}
 TOPICS = ("space", "law", "sea", "food", "war", "art", "maths", f"odd {EVIL}")
-LEVELS = ("document_max", "token")
+LEVELS = ("document_mean", "token")
 DOSES = (1.0, 2.0, 8.0)
 CONTROLS = ("random_feature", "random_direction", "decoder_bias", "difference_of_means")
 SCORES = ("lexicon_share", "class_probability")
@@ -216,7 +216,7 @@ def _steering(told: Told) -> Iterator[Row]:
 
 
 def _continuations(told: Told) -> Iterator[Row]:
-    blank = dict.fromkeys(("distinct_2", "distinct_3", "repeated_2"))
+    blank: Row = dict.fromkeys(("distinct_2", "distinct_3", "repeated_2"))
     blank |= {"distinct_1": 1.0, "tokens": 12, "log_perplexity": 3.0, "added": 1.0}
     for (number, topic), (direction, dose) in product(enumerate(TOPICS), _directions()):
         for sample in (0, 1):
@@ -258,13 +258,24 @@ def _claims(told: Told) -> Iterator[Row]:
     fixed |= dict.fromkeys(
         ("published_value", "value", "ci_low", "ci_high", "null", "analogue_value", "layer")
     )
-    yield {**fixed, "claim": "toy", "statement": f"Sparse {EVIL}", "scope": "procedure"} | {
-        "published": "12,800 of 65,536",
+    yield {**fixed, "claim": "sparse", "statement": f"Sparse {EVIL}", "scope": "procedure"} | {
+        "published": "12,793 of 65,536",
         "published_value": 48.0,
-        "value": 4.0,
+        "value": 48.0,
+        "null": 16.0,
         "metric": "l0_mean",
         "layer": 2,
         "verdict": "contradicted",
+        "rule": "Counted.",
+    }
+    yield {**fixed, "claim": "search_finds", "statement": "Found", "scope": "procedure"} | {
+        "published": "3 prompts",
+        "value": 0.875,
+        "ci_low": 0.75,
+        "ci_high": 1.0,
+        "null": 0.125,
+        "metric": "share_found",
+        "verdict": "supported",
         "rule": "Counted.",
     }
 

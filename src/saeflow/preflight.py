@@ -289,7 +289,9 @@ def _used_keys(config: Config) -> set[str]:
     named = ("texts.pairs", "texts.categories", "published.judge.path")
     used |= {f"studies.specialists.{key}" for key in named}
     used |= {*prompt_files(config), *(f"datasets.{name}.path" for name in prompt_datasets(config))}
-    used |= {f"studies.scaling.calibrated.explanations.{who}.path" for who in ("explainer", "scorer")}
+    used |= {
+        f"studies.scaling.calibrated.explanations.{who}.path" for who in ("explainer", "scorer")
+    }
     for model in evaluated_models(config):
         used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
     banks = [

@@ -99,9 +99,9 @@ SCALING_RUNS = SCALING and {
         for name, dictionary in CFG.dictionaries.items()
         if getattr(getattr(dictionary, "stream", None), "l1", None) == "published"
     ],
-    "top": SCALING.calibrated.search.top,
-    "prompts": SCALING.calibrated.steering.prompts,
-    "samples": SCALING.calibrated.steering.samples,
+    "top": SCALED.search.top,
+    "prompts": SCALED.steering and SCALED.steering.prompts,
+    "samples": SCALED.steering and SCALED.steering.samples,
 }
 
 

@@ -40,8 +40,7 @@ def write_scaling_pages(
         As `saeflow.report.scaling.model.read_scaling_models` gives them.
     spec : mapping
         ``published``: names of dictionaries in the study's published form; ``top``: features that a
-        search lists; ``prompts``, ``samples`` and ``prompt`` of steering: how many there are, and what is
-        continued as published.
+        search lists; ``prompts`` and ``samples`` of steering, None where nothing was steered.
     """
     shared = {
         "spec": {**spec, "area": AREA, "level": LEVEL},

@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 
 from saeflow.report.cells import (
     Cell,
-    count,
     filled,
     number_cell,
     plain_cell,
@@ -232,15 +231,16 @@ def _alike(each: Shown) -> Iterator[list[Cell]]:
             drawn = numbers.quality(
                 sae, key.metric, split=ALL, control=RANDOM, other_seed=key.other_seed
             )
-            write = number_cell if key.metric == "largest_cosine" else None
             yield [
                 text_cell(each.title),
                 text_cell(title),
                 *(
-                    share_cell(found) if write is None else number_cell(found, _ratio)
+                    number_cell(found, _ratio)
+                    if key.metric == "largest_cosine"
+                    else share_cell(found)
                     for found in (row, drawn)
                 ),
-                plain_cell(row["n"], count),
+                whole_cell(row["n"]),
             ]
 
 

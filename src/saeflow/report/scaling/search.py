@@ -39,11 +39,11 @@ BASELINES = {
 }
 """What stands beside features, in words; what is not named here goes by its title."""
 LEVELS = {
-    "document_max": "prompts, by maximum",
     "document_mean": "prompts, by mean",
+    "document_max": "prompts, by maximum",
     "token": "tokens",
 }
-"""What is ranked, in words."""
+"""What is ranked, in words; the first that was searched chooses what is steered along, and is told first."""
 
 
 @dataclass(frozen=True)

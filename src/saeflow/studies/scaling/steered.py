@@ -162,9 +162,7 @@ def steer_bank(
     use = feature_use(features, key)
     continued = _continued(prompts, settings)
     written = [
-        calibrated_continuations(
-            model, bank, chosen, use, means, continued, scorer, settings, key
-        ),
+        calibrated_continuations(model, bank, chosen, use, means, continued, scorer, settings, key),
         published_continuations(model, bank, chosen, scorer, settings, key, scale=scale),
     ]
     table = pa.concat_tables(written).cast(SCALING_CONTINUATIONS.schema())
