@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from saeflow.artifacts.batches import TableGroups
 from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
+from saeflow.config.scaling_search import LEVELS
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
 from saeflow.errors import SaeflowError
@@ -31,8 +32,6 @@ from saeflow.studies.scaling.topic_scores import TopicScorer, topic_scorer
 
 CLASSIFIED = 50
 """Documents of each topic that made nothing, on which the classifier is tried."""
-LEVELS = ("document_mean", "document_max", "token")
-"""By which a topic's feature is chosen: by means, as the study's own scores are (methods/5, 6.4)."""
 
 
 class Steered(NamedTuple):
