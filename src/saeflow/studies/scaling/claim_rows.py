@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.studies.claims.sentences import Row
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, row
 from saeflow.studies.scaling.published_claims import (
@@ -45,7 +46,7 @@ class Saes(NamedTuple):
     published_form: str | None = None
     controls: Sequence[str] | None = None
     d_in: int | None = None
-    level: str = "document_max"
+    level: str = LEVELS[0]
 
 
 def quality_rows(quality: Rows, widths: Widths, saes: Saes) -> Iterator[dict[str, Any]]:
