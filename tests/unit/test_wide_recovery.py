@@ -103,7 +103,6 @@ def test_recovery_is_at_least_that_of_saelens(sae_lens):
         for name, rate in total:
             total[name, rate] += mcc(sides[name](x, rate, seed), directions)
     found = {name: max(total[name, rate] for rate in RATES) / len(SEEDS) for name in sides}
-    print({name: round(value, 4) for name, value in found.items()})
     assert found["topk"] > 0.98
     assert found["topk"] >= found["topk of SAELens"] + 0.003
     # To its best settings the difference may be as small as that between machines.
