@@ -142,8 +142,9 @@ def test_texts_and_tokens_are_found_by_name() -> None:
     }
     config = parse_config(changed({**copy.deepcopy(TOKENS), **more}))
     texts = [name for name in config.datasets if holds_texts(config, name)]
-    assert texts == ["read_texts", "studied_texts", "texts", "mine"]
+    assert texts == ["read_texts", "studied_texts", "documents", "texts", "mine"]
     tokens = ["llama_mlp", "gpt2_mlp", "llama_resid", "gpt2_resid"]
+    tokens += ["llama_wide", "llama_wide_frozen_decoder", "llama_wide_published"]
     tokens += ["mlp", "block", "attention", "pca"]
     assert token_dictionaries(config) == tokens
     assert resolve_dictionary(config, "pca").hook == "mlp_out"

@@ -207,7 +207,9 @@ class DictionaryControl(Block):
                 "frozen_decoder, soft_frozen_decoder or frozen_encoder"
             )
         if self.layers is not None and base.stream is not None and self.layers != base.layers:
-            raise ValueError(f"layers is given, but {self.of!r} has the one of its stream; leave it out")
+            raise ValueError(
+                f"layers is given, but {self.of!r} has the one of its stream; leave it out"
+            )
         if not fixed and k > base.d_sae:
             raise ValueError(f"k is {k}, but {self.of!r} has only {base.d_sae} latents (d_sae)")
         changes = {

@@ -225,7 +225,8 @@ class StudySettings(Block):
         None, description="Whether specialist features detect form or meaning; null: not."
     )
     scaling: ScalingStudy | None = Field(
-        None, description="Wide SAEs trained on a corpus, searched, steered with, explained; null: not."
+        None,
+        description="Wide SAEs trained on a corpus, searched, steered with, explained; null: not.",
     )
 
 
