@@ -196,8 +196,9 @@ def _seeds(model: ScalingModel) -> Iterator[Finding]:
         )
         beside = "" if drawn is None else f", of as many random directions {_share(drawn['value'])}"
         text = (
-            f"Seeds: of the features of {key.sae.title} of {model.name} that fire, {_share(row['value'])} return "
-            f"when the SAE is trained with seed {key.other_seed}{beside} (mutual nearest decoder directions)."
+            f"Seeds: of the features of {key.sae.title} of {model.name} that fire, "
+            f"{_share(row['value'])} return when the SAE is trained with seed {key.other_seed}{beside} "
+            "(mutual nearest decoder directions)."
         )
         yield Finding(SUPPORTED if row["value"] > 0.5 else NOT_SUPPORTED, text)
 
