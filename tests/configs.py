@@ -38,7 +38,7 @@ def fresh_values() -> dict[str, Any]:
     """The default configuration with fresh weights and nothing else, as most tests need it."""
     values = default_values()
     values["models"] = {name: {"weights": "fresh", "family": name} for name in ("llama", "gpt2")}
-    for study in ("gsm8k", "hierarchy", "decimal_bug", "specialists"):
+    for study in ("gsm8k", "hierarchy", "decimal_bug", "specialists", "scaling"):
         runs = values["studies"][study]["published"]["models"]
         for name in set(runs) - set(values["models"]):
             del runs[name]

@@ -42,6 +42,7 @@ from saeflow.config.scaling_runs import (
     scaling_banks,
     scaling_contradictions,
     scaling_models,
+    wide_layer_contradictions,
 )
 from saeflow.config.specialist_runs import (
     specialist_banks,
@@ -77,7 +78,7 @@ def check_paths(config: Config, root: Path) -> None:
         specialist_contradictions,
         scaling_contradictions,
     )
-    for sentence in (each for check in checks for each in check(config)):
+    for sentence in (each for contradictions in checks for each in contradictions(config)):
         raise SaeflowError(sentence)
     used = _used_keys(config)
     patterns = {
@@ -102,10 +103,13 @@ def check_paths(config: Config, root: Path) -> None:
             if name not in studied:
                 continue
             n_layers = _layer_count(folder)
-            for sentence in layer_contradictions(config, name, n_layers):
-                raise SaeflowError(sentence)
-            for sentence in bank_layer_contradictions(config, name, n_layers):
-                raise SaeflowError(sentence)
+            for check in (
+                layer_contradictions,
+                bank_layer_contradictions,
+                wide_layer_contradictions,
+            ):
+                for sentence in check(config, name, n_layers):
+                    raise SaeflowError(sentence)
 
 
 def read_mixture(path: Path) -> Mixture:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -147,6 +145,7 @@ def test_summed_cosines_are_none() -> None:
         ((0.97, 0.96, 0.98), (0.95, 0.93, 0.97), CHANCE),
         ((0.97, 0.96, 0.98), (0.99, 0.985, 0.995), CHANCE),
         ((0.91, 0.89, 0.93), (0.5, 0.4, 0.6), CHANCE),
+        ((0.85, 0.75, 0.95), (0.5, 0.4, 0.6), CHANCE),
         ((0.85, 0.82, 0.88), (0.5, 0.4, 0.6), CONTRADICTED),
         ((0.97,), (0.5, 0.4, 0.6), NOT_TESTABLE),
         ((0.97, 0.96, 0.98), None, NOT_TESTABLE),
@@ -538,9 +537,3 @@ def test_other_seeds_and_dictionaries_decide_nothing() -> None:
         measure("dead_share", 0.01, split="all"),
     )
     assert judged(quality=rows)["alive"]["value"] == 0.01
-
-
-def test_sentences_are_read_without_torch() -> None:
-    """The report reads them."""
-    code = "import sys, saeflow.studies.scaling.claims; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,8 +8,14 @@ from typing import NamedTuple, get_args
 
 from saeflow.config.decimal_runs import decimal_banks
 from saeflow.config.dictionaries import DictionarySettings, TokenHook
-from saeflow.config.models import HubModel
-from saeflow.config.root import Config, holds_texts, resolve_dictionary, resolve_model
+from saeflow.config.models import FreshModel, HubModel
+from saeflow.config.root import (
+    Config,
+    holds_texts,
+    named_layer_contradictions,
+    resolve_dictionary,
+    resolve_model,
+)
 from saeflow.config.runs import TokenRun
 from saeflow.config.scaling_search import GroupPrompts, PromptFiles
 from saeflow.config.specialist_runs import specialist_banks
@@ -165,6 +171,9 @@ def scaling_contradictions(config: Config) -> Iterator[str]:
                 f"{KEY}.{model}.dictionaries begins with {first!r}, which is a control; expected a "
                 "dictionary without control first."
             )
+        settings, _ = resolve_model(config, model)
+        if isinstance(settings, FreshModel):
+            yield from wide_layer_contradictions(config, model, settings.num_hidden_layers)
     study = config.studies.scaling
     if study is not None and study.calibrated.steering is not None and not prompt_datasets(config):
         yield (
@@ -182,6 +191,26 @@ def scaling_contradictions(config: Config) -> Iterator[str]:
                 f"studies.scaling.calibrated.search.sets names the data set {name!r}, which holds "
                 "problems; expected one of texts."
             )
+
+
+def wide_layer_contradictions(config: Config, model: str, n_layers: int) -> Iterator[str]:
+    """Sentences about layers that the study reads or steers at and a model of so many does not have."""
+    run = scaling_models(config).get(model)
+    for name in () if run is None else run.dictionaries:
+        yield from named_layer_contradictions(config, name, model, n_layers)
+    study = config.studies.scaling
+    steering = None if study is None else study.calibrated.steering
+    if steering is None or model not in trained_models(config):
+        return
+    name = main_bank(config, model).dictionary
+    recipe = resolve_dictionary(config, name)
+    behind = recipe.hook == "resid_post" and recipe.layers != (n_layers - 1,)
+    if "block_output" in steering.published.bugs and not behind:
+        yield (
+            "studies.scaling.calibrated.steering.published.bugs holds 'block_output', which adds behind "
+            f"the next block, but of model {model!r} no block reads what {name!r} does: {_told(recipe)}; "
+            "expected resid_post before the last block, or bugs without it."
+        )
 
 
 def _runs(config: Config) -> Mapping[str, TokenRun]:

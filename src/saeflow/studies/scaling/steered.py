@@ -192,7 +192,7 @@ def _classified(texts: TableGroups, scorer: TopicScorer) -> np.ndarray | None:
     seen: dict[str, int] = {}
     held_out: list[Document] = []
     for document in corpus_documents(texts):
-        if document.split != TRAIN and document.group in scorer.classifier.groups:
+        if document.split != TRAIN and document.group in scorer.classes:
             seen[document.group] = seen.get(document.group, 0) + 1
             if seen[document.group] <= CLASSIFIED:
                 held_out.append(document)
