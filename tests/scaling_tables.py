@@ -47,6 +47,8 @@ class Told:
         Slope of scores along features, and what of it lies beyond the nearest control.
     right, swapped : float
         Balanced accuracy of explanations, and of those of other features.
+    returning : float
+        Share of features that return with another seed.
     tested : float
         Every p-value.
     trained : bool
@@ -66,6 +68,7 @@ class Told:
     beyond: float = 0.0625
     right: float = 0.75
     swapped: float = 0.5
+    returning: float = 0.8125
     tested: float = 0.001
     trained: bool = True
     saes: tuple[Sae, ...] = (MAIN, AGAIN, FROZEN, RELU)
@@ -133,7 +136,7 @@ def _quality(told: Told) -> Iterator[Row]:
             drawn = 0.0 if control == "random_directions" else 0.25
             for metric, number in (("largest_cosine", 0.5 + drawn), ("redundant_share_0.7", drawn)):
                 yield {**key, "control": control, "metric": metric, **value(number, n=60)}
-    for control, number in (("none", 0.8125), ("random_directions", 0.03125)):
+    for control, number in (("none", told.returning), ("random_directions", 0.03125)):
         if AGAIN in told.saes:
             key = key_of(MAIN, split="all", other_seed=AGAIN.seed) | {"control": control}
             yield {**key, "metric": "returning_share", **value(number, n=60)}

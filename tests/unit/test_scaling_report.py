@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.report.claims import claim_cell
 from saeflow.report.scaling import explanations, quality, search, steering, training
 from saeflow.report.scaling.claims import claims_table
@@ -24,7 +25,6 @@ from saeflow.report.scaling.finding import (
 from saeflow.report.scaling.numbers import CALIBRATED, PUBLISHED, TABLES, read_numbers
 from saeflow.report.scaling.pages import model_page, overview_table
 from saeflow.report.scaling.verdicts import gain_over, topics_found
-from saeflow.studies.scaling.steered import LEVELS as STEERED_LEVELS
 from saeflow.studies.scaling.steering import CONTROLS as STEERING_CONTROLS
 from saeflow.studies.scaling.steering_summary import COSTS, SCORES
 from tests.decimal_tables import shown
@@ -224,8 +224,8 @@ def test_topics_stand_beside_words_and_other_saes() -> None:
 
 
 def test_what_is_told_first_is_what_is_steered_along() -> None:
-    assert tuple(search.LEVELS) == STEERED_LEVELS
-    assert search.first_level(numbers()) == STEERED_LEVELS[0]
+    assert set(search.TITLES_OF_LEVELS) == set(LEVELS)
+    assert search.first_level(numbers()) == LEVELS[0]
     assert set(steering.CONTROLS) == set(STEERING_CONTROLS)
     assert set(steering.SCORES) == set(SCORES) == set(steering.SHORT)
     assert set(steering.COSTS) <= set(COSTS)
@@ -322,9 +322,12 @@ def test_what_is_found_is_said_with_its_controls() -> None:
         "97.5 % [95.9, 99.1] of the cross-entropy against activations of 0 and 95.0 % [93.4, 96.6] against "
         "their mean; the mean activation alone gives 50.0 % and 0 %, the frozen decoder 70.0 %"
     )
-    assert "81.2 % return with seed 4 (random directions 3.1 %)" in supported[0]
-    assert "of 8 topics, 8 have a feature" in supported[1]
-    assert "mean area of 0.623; topic by topic" in supported[1]
+    assert supported[1] == (
+        "Seeds: of the features of wide, seed 3 of toy that fire, 81.2 % return when the SAE is trained with "
+        "seed 4, of as many random directions 3.1 % (mutual nearest decoder directions)."
+    )
+    assert "of 8 topics, 8 have a feature" in supported[2]
+    assert "mean area of 0.623; topic by topic" in supported[2]
     assert sum(each.startswith("Steering") for each in supported) == 2
     assert sum(each.startswith("Explanations") for each in supported) == 2
     # The difference of means does better than any feature, and that is said.
@@ -336,12 +339,13 @@ def test_what_is_found_is_said_with_its_controls() -> None:
 
 
 def test_what_is_not_found_is_said() -> None:
-    told = said({"toy": NOTHING, "toy_untrained": FRESH_MODEL})
+    told = said({"toy": replace(NOTHING, returning=0.25), "toy_untrained": FRESH_MODEL})
     assert SUPPORTED not in told
     first, *rest = told[NOT_SUPPORTED]
     # 42 % against the mean lies within the intervals of the frozen decoder's 40 %.
     assert first.startswith("Reconstruction")
-    assert "Not found: art, food, law, maths, odd" in rest[0]
+    assert "25.0 % return when" in rest[0]
+    assert "Not found: art, food, law, maths, odd" in rest[1]
     assert any("0 of 8 topics, and by more than along every control for 0" in each for each in rest)
     assert sum(each.startswith("Explanations") for each in rest) == 2
 
