@@ -306,6 +306,5 @@ def test_other_files_are_told(model: CodiModel, tmp_path: Path) -> None:
     corpus.write_bytes(bytes(data))
     contexts = Contexts(model, corpus, ContextSettings())
     with pytest.raises(SaeflowError) as caught:
-        for _ in range(contexts.n_groups):  # in whatever order they come
-            contexts.next()
+        [contexts.next() for _ in range(contexts.n_groups)]  # in whatever order they come
     check_sentence(caught.value, "damaged.parquet cannot be read as Parquet")
