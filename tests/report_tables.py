@@ -47,6 +47,7 @@ SPEC = {
     "hierarchy": None,
     "decimal_bug": None,
     "specialists": None,
+    "scaling": None,
     "evaluated": {"latents": {}, "curves": []},
 }
 

@@ -81,25 +81,28 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                 }
             },
         )
-        for job in jobs.values():
-            adapter(
-                "summarise_specialists",
-                job.folder,
-                input={
-                    "texts": str(texts),
-                    "asked": job.paths("tasks", "answers"),
-                    **{
-                        name: job.paths(name)
-                        for name in ("numbers", "tried", "behaviour", "effects")
-                    },
-                    "words": shared[1],
-                    "alignment": shared[2],
-                },
-                output=dict(
-                    zip(("summary", "claims"), job.paths("summary", "claims"), strict=True)
-                ),
-                params={"spec": {"seed": 0, "own_weights": "", "pair": tuple(jobs)}},
-            )
+        adapter(
+            "summarise_specialists",
+            folder,
+            input={"texts": str(texts), "words": shared[1], "alignment": shared[2]},
+            output={
+                names: [job.paths(name)[0] for job in jobs.values()]
+                for names, name in (("summaries", "summary"), ("claims", "claims"))
+            },
+            params={
+                "spec": [
+                    {
+                        "tables": {
+                            **{name: job.paths(name)[0] for name in ("tasks", "answers")},
+                            "numbers": job.paths("numbers", "tried"),
+                            **{name: job.paths(name) for name in ("behaviour", "effects")},
+                        },
+                        "settings": {"seed": 0, "own_weights": "", "pair": tuple(jobs)},
+                    }
+                    for job in jobs.values()
+                ]
+            },
+        )
         yield {"jobs": jobs, "texts": texts, "mixture": mixture, "shared": shared}
 
 

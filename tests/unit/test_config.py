@@ -265,7 +265,8 @@ def test_null_drops_a_block_and_sources_can_be_exchanged() -> None:
     run |= {"dictionaries.gpt2_mlp": None, "dictionaries.gpt2_resid": None}
     config = parse_config(changed({**run, "datasets.x": None}))
     assert set(config.models) == {"llama"}
-    assert set(config.datasets) == {"generated", "balanced", "read_texts", "studied_texts"}
+    texts = {"read_texts", "studied_texts", "documents"}
+    assert set(config.datasets) == {"generated", "balanced", *texts}
     assert not any(name.startswith("gpt2") for name in config.dictionaries)  # nor their controls
     assert "no model of the models block" in sentence_of(changed({"models.gpt2": None}))
     hub = changed({"datasets.x": {"source": "hub", "file": "f", "revision": "r", "repo": "o/n"}})
@@ -290,6 +291,7 @@ def test_evaluated_models_must_exist() -> None:
 def test_all_evaluated_models_are_those_of_every_study() -> None:
     run = {"datasets": ["generated"], "dictionaries": ["llama_k100"]}
     values = default_values()
+    values["studies"]["scaling"] = None
     gsm8k, hierarchy = values["studies"]["gsm8k"], values["studies"]["hierarchy"]["published"]
     for study, dictionary in (("decimal_bug", "llama_mlp"), ("specialists", "llama_resid")):
         values["studies"][study]["published"]["models"] = {"llama": {"dictionaries": [dictionary]}}

@@ -24,7 +24,8 @@ from saeflow.interventions.edits import (
     steer,
     swap,
 )
-from saeflow.interventions.thoughts import Condition, Outcome, Place, ThoughtRun
+from saeflow.interventions.outcomes import Outcome
+from saeflow.interventions.thoughts import Condition, Place, ThoughtRun
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.hooks import LastPositionTap, editing, transformer_blocks
 from saeflow.models.reader import Reader

@@ -77,19 +77,26 @@ def test_parser_of_imports_sees_all_forms(tmp_path: Path) -> None:
     assert imported(tmp_path / "x.py") == {"__init__", "models", "stats", "saes"}
 
 
+HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plotly")
+
+
 @pytest.mark.parametrize(
-    "module",
+    ("module", "heavy"),
     [
-        "saeflow.config.root",
-        "saeflow.artifacts.digest",
-        "saeflow.preflight",
-        "saeflow.runlock",
-        "saeflow.cli",
-        "saeflow.jobs",
+        ("saeflow.config.root", HEAVY),
+        ("saeflow.artifacts.digest", HEAVY),
+        ("saeflow.preflight", HEAVY),
+        ("saeflow.runlock", HEAVY),
+        ("saeflow.cli", HEAVY),
+        ("saeflow.jobs", HEAVY),
+        # Jobs that read tables alone: loading what runs models takes them three seconds.
+        ("saeflow.report.report", HEAVY[:3]),
+        ("saeflow.studies.decimal_bug.summary", HEAVY[:3]),
+        ("saeflow.studies.specialists.summarise", HEAVY[:3]),
+        ("saeflow.studies.hierarchy.causal", HEAVY[1:3]),
     ],
 )
-def test_light_module_loads_nothing_heavy(module: str) -> None:
-    heavy = ["torch", "transformers", "sae_lens", "pandas", "scipy", "plotly"]
+def test_light_module_loads_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print(*[m for m in {heavy} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     found = subprocess.run(

@@ -20,7 +20,7 @@ from docutils.core import publish_parts
 from saeflow.artifacts.provenance import Provenance
 from saeflow.report.bands import Banded, Run, run_names
 from saeflow.report.heatmaps import quality_figure
-from saeflow.report.site import datatables, write_archive
+from saeflow.report.site import SHARED, datatables, write_archive
 from saeflow.report.tables import number_text
 from tests.report_tables import EVIL, LAYERS, PERMUTATIONS, SPEC, STEPS, TEMPLATES, make
 
@@ -28,7 +28,9 @@ PAGES = ("index.html", "gsm8k-toy.html", "compare.html", "features.html")
 ASSETS = {
     "page.css",
     "page.js",
+    "feature_parts.js",
     "features.js",
+    "scaling_features.js",
     "tables.js",
     "plotly.min.js",
     "datatables.min.js",
@@ -293,7 +295,7 @@ def test_nothing_is_loaded_from_elsewhere(folder: Path, name: str) -> None:
 
 
 def test_own_scripts_fetch_nothing(folder: Path) -> None:
-    for name in ("page.js", "features.js", "tables.js", "page.css"):
+    for name in SHARED:
         text = (folder / "assets" / name).read_text(encoding="utf-8")
         for word in (
             "fetch(",

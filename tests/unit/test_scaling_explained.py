@@ -242,16 +242,19 @@ def test_tellers_are_made_of_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(local, "load_local", load)
     cpu = torch.device("cpu")
-    assert load_tellers(SETTINGS, cpu) == (None, None)
-    asked = {"kind": "local", "path": "models/one"}
-    both = ExplanationSettings.model_validate({"explainer": asked, "scorer": asked})
-    explainer, scorer = load_tellers(both, cpu, tmp_path, tmp_path)
-    assert explainer is scorer
-    assert loaded == [(both.explainer, cpu, tmp_path)]
-    alone = ExplanationSettings.model_validate({"scorer": asked})
-    assert load_tellers(alone, cpu, None, tmp_path)[0] is None
-    other = ExplanationSettings.model_validate(
-        {"explainer": asked, "scorer": asked | {"max_new_tokens": 3}}
-    )
-    explainer, scorer = load_tellers(other, cpu, tmp_path, tmp_path)
-    assert explainer is not scorer
+    plain = SETTINGS.model_dump(mode="json")
+    nothing, own = {"explainer": [], "scorer": []}, [str(tmp_path / "config.json")]
+    found, tellers = load_tellers(plain, cpu, nothing)
+    assert found == SETTINGS
+    assert tellers == {"explainer": None, "scorer": None}
+    asked = {"kind": "local"}
+    same = {"explainer": own, "scorer": own}
+    found, tellers = load_tellers(plain | {"explainer": asked, "scorer": asked}, cpu, same)
+    assert tellers["explainer"] is tellers["scorer"]
+    assert loaded == [(found.explainer, cpu, tmp_path)]
+    _, tellers = load_tellers(plain | {"scorer": asked}, cpu, nothing | {"scorer": own})
+    assert tellers["explainer"] is None
+    assert tellers["scorer"] is not None
+    apart = plain | {"explainer": asked, "scorer": asked | {"max_new_tokens": 3}}
+    _, tellers = load_tellers(apart, cpu, same)
+    assert tellers["explainer"] is not tellers["scorer"]

@@ -14,17 +14,7 @@ from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.saes.bank import Bank, Recipe, Site
-from saeflow.studies.specialists.ablation import (
-    CONTROLS,
-    CROSS_DOMAIN,
-    MEAN,
-    METRICS,
-    RANDOM_DIRECTION,
-    RANDOM_FEATURE,
-    ZERO,
-    _Read,
-    ablation_trials,
-)
+from saeflow.studies.specialists.ablation import METRICS, _Read, ablation_trials
 from saeflow.studies.specialists.ablation_effects import (
     NONE,
     ablation_matrix,
@@ -36,6 +26,14 @@ from saeflow.studies.specialists.ablation_prompts import (
 )
 from saeflow.studies.specialists.behaviour import SpecialistFeature
 from saeflow.studies.specialists.cascade import relative_change
+from saeflow.studies.specialists.names import (
+    CONTROLS,
+    CROSS_DOMAIN,
+    MEAN,
+    RANDOM_DIRECTION,
+    RANDOM_FEATURE,
+    ZERO,
+)
 from tests.ablation_cases import (
     D_IN,
     D_SAE,

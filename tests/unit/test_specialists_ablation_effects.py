@@ -8,14 +8,7 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from saeflow.errors import SaeflowError
-from saeflow.studies.specialists.ablation import (
-    CONTROLS,
-    METRICS,
-    RANDOM_FEATURE,
-    ZERO,
-    AblationTrials,
-    Effects,
-)
+from saeflow.studies.specialists.ablation import METRICS, AblationTrials, Effects
 from saeflow.studies.specialists.ablation_effects import (
     NONE,
     Cell,
@@ -27,6 +20,7 @@ from saeflow.studies.specialists.ablation_effects import (
     selectivity_causality,
 )
 from saeflow.studies.specialists.behaviour import SpecialistFeature
+from saeflow.studies.specialists.names import CONTROLS, RANDOM_FEATURE, ZERO
 from tests.sentences import check_sentence
 
 

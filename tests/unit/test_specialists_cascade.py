@@ -15,10 +15,11 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import editing
 from saeflow.seeds import torch_generator
 from saeflow.studies.rows import CALIBRATED, NONE
-from saeflow.studies.specialists.ablation import RANDOM_DIRECTION, ZERO, ablation_trials
+from saeflow.studies.specialists.ablation import ablation_trials
 from saeflow.studies.specialists.ablation_prompts import Prompt, text_prompts
 from saeflow.studies.specialists.behaviour import SpecialistFeature
 from saeflow.studies.specialists.cascade import cascade_rows, relative_change
+from saeflow.studies.specialists.names import RANDOM_DIRECTION, ZERO
 from saeflow.studies.specialists.rows import numbers_table
 from tests.small_models import LAYERS
 from tests.unit.test_specialists_behaviour import D_SAE, WIDTH, K, bank

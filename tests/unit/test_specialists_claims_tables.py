@@ -20,18 +20,13 @@ from saeflow.config.specialists import (
 )
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.studies.specialists import ablating, answering
-from saeflow.studies.specialists.ablation import (
-    CONTROLS,
-    RANDOM_FEATURE,
-    ZERO,
-    AblationTrials,
-    Effects,
-)
+from saeflow.studies.specialists.ablation import AblationTrials, Effects
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.alignment import Side, align_models
 from saeflow.studies.specialists.behaviour import SpecialistFeature
 from saeflow.studies.specialists.chosen import Chosen
 from saeflow.studies.specialists.claims import judge_claims
+from saeflow.studies.specialists.names import CONTROLS, RANDOM_FEATURE, ZERO
 from saeflow.studies.specialists.published_claims import ENCODED_FIRST, MEAN_FIRST, PUBLISHED
 from saeflow.studies.specialists.summary import analyse_bank, analyse_words
 from saeflow.studies.specialists.texts import StudyTexts

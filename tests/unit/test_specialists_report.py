@@ -12,6 +12,7 @@ import pytest
 
 from saeflow.report.claims import claim_cell
 from saeflow.report.claims import claims_table as told_once
+from saeflow.report.shades import legend
 from saeflow.report.specialists import (
     alignment,
     behaviour,
@@ -343,7 +344,7 @@ def test_tokens_are_escaped_and_tell_their_number(folder: Path) -> None:
     assert (
         '<span class="begin" title="put before the text by the tokenizer">&lt;s&gt;</span>' in text
     )
-    marks = [each["mark"] for each in examples.legend()]
+    marks = [each["mark"] for each in legend()]
     assert marks == ["n5", "n4", "n3", "n2", "n1", "p1", "p2", "p3", "p4", "p5"]
 
 

@@ -25,10 +25,11 @@ from saeflow.datasets.matched.published import MatchedText
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text
 from saeflow.models.codi import CodiModel
 from saeflow.studies.specialists import asking, trying
-from saeflow.studies.specialists.ablation import CONTROLS, ablation_trials
+from saeflow.studies.specialists.ablation import ablation_trials
 from saeflow.studies.specialists.ablation_prompts import item_prompts
 from saeflow.studies.specialists.behaviour import specialist_activations
 from saeflow.studies.specialists.chosen import choose_specialists, items_to_read
+from saeflow.studies.specialists.names import CONTROLS
 from saeflow.studies.specialists.pool import pool_features
 from saeflow.studies.specialists.summary import analyse_bank
 from saeflow.studies.specialists.texts import StudyTexts

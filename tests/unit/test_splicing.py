@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) / 8
 
 
-def bank(kind: str) -> Bank:
+def bank(kind: str, hook: Any = "resid_post", layer: int = LAYER) -> Bank:
     """Of the same site: one that changes nothing, one that gives 0, one that is random."""
     recipe = Recipe("abstopk", WIDTH, WIDTH, hook="resid_post")
     nothing, eye = torch.zeros(1, WIDTH, WIDTH), torch.eye(WIDTH)[None]
@@ -54,13 +56,19 @@ def bank(kind: str) -> Bank:
         return Bank(recipe, (Site(LAYER),), eye, bias, eye, bias)
     if kind == "nothing":
         return Bank(recipe, (Site(LAYER),), nothing, bias, nothing, bias)
-    recipe = Recipe("topk", 300, 9, hook="resid_post")
+    recipe = Recipe("topk", 300, 9, hook=hook)
     weights = drawn(1, WIDTH, 300), drawn(1, 300), drawn(1, 300, WIDTH, seed=1), drawn(1, WIDTH)
-    return Bank(recipe, (Site(LAYER),), *weights)
+    return Bank(recipe, (Site(layer),), *weights)
 
 
 @torch.no_grad()
-def slow_loss(model: CodiModel, text: str, kind: str, mean: torch.Tensor) -> tuple[float, int]:
+def slow_loss(
+    model: CodiModel,
+    text: str,
+    kind: str,
+    mean: torch.Tensor,
+    site: tuple[str, int] = ("resid_post", LAYER),
+) -> tuple[float, int]:
     """One document without padding; its begin token is neither changed nor counted."""
     ids = torch.tensor([model.tokenizer(text)["input_ids"]])
     begin = len(model.tokenizer("")["input_ids"])
@@ -80,7 +88,7 @@ def slow_loss(model: CodiModel, text: str, kind: str, mean: torch.Tensor) -> tup
                 output[:, position] = sae.decode(sae.encode(x[None]))[0]
         return output
 
-    handle = hooked_module(model.language_model, "resid_post", LAYER).register_forward_hook(change)
+    handle = hooked_module(model.language_model, *site).register_forward_hook(change)
     try:
         logits = model.language_model(ids).logits[0].double().log_softmax(-1)
     finally:
@@ -89,9 +97,20 @@ def slow_loss(model: CodiModel, text: str, kind: str, mean: torch.Tensor) -> tup
     return sum(wanted), len(wanted)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_cross_entropy_is_that_of_single_documents(model: CodiModel, batch_size: int) -> None:
-    mean, sae = drawn(WIDTH, seed=2), {"random": bank("random")}
+@pytest.mark.parametrize(
+    ("batch_size", "site"),
+    [
+        (1, ("resid_post", LAYER)),
+        (3, ("resid_post", 0)),
+        (3, ("resid_post", 3)),
+        (32, ("mlp_out", 0)),
+        (32, ("mlp_out", LAYER)),
+    ],
+)
+def test_cross_entropy_is_that_of_single_documents(
+    model: CodiModel, batch_size: int, site: tuple[str, int]
+) -> None:
+    mean, sae = drawn(WIDTH, seed=2), {"random": bank("random", *site)}
     batches = list(spliced_cross_entropy(model, sae, TEXTS, mean=mean, batch_size=batch_size))
     found = {
         (int(number), name): (float(batch.sums[name][place]), int(batch.tokens[place]))
@@ -101,7 +120,7 @@ def test_cross_entropy_is_that_of_single_documents(model: CodiModel, batch_size:
     }
     conditions = (CLEAN, ZERO, MEAN, "random")
     expected = {
-        (number, name): slow_loss(model, text, name, mean)
+        (number, name): slow_loss(model, text, name, mean, site)
         for number, text in enumerate(TEXTS)
         for name in conditions
     }
@@ -109,7 +128,9 @@ def test_cross_entropy_is_that_of_single_documents(model: CodiModel, batch_size:
     assert found.keys() == expected.keys()
     for key, (total, tokens) in expected.items():
         assert found[key] == (pytest.approx(total, rel=1e-4), tokens)
-    assert not any(module._forward_hooks for module in model.language_model.modules())
+    for module in model.language_model.modules():
+        assert not module._forward_hooks
+        assert "forward" not in vars(module)
 
 
 def test_identity_recovers_all_and_nothing_none(model: CodiModel) -> None:

@@ -15,16 +15,16 @@ from saeflow.datasets.texts.documents import TOPIC_WORDS, document_texts, neutra
 from saeflow.datasets.texts.documents.neutral import NEUTRAL
 from saeflow.errors import SaeflowError
 from saeflow.stats.lexical import words
-from saeflow.stats.naive_bayes import fit_words
 from saeflow.stats.repetition import distinct_share, listed_share, repeated_share
 from saeflow.studies.scaling.topic_scores import first_of_each, topic_scorer
+from tests.sentences import check_sentence
 
 TEXTS = ["The star is a sun.", "A star, a comet!", "Bake the pie.", "Fry the egg, bake the pie."]
 GROUPS = ["sky", "sky", "food", "food"]
 
 
 def test_probabilities_are_those_of_bayes_rule():
-    found = fit_words(TEXTS, GROUPS, smoothing=0.5)
+    found = topic_scorer(TEXTS, GROUPS, {}, [])
     vocabulary = {word for text in TEXTS for word in words(text)}
     text = "Bake a star! Nothing else known."
     likelihood = []
@@ -35,35 +35,38 @@ def test_probabilities_are_those_of_bayes_rule():
             if name == group
             for word in words(each)
         )
-        total = counts.total() + 0.5 * len(vocabulary)
+        total = counts.total() + len(vocabulary)
         known = [word for word in words(text) if word in vocabulary]
-        likelihood.append(math.prod((counts[word] + 0.5) / total for word in known))
+        likelihood.append(math.prod((counts[word] + 1) / total for word in known))
     expected = np.array(likelihood) / sum(likelihood)
-    np.testing.assert_allclose(found.probabilities([text])[0], expected, rtol=1e-9)
-    assert found.groups == ("sky", "food")
+    probabilities = found.class_probabilities([text], ["sky", "food"])
+    np.testing.assert_allclose(probabilities[0], expected, rtol=1e-9)
+    assert set(found.classes) == {"sky", "food"}
+    assert found.hits(["Bake", "a star", "a comet"], ["food", "sky", "food"]).tolist() == [
+        True,
+        True,
+        False,
+    ]
 
 
-def test_words_that_are_not_known_tell_nothing():
-    found = fit_words(TEXTS, GROUPS)
-    np.testing.assert_array_equal(found.probabilities(["", "Xyzzy?"]), np.full((2, 2), 0.5))
-    assert found.probabilities([]).shape == (0, 2)
-
-
-def test_how_many_texts_a_group_has_does_not_matter():
-    more = fit_words([*TEXTS, *TEXTS[2:] * 3], [*GROUPS, *GROUPS[2:] * 3], smoothing=1e-9)
-    once = fit_words(TEXTS, GROUPS, smoothing=1e-9)
-    np.testing.assert_allclose(
-        more.probabilities(["the egg"]), once.probabilities(["the egg"]), atol=1e-6
-    )
+def test_topics_are_equally_likely_before_a_known_word_is_read():
+    for texts, groups in ((TEXTS, GROUPS), ([*TEXTS, *TEXTS[2:] * 3], [*GROUPS, *GROUPS[2:] * 3])):
+        found = topic_scorer(texts, groups, {}, []).class_probabilities(["", "Xyzzy?"], ["sky"])
+        np.testing.assert_allclose(found, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("texts", "groups", "smoothing"),
-    [(["a"], ["x"], 1.0), (["a", "b"], ["x", "y"], 0.0), (["a", "b"], ["x", "y", "z"], 1.0)],
+    ("texts", "groups", "parts"),
+    [
+        (["a"], ["x"], ("1 documents", "1 groups (x)")),
+        ([], [], ("0 documents", "0 groups")),
+        (["", " "], ["x", "y"], ("2 groups (x, y)", "a word")),
+    ],
 )
-def test_a_classifier_of_nothing_is_refused(texts, groups, smoothing):
-    with pytest.raises(SaeflowError, match="two groups"):
-        fit_words(texts, groups, smoothing=smoothing)
+def test_a_classifier_of_nothing_is_refused(texts, groups, parts):
+    with pytest.raises(SaeflowError) as error:
+        topic_scorer(texts, groups, {}, [])
+    check_sentence(error.value, *parts, "two groups at least")
 
 
 def test_unseen_documents_are_told_apart_and_neutral_prompts_are_not():

@@ -30,6 +30,7 @@ RUN = "studies.gsm8k.published.models.llama"
 TOKENS: dict[str, Any] = {
     "datasets.texts": {"source": "mixture", "parts": ["decimals", "pairs"]},
     "dictionaries.mlp": {"dataset": "texts", "hook": "mlp_out", "d_sae": 64, "k": 8},
+    "studies.scaling": None,
 }
 
 

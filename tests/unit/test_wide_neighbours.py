@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.manifold import trustworthiness
 
 from saeflow.errors import SaeflowError
 from saeflow.saes.wide import neighbours, redundancy
@@ -20,6 +21,7 @@ from saeflow.saes.wide.redundancy import (
     random_directions,
     returning,
     share_at_least,
+    unit_rows,
 )
 from tests.sentences import check_sentence
 from tests.unit.test_wide_reading import SIZES, fed
@@ -187,6 +189,15 @@ def test_groups_of_directions_lie_together() -> None:
     assert torch.equal(points, neighbour_map(4 * rows, perplexity=8.0)), "lengths do not count"
 
 
+def test_a_map_keeps_more_neighbours_than_a_projection() -> None:
+    rows = directions(20, 64).repeat_interleave(10, 0) + 0.5 * directions(200, 64, 1)
+    kept = [
+        trustworthiness(unit_rows(rows).numpy(), each(rows).numpy(), n_neighbors=5)
+        for each in (neighbour_map, principal_map)
+    ]
+    assert kept[0] > 0.95 > 0.9 > kept[1]
+
+
 def test_principal_map_keeps_the_largest_distances() -> None:
     angle = torch.linspace(0, 5, 7)
     rows = torch.stack([angle.cos(), angle.sin(), torch.zeros(7)], 1)
@@ -202,9 +213,3 @@ def test_few_features_have_a_map(n: int) -> None:
         points = neighbour_map(rows)
         assert points.shape == (n, 2)
         assert torch.isfinite(points).all()
-
-
-def test_maps_have_a_limit() -> None:
-    with pytest.raises(SaeflowError) as error:
-        neighbour_map(directions(5), most=4)
-    check_sentence(error.value, "map of 5 features", "4 at most")

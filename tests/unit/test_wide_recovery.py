@@ -19,7 +19,9 @@ from tests.wide_streams import MemoryStream
 pytestmark = pytest.mark.usefixtures("one_thread")
 FEATURES, D_IN, D_SAE, K = 96, 48, 192, 5
 STEPS, BATCH = 200, 256
-RATES = (3e-3, 1e-2)
+SEEDS = (0, 1, 2)
+RATES = (1e-2, 3e-2)
+"""Those of 3e-3, 1e-2, 3e-2 and 0.1 at which a side is best."""
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +34,9 @@ def sae_lens():
     return sae_lens
 
 
-@pytest.fixture(scope="module")
-def truth(sae_lens) -> tuple[Tensor, Tensor]:
+def truth(sae_lens, seed: int) -> tuple[Tensor, Tensor]:
     """Directions of the features, and activations that they make up."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     features = sae_lens.synthetic.FeatureDictionary(FEATURES, D_IN, bias=True)
     generator = sae_lens.synthetic.ActivationGenerator(
         FEATURES, K / FEATURES, std_firing_magnitudes=0.2
@@ -52,13 +53,13 @@ def mcc(decoder: Tensor, directions: Tensor) -> float:
     return float(cosines[linear_sum_assignment(-cosines)].mean())
 
 
-def ours(x: Tensor, architecture: str, rate: float) -> Tensor:
+def ours(x: Tensor, architecture: str, rate: float, seed: int) -> Tensor:
     settings = StreamSettings(
         architecture=architecture, tokens=len(x), batch_size=BATCH, learning_rate=rate
     )
     trained = train_wide(
         MemoryStream(x),
-        {"sae": WideRecipe(D_SAE, K, 1, settings=settings)},
+        {"sae": WideRecipe(D_SAE, K, seed, settings=settings)},
         site=Site(0),
         hook="resid_post",
         checkpoint_folder=None,
@@ -67,40 +68,43 @@ def ours(x: Tensor, architecture: str, rate: float) -> Tensor:
     return trained.banks["sae"].W_dec[0]
 
 
-def theirs(sae_lens, x: Tensor, rescale: bool, rate: float) -> Tensor:
+def theirs(sae_lens, x: Tensor, kind: str, rate: float, seed: int, **changes: bool) -> Tensor:
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    torch.manual_seed(1)
-    config = sae_lens.TopKTrainingSAEConfig(
-        d_in=D_IN, d_sae=D_SAE, k=K, rescale_acts_by_decoder_norm=rescale
-    )
+    torch.manual_seed(100 + seed)  # not that of the truth, whose draws it would repeat
+    config = getattr(sae_lens, f"{kind}TrainingSAEConfig")
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
             total_training_samples=len(x), train_batch_size_samples=BATCH, lr=rate, lr_end=rate
         ),
-        sae=sae_lens.TopKTrainingSAE(config),
+        sae=getattr(sae_lens, f"{kind}TrainingSAE")(config(d_in=D_IN, d_sae=D_SAE, k=K, **changes)),
         data_provider=iter(x.split(BATCH)),
     )
     return trainer.fit().W_dec.detach()
 
 
-def test_recovery_is_at_least_that_of_saelens(sae_lens, truth):
-    """Equal steps and tokens, each at the better of two learning rates."""
-    directions, x = truth
-    found = {
-        name: max(mcc(train(rate), directions) for rate in RATES)
-        for name, train in {
-            "topk": lambda rate: ours(x, "topk", rate),
-            "batchtopk": lambda rate: ours(x, "batchtopk", rate),
-            "their default": lambda rate: theirs(sae_lens, x, True, rate),
-            "their best": lambda rate: theirs(sae_lens, x, False, rate),
-        }.items()
+def test_recovery_is_at_least_that_of_saelens(sae_lens):
+    """Equal steps and tokens, means over seeds, each side at the better of two learning rates."""
+    lean = {"rescale_acts_by_decoder_norm": False}
+    sides = {
+        "topk": lambda *given: ours(given[0], "topk", *given[1:]),
+        "batchtopk": lambda *given: ours(given[0], "batchtopk", *given[1:]),
+        "topk of SAELens": lambda *given: theirs(sae_lens, given[0], "TopK", *given[1:]),
+        "its best": lambda *given: theirs(sae_lens, given[0], "TopK", *given[1:], **lean),
+        "its best batchtopk": lambda *given: theirs(
+            sae_lens, given[0], "BatchTopK", *given[1:], **lean
+        ),
     }
-    start = mcc(torch.randn(D_SAE, D_IN), directions)
-    assert start < 0.6
-    assert found["topk"] > 0.97
-    assert found["topk"] >= found["their default"] + 0.005
-    assert found["batchtopk"] >= found["their default"]
-    # At equal steps the difference to their best settings is less than between seeds.
-    assert found["topk"] >= found["their best"] - 0.005
+    total = {(name, rate): 0.0 for name in sides for rate in RATES}
+    for seed in SEEDS:
+        directions, x = truth(sae_lens, seed)
+        assert mcc(torch.randn(D_SAE, D_IN), directions) < 0.6
+        for name, rate in total:
+            total[name, rate] += mcc(sides[name](x, rate, seed), directions)
+    found = {name: max(total[name, rate] for rate in RATES) / len(SEEDS) for name in sides}
+    assert found["topk"] > 0.98
+    assert found["topk"] >= found["topk of SAELens"] + 0.003
+    # To its best settings the difference may be as small as that between machines.
+    assert found["topk"] >= found["its best"] - 0.003
+    assert found["batchtopk"] >= found["its best batchtopk"] - 0.003

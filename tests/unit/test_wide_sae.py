@@ -365,6 +365,18 @@ def test_encoder_starts_in_agreement():
     assert errors[1] < 1
 
 
+def test_encoder_starts_shorter():
+    batch = batches(1)[0]
+    found = {}
+    for share in (1.0, 0.1):
+        recipe = recipe_of("topk", encoder_start=share)
+        sae = WideSae(recipe, initial_state(recipe, batch, CPU))
+        sae.agree(batch)
+        found[share] = sae.state.weights
+    torch.testing.assert_close(found[0.1]["W_enc"], found[1.0]["W_enc"] * 0.1)
+    torch.testing.assert_close(found[0.1]["W_dec"], found[1.0]["W_dec"])
+
+
 def test_learning_rate():
     recipe = recipe_of("topk", tokens=100 * ROWS, warm_up_share=0.1, decay_share=0.2)
     rates = [recipe.learning_rate(step) / 3e-3 for step in range(100)]

@@ -129,10 +129,8 @@ def test_another_bank_is_all_that_is_computed(
 def test_another_model_is_compared_with_the_first(finished: Path, tmp_path: Path) -> None:
     models = {"gpt2": {"dictionaries": ["llama_resid"]}}
     found = replanned(finished, tmp_path, published(models=models))
-    assert found == {
-        **dict.fromkeys(("capture_tokens", "ask_specialists", "compare_specialists", *NEW), 1),
-        "summarise_specialists": 2,
-    }
+    jobs = ("capture_tokens", "ask_specialists", "compare_specialists", *NEW)
+    assert found == dict.fromkeys(jobs, 1)
 
 
 def test_files_of_ones_own_replace_the_texts_and_train_nothing(
@@ -158,6 +156,7 @@ def test_the_published_texts_plan_the_whole_study(tmp_path: Path) -> None:
     found = planned(ROOT, "--forceall", "specialists", "--configfile", preset, str(overlay))
     each = ("pool_texts", "find_specialists", "try_specialists")
     assert {name: found[name] for name in each} == dict.fromkeys(each, 12)
-    of_models = ("ask_specialists", "summarise_specialists", "capture_tokens")
+    of_models = ("ask_specialists", "capture_tokens")
     assert {name: found[name] for name in of_models} == dict.fromkeys(of_models, 4)
-    assert found["match_texts"] == found["compare_specialists"] == found["gather_specialists"] == 1
+    of_all = ("match_texts", "compare_specialists", *TOGETHER)
+    assert {name: found[name] for name in of_all} == dict.fromkeys(of_all, 1)

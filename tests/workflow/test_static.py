@@ -100,6 +100,7 @@ ADAPTERS = {
     "train_controls": "train_bank",
     "encode_controls": "encode_features",
     "calibrate_controls": "calibrate",
+    "train_wide": "train_wide",
 }
 """What rules run that do the same as another, whichever tables or dictionaries, by their first words."""
 HEAVY = {
@@ -119,6 +120,11 @@ HEAVY = {
     "hierarchy_calibrated",
     "intervene",
     "sweep_k",
+    "train_wide",
+    "search_scaling",
+    "read_scaling",
+    "steer_scaling",
+    "explain_scaling",
 }
 
 

@@ -1,8 +1,5 @@
 "use strict";
 
-const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-const escaped = (text) => String(text).replace(/[&<>"']/g, (letter) => escapes[letter]);
-
 // ---- Rows: what a run's chunk holds, with the run in front. ----
 
 const RUN = ["run", "model", "dataset", "dictionary", "seed"];
@@ -25,25 +22,11 @@ async function featureRows(told) {
 const featureId = (row) => `L${row[AT.layer]}_P${row[AT.step]}_F${row[AT.feature]}`;
 const sortableId = (row) => (row[AT.layer] * 1000 + row[AT.step]) * 1e7 + row[AT.feature];
 
-function smallNumber(value) {
-  if (value === null) return "–";
-  return value !== 0 && value < 0.001 ? value.toExponential(1) : value.toFixed(4);
-}
-
 // What a feature lacks sorts after all p-values, and below all other numbers.
 const lacking = (key) => (key === "p" || key === "q" ? Infinity : -Infinity);
 
-function column(title, key, display, extra = {}) {
-  const render = (data, type, row) => {
-    const value = row[AT[key]];
-    if (type === "display") return (display || escaped)(value, row);
-    return type === "sort" && value === null ? lacking(key) : value;
-  };
-  return { title, data: AT[key], render, ...extra };
-}
-
-const number = (key) => ({ type: "num", className: "n", orderSequence: key === "p" || key === "q" ? ["asc", "desc"] : ["desc", "asc"] });
-const codes = (tokens) => tokens.map((token) => `<code>${escaped(token)}</code>`).join(" ");
+const column = columnsOf(AT, lacking);
+const number = (key) => numbers(key === "p" || key === "q" ? "asc" : "desc");
 
 const COLUMNS = [
   {
@@ -90,83 +73,13 @@ const OPTIONAL = {
 
 // ---- Filters ----
 
-function fillChoices(form, rows) {
-  for (const select of form.querySelectorAll("select")) {
-    const values = [...new Set(rows.map((row) => row[AT[select.dataset.key]]))];
-    values.sort((a, b) => (typeof a === "string" ? (a < b ? -1 : a > b ? 1 : 0) : Number(a) - Number(b)));
-    select.add(new Option("all", ""));
-    for (const value of values) select.add(new Option(typeof value === "boolean" ? (value ? "yes" : "no") : value, String(value)));
-    select.parentElement.hidden = values.length < 2;
-  }
-}
-
-function chosenFilters(form) {
-  const tests = [];
-  for (const { dataset: { key }, tagName, value } of form.querySelectorAll("select, input")) {
-    const text = value.trim();
-    if (!text) continue;
-    if (tagName === "SELECT") tests.push((row) => String(row[AT[key]]) === value);
-    else if (key === "token") tests.push((row) => row[AT.top].includes(text));
-    else if (key === "p" || key === "q") tests.push((row) => row[AT[key]] !== null && row[AT[key]] <= Number(text));
-    else tests.push((row) => row[AT[key]] !== null && row[AT[key]] >= Number(text));
-  }
-  return tests;
-}
-
-function connectFilters(form, table, rows) {
-  const apply = () => {
-    const tests = chosenFilters(form);
-    table.search.fixed("filters", (text, row, index) => tests.every((test) => test(rows[index]))).draw();
-  };
-  let waiting = 0;
-  for (const kind of ["input", "change"]) {
-    form.addEventListener(kind, () => {
-      clearTimeout(waiting);
-      waiting = setTimeout(apply, 150);
-    });
-  }
-  form.addEventListener("reset", () => setTimeout(() => {
-    table.search("");
-    apply();
-  }));
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.hidden = false;
-}
+const FILTERS = {
+  token: (row, text) => row[AT.top].includes(text),
+  p: (row, text) => row[AT.p] !== null && row[AT.p] <= Number(text),
+  q: (row, text) => row[AT.q] !== null && row[AT.q] <= Number(text),
+};
 
 // ---- One feature: its tokens, and the problems where it fires hardest, with those tokens marked. ----
-
-function element(name, text, children = []) {
-  const made = document.createElement(name);
-  if (text) made.textContent = text;
-  made.append(...children);
-  return made;
-}
-
-// A table of rows of texts; the first cell of each is its heading, and cells from `numeric` on are numbers.
-function plainTable(caption, heads, rows, numeric) {
-  const table = element("table");
-  table.createCaption().append(element("span", caption));
-  const head = table.createTHead().insertRow();
-  for (const [index, title] of heads.entries()) {
-    const cell = element("th", title);
-    cell.scope = "col";
-    if (index >= numeric) cell.className = "n";
-    head.append(cell);
-  }
-  const body = table.createTBody();
-  for (const [first, ...others] of rows) {
-    const row = body.insertRow();
-    const name = element("th", "", [first]);
-    name.scope = "row";
-    row.append(name);
-    for (const [index, value] of others.entries()) {
-      row.append(Object.assign(element("td", String(value)), { className: index + 1 >= numeric ? "n" : "" }));
-    }
-  }
-  const scroller = element("div", "", [table]);
-  scroller.className = "scroll";
-  return scroller;
-}
 
 function tokenTable(tokens, passing) {
   const heads = ["Token", "Active, with", "Active, without", "Silent, with", "Silent, without", "Enrichment", "p"];
@@ -175,8 +88,6 @@ function tokenTable(tokens, passing) {
     [element("code", token), a, b, c, d, enrichment === null ? "–" : enrichment.toFixed(1), smallNumber(p)]);
   return plainTable(`Published. ${shown}, and on how many problems.`, heads, rows, 1);
 }
-
-const fixed = (value, digits = 2) => (value === null ? "–" : value.toFixed(digits));
 
 function discoveryTable(found) {
   const heads = ["Label", "Target", "Half", "Active, with", "Active, without", "Silent, with", "Silent, without", "Exact p", "q", "Log odds [95 %]", "Precision", "Recall", "AUROC", "Carried"];
@@ -270,8 +181,8 @@ async function showFeatures() {
     language: { search: "Search all columns", lengthMenu: "_MENU_ rows per page", emptyTable: "No feature has a pair." },
   });
   const form = document.getElementById("filters");
-  fillChoices(form, rows);
-  connectFilters(form, table, rows);
+  fillChoices(form, rows, AT);
+  connectFilters(form, table, rows, AT, FILTERS);
   connectDetails(table);
   status.hidden = true;
 }

@@ -221,6 +221,16 @@ def gathered(tables, models, *sources):
     }
 
 
+def paths_in(summarised):
+    """What the numbers of all models are put together from."""
+    found = [paths for tables in summarised.values() for paths in tables.values()]
+    return [
+        path
+        for paths in found
+        for path in ([paths] if isinstance(paths, str) else paths)
+    ]
+
+
 def all_parts(tables):
     return [part for spec in tables.values() for part in spec["parts"]]
 

@@ -16,10 +16,6 @@ def decimal_parts(table, model):
     ]
 
 
-def decimal_numbers(wildcards):
-    return decimal_parts("numbers", wildcards.model)
-
-
 # What each public table of banks is gathered from, by its path.
 DECIMAL_GATHERED = {
     f"results/decimal_bug/{model}/{table}.parquet": {
@@ -28,6 +24,16 @@ DECIMAL_GATHERED = {
     }
     for model in DECIMAL_MODELS
     for table in DECIMAL_TABLES
+}
+# What the numbers of each model are put together from.
+DECIMAL_SUMMARISED = {
+    model: {
+        "prompts": f"results/decimal_bug/{model}/prompts.parquet",
+        "answers": f"results/decimal_bug/{model}/answers.parquet",
+        "patches": f"results/decimal_bug/{model}/patches.parquet",
+        "banks": decimal_parts("numbers", model),
+    }
+    for model in DECIMAL_MODELS
 }
 DECIMAL_SUMMARIES = expand(
     "results/decimal_bug/{model}/{table}.parquet",
@@ -68,10 +74,16 @@ def formats_spec(wildcards):
     }
 
 
-def decimals_spec(wildcards):
+def decimals_specs(wildcards):
     settings = plain(DECIMALS.calibrated)
-    read = ("overlap", "patching", "subsets")
-    return {
-        "calibrated": {name: settings[name] for name in read},
-        "own_weights": is_the_studys(CFG, wildcards.model),
-    }
+    calibrated = {name: settings[name] for name in ("overlap", "patching", "subsets")}
+    return [
+        {
+            "tables": tables,
+            "settings": {
+                "calibrated": calibrated,
+                "own_weights": is_the_studys(CFG, model),
+            },
+        }
+        for model, tables in DECIMAL_SUMMARISED.items()
+    ]

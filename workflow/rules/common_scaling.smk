@@ -1,5 +1,6 @@
 # Helper functions of the study of wide SAEs, and which of them one job trains.
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.config.scaling_runs import (
     main_bank,
     prompt_datasets,
@@ -32,6 +33,9 @@ EXPLAINED = [
     "explanation_summary",
 ] * bool(SCALED and SCALED.explanations)
 JUDGED = ["training", "claims"]
+# What the claims rest on.
+JUDGING = ["quality", "features", "search", "search_targets", "steering"]
+JUDGING += ["explanation_summary"]
 
 
 def scaling_tables(model):
@@ -133,7 +137,11 @@ def without_places(search):
     """Settings of a search without the places of its files, which are inputs."""
     sets = {
         name: {
-            key: "file" if block["source"] == "files" and value and key != "source" else value
+            key: (
+                "file"
+                if block["source"] == "files" and value and key != "source"
+                else value
+            )
             for key, value in block.items()
         }
         for name, block in search["sets"].items()
@@ -195,7 +203,11 @@ def teller_files(who):
 def explaining_spec(wildcards):
     settings = plain(SCALED.explanations)
     tellers = {
-        who: without(settings[who], "path") if settings[who].get("path") else settings[who]
+        who: (
+            without(settings[who], "path")
+            if settings[who].get("path")
+            else settings[who]
+        )
         for who in ("explainer", "scorer")
     }
     return {
@@ -203,3 +215,56 @@ def explaining_spec(wildcards):
         "run": scaling_run(wildcards),
         "explanations": {**settings, **tellers},
     }
+
+
+def untrained_of(model):
+    """The model's untrained control in the study, if there is one."""
+    found = (
+        name
+        for name in SCALING_MODELS
+        if getattr(CFG.models[name], "of", None) == model
+    )
+    return next(found, None)
+
+
+def published_form(model):
+    """The dictionary that is trained as the study's SAE was, if there is one."""
+    found = (
+        name
+        for name in scaling_models(CFG)[model].dictionaries
+        if resolve_dictionary(CFG, name).stream.architecture == "relu"
+        and resolve_dictionary(CFG, name).stream.l1 == "published"
+    )
+    return next(found, None)
+
+
+def judging_spec(model):
+    main = main_bank(CFG, model)
+    levels = plain(SCALED.search)["levels"]
+    return {
+        "tables": {
+            table: SCALING_TABLE.format(model=model, table=table)
+            for table in JUDGING
+            if table in scaling_tables(model)
+        },
+        "banks": [
+            BANK.format(**bank._asdict())
+            for bank in scaling_banks(CFG)
+            if bank.model == model
+        ],
+        "settings": {
+            "main": [main.dictionary, main.seed],
+            "published_form": published_form(model),
+            "controls": [
+                name
+                for name in scaling_models(CFG)[model].dictionaries
+                if resolve_dictionary(CFG, name).control
+            ],
+            "level": next(level for level in LEVELS if level in levels),
+            "own_weights": scaling_weights(CFG, model),
+            "untrained": untrained_of(model),
+        },
+    }
+
+
+JUDGEMENTS = {model: judging_spec(model) for model in SCALING_MODELS}

@@ -45,6 +45,23 @@ SPECIALIST_GATHERED = {
 }
 
 
+# What the numbers of each model are put together from, besides what all models share.
+SPECIALIST_SUMMARISED = {
+    model: {
+        "tasks": f"results/specialists/{model}/tasks.parquet",
+        "answers": f"results/specialists/{model}/answers.parquet",
+        "numbers": [
+            path
+            for table in ("numbers", "tried")
+            for path in specialist_parts(table, model)
+        ],
+        "behaviour": specialist_parts("behaviour", model),
+        "effects": specialist_parts("effects", model),
+    }
+    for model in SPECIALIST_MODELS
+}
+
+
 def matched_source(wildcards):
     texts = SPECIALISTS.texts
     if texts.source == "bundled":
@@ -140,9 +157,15 @@ def shared_spec(wildcards):
     }
 
 
-def specialists_spec(wildcards):
-    return {
-        "seed": SPECIALISTS.calibrated.seed,
-        "own_weights": studied_weights(CFG, wildcards.model),
-        "pair": trained_pair(CFG),
-    }
+def specialists_specs(wildcards):
+    return [
+        {
+            "tables": tables,
+            "settings": {
+                "seed": SPECIALISTS.calibrated.seed,
+                "own_weights": studied_weights(CFG, model),
+                "pair": trained_pair(CFG),
+            },
+        }
+        for model, tables in SPECIALIST_SUMMARISED.items()
+    ]

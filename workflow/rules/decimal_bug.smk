@@ -89,19 +89,21 @@ rule compare_formats:
         "../scripts/compare_formats.py"
 
 
+# Models take less time than the imports of a job, so they share one.
 rule summarise_decimals:
     input:
-        prompts="results/decimal_bug/{model}/prompts.parquet",
-        answers="results/decimal_bug/{model}/answers.parquet",
-        patches="results/decimal_bug/{model}/patches.parquet",
-        banks=decimal_numbers,
+        paths_in(DECIMAL_SUMMARISED),
     output:
-        summary="results/decimal_bug/{model}/summary.parquet",
-        claims="results/decimal_bug/{model}/claims.parquet",
+        summaries=expand(
+            "results/decimal_bug/{model}/summary.parquet", model=DECIMAL_MODELS
+        ),
+        claims=expand(
+            "results/decimal_bug/{model}/claims.parquet", model=DECIMAL_MODELS
+        ),
     log:
-        "results/logs/decimal_bug/{model}/summary.log",
+        "results/logs/decimal_bug/summary.log",
     benchmark:
-        "results/benchmarks/decimal_bug/{model}/summary.tsv"
+        "results/benchmarks/decimal_bug/summary.tsv"
     conda:
         "../../envs/saeflow.yaml"
     resources:
@@ -109,7 +111,7 @@ rule summarise_decimals:
         runtime=runtime,
     params:
         code=code_of("summarise_decimals"),
-        spec=decimals_spec,
+        spec=decimals_specs,
     script:
         "../scripts/summarise_decimals.py"
 

@@ -8,6 +8,7 @@ TEMPLATES = [
     "compare.html.jinja",
     "decimal_bug.html.jinja",
     "decimal_bug_model.html.jinja",
+    "feature_parts.js",
     "features.html.jinja",
     "features.js",
     "gsm8k.html.jinja",
@@ -19,6 +20,10 @@ TEMPLATES = [
     "models.html.jinja",
     "page.css",
     "page.js",
+    "scaling.html.jinja",
+    "scaling_features.html.jinja",
+    "scaling_features.js",
+    "scaling_model.html.jinja",
     "sizes.html.jinja",
     "specialists.html.jinja",
     "specialists_model.html.jinja",
@@ -84,6 +89,24 @@ SPECIALIST_RUNS = SPECIALISTS and {
     "floor": SPECIALISTS.calibrated.floor,
 }
 
+# Likewise of the study of wide SAEs.
+SCALING_RUNS = SCALING and {
+    "models": SCALING_MODELS,
+    "untrained": {
+        shape: name
+        for name in SCALING_MODELS
+        if (shape := getattr(CFG.models[name], "of", None))
+    },
+    "published": [
+        name
+        for name, dictionary in CFG.dictionaries.items()
+        if getattr(getattr(dictionary, "stream", None), "l1", None) == "published"
+    ],
+    "top": SCALED.search.top,
+    "prompts": SCALED.steering and SCALED.steering.prompts,
+    "samples": SCALED.steering and SCALED.steering.samples,
+}
+
 
 rule report:
     input:
@@ -107,6 +130,7 @@ rule write_report:
         ),
         specialists=[*SPECIALIST_GATHERED, *SPECIALIST_SUMMARIES, *SPECIALIST_ASKED],
         alignment=SPECIALIST_SHARED,
+        scaling=SCALING_SHOWN,
         banks=report_banks,
         comparisons=COMPARISONS,
         evaluations=expand(
@@ -141,6 +165,7 @@ rule write_report:
             "hierarchy": HIERARCHY_RUNS,
             "decimal_bug": DECIMAL_RUNS,
             "specialists": SPECIALIST_RUNS,
+            "scaling": SCALING_RUNS,
             "evaluated": evaluated(),
         },
     script:

@@ -167,3 +167,26 @@ rule explain_scaling:
         spec=explaining_spec,
     script:
         "../scripts/explain_scaling.py"
+
+
+rule summarise_scaling:
+    input:
+        [path for each in JUDGEMENTS.values() for path in each["tables"].values()],
+        [path for each in JUDGEMENTS.values() for path in each["banks"]],
+    output:
+        training=expand(SCALING_TABLE, model=SCALING_MODELS, table="training"),
+        claims=expand(SCALING_TABLE, model=SCALING_MODELS, table="claims"),
+    log:
+        "results/logs/scaling/summary.log",
+    benchmark:
+        "results/benchmarks/scaling/summary.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("summarise_scaling"),
+        spec=JUDGEMENTS,
+    script:
+        "../scripts/summarise_scaling.py"

@@ -173,23 +173,24 @@ rule compare_specialists:
         "../scripts/compare_specialists.py"
 
 
+# Models take less time than the imports of a job, so they share one.
 rule summarise_specialists:
     input:
+        paths_in(SPECIALIST_SUMMARISED),
         texts="results/specialists/texts.parquet",
-        asked=asked_tables,
-        numbers=lambda wildcards: specialist_parts("numbers", wildcards.model),
-        tried=lambda wildcards: specialist_parts("tried", wildcards.model),
-        behaviour=lambda wildcards: specialist_parts("behaviour", wildcards.model),
-        effects=lambda wildcards: specialist_parts("effects", wildcards.model),
         words="results/compare/specialist_words.parquet",
         alignment="results/compare/specialists.parquet",
     output:
-        summary="results/specialists/{model}/summary.parquet",
-        claims="results/specialists/{model}/claims.parquet",
+        summaries=expand(
+            "results/specialists/{model}/summary.parquet", model=SPECIALIST_MODELS
+        ),
+        claims=expand(
+            "results/specialists/{model}/claims.parquet", model=SPECIALIST_MODELS
+        ),
     log:
-        "results/logs/specialists/{model}/summary.log",
+        "results/logs/specialists/summary.log",
     benchmark:
-        "results/benchmarks/specialists/{model}/summary.tsv"
+        "results/benchmarks/specialists/summary.tsv"
     conda:
         "../../envs/saeflow.yaml"
     resources:
@@ -197,7 +198,7 @@ rule summarise_specialists:
         runtime=runtime,
     params:
         code=code_of("summarise_specialists"),
-        spec=specialists_spec,
+        spec=specialists_specs,
     script:
         "../scripts/summarise_specialists.py"
 

@@ -14,31 +14,27 @@ from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import unread_documents
-from saeflow.studies.scaling.explained import explain_bank, load_tellers, located_settings
+from saeflow.studies.scaling.explained import explain_bank, load_tellers
 from saeflow.studies.scaling.reading import WideRun
 from saeflow.studies.scaling.searched import first_found
 
 with job(snakemake):
-    given, wanted = snakemake.params.spec, snakemake.input
+    given, wanted, device = snakemake.params.spec, snakemake.input, resolve_device()
     set_threads(given["model"]["threads"])
-    files = {"explainer": wanted.explainer, "scorer": wanted.scorer}
-    folders = {name: Path(some[0]).parent if some else None for name, some in files.items()}
-    settings = located_settings(given["explanations"], folders)
     spec, model = load_from_spec(given["model"], wanted.model)
     known = read_table(Path(wanted.features), SCALING_FEATURES)
-    explainer, scorer = load_tellers(settings, resolve_device(), *folders.values())
+    settings, tellers = load_tellers(given["explanations"], device, vars(wanted))
     examples, tables = explain_bank(
-        model.to(resolve_device()),
+        model.to(device),
         WideRun(**given["run"], bank=open_bank(Path(wanted.bank))),
         lambda: unread_documents(TableGroups(Path(wanted.corpus), TEXTS)),
         known,
         settings,
         features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
-        explainer=explainer,
-        scorer=scorer,
+        **tellers,
         batch_size=spec.model.batch_size,
     )
     provenance = inherit(known, config=config_digest(given), packages=("torch", "transformers"))
-    written = zip([examples, *tables], EXPLANATION_ARTIFACTS, snakemake.output, strict=True)
-    for found, kind, path in written:
-        write_table(found, Path(path), kind, provenance)
+    made = zip([examples, *tables], EXPLANATION_ARTIFACTS, snakemake.output, strict=True)
+    for table, kind, path in made:
+        write_table(table, Path(path), kind, provenance)

@@ -32,7 +32,7 @@ with job(snakemake):
         features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
         batch_size=spec.model.batch_size,
     )
-    revision, packages = model.revision, ("torch", "transformers", "scipy")
+    revision, packages = model.revision, ("torch", "transformers", "scipy", "scikit-learn")
     made = {"config": config_digest(given), "model_revision": revision, "packages": packages}
     provenance = inherit(check_schema(corpus, TEXTS), **made)
     for table, artifact, path in zip(found, SCALING_READING, snakemake.output, strict=True):

@@ -33,7 +33,7 @@ with job(snakemake):
         prompts=prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None,
         batch_size=spec.model.batch_size,
     )
-    packages = ("torch", "transformers", "scipy")
+    packages = ("torch", "transformers", "scipy", "scikit-learn")
     provenance = inherit(features, config=config_digest(given), packages=packages)
     for table, artifact, path in zip(steered, STEERING_ARTIFACTS, snakemake.output, strict=True):
         write_table(table, Path(path), artifact, provenance)

@@ -24,6 +24,7 @@ with job(snakemake):
         decimal_bug=sorted({Path(path).parent for path in found.decimal_bug}),
         specialists=sorted({Path(path).parent for path in found.specialists}),
         alignment=next(map(Path, found.alignment), None),
+        scaling=[Path(path) for path in found.scaling],
     )
     target = Path(snakemake.output.folder)
     with atomic_folder(target) as folder:

@@ -7,6 +7,9 @@ import pyarrow as pa
 from saeflow.artifacts.columns import CONTROL, INDEX, REAL, TEXT
 from saeflow.artifacts.schema import Artifact, Column
 
+TRAINING_FILE = "training.parquet"
+"""In the folder of each wide SAE."""
+
 SCALING_TRAINING = Artifact(
     "scaling_training",
     1,

@@ -7,20 +7,24 @@ between that of the model as it is and that with the activation ablated (methods
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from saeflow.errors import SaeflowError
 from saeflow.interventions.readings import cut, most_readings
 from saeflow.models.capture import cut_batches
 from saeflow.models.codi import CodiModel
-from saeflow.models.hooks import editing
+from saeflow.models.conventions import BLOCK_HOOKS
+from saeflow.models.hooks import editing, entering_at, listening
 from saeflow.models.token_capture import begin_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank
+from saeflow.saes.wide.encoding import strongest_latents
 
 CLEAN, ZERO, MEAN = "clean", "zero", "mean"
 """Conditions that need no SAE: the model as it is, and activations that are 0 or their mean."""
@@ -123,7 +127,12 @@ def _reconstructed(sae: Bank) -> Callable[[Tensor], Tensor]:
                 f"the SAE reads activations of {sae.d_in} dimensions, but the model has {x.shape[1]}; "
                 "expected the model that it was trained on."
             )
-        return sae.decode(sae.encode(x.float()[None]))[0].to(x.dtype)
+        if sae.recipe.architecture != "topk":
+            return sae.decode(sae.encode(x.float()[None]))[0].to(x.dtype)
+        values, latents = strongest_latents(sae, x)
+        sums = embedding_bag(latents, sae.W_dec[0], mode="sum", per_sample_weights=values)
+        found: Tensor = (sums + sae.b_dec[0]).to(x.dtype)
+        return found
 
     return put
 
@@ -142,7 +151,10 @@ def _batch(
     edited[:, :first] = False
     # The last token of a document predicts nothing.
     predicts = edited[:, :-1] & edited[:, 1:]
-    sums = {CLEAN: _losses(model, ids, mask, predicts)}
+    entry, inputs = _entry(model, site), list[Tensor]()
+    before = {"resid_post": [entry - 1]} if entry else {}
+    with listening(model.language_model, before, lambda *kept: inputs.append(kept[2])):
+        sums = {CLEAN: _losses(model, ids, mask, predicts)}
     for name, edit in edits.items():
 
         def change(hidden: Tensor, edit: Callable[[Tensor], Tensor] = edit) -> Tensor:
@@ -150,9 +162,23 @@ def _batch(
             changed[edited] = edit(hidden[edited])
             return changed
 
-        with editing(model.language_model, {site: change}):
+        with ExitStack() as changes:
+            if site == ("resid_post", entry - 1):
+                changes.enter_context(entering_at(model.language_model, entry, change(inputs[0])))
+            else:
+                changes.enter_context(editing(model.language_model, {site: change}))
+                if entry:
+                    changes.enter_context(entering_at(model.language_model, entry, inputs[0]))
             sums[name] = _losses(model, ids, mask, predicts)
     return CrossEntropy(numbers, predicts.sum(1).cpu().numpy(), sums)
+
+
+def _entry(model: CodiModel, site: tuple[str, int]) -> int:
+    """First block that an edit changes; those before it are run once for all of them."""
+    hook, layer = site
+    if hook == "resid_post":
+        return min(layer + 1, model.n_layers - 1)
+    return layer if hook in BLOCK_HOOKS else 0
 
 
 def _losses(

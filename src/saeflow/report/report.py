@@ -72,6 +72,9 @@ from saeflow.report.hierarchy.pages import (
     write_hierarchy_pages,
 )
 from saeflow.report.models import MODELS, write_models_page
+from saeflow.report.scaling.finding import scaling_finding
+from saeflow.report.scaling.model import ScalingModel, read_scaling_models
+from saeflow.report.scaling.pages import SCALING_PAGE, write_scaling_pages
 from saeflow.report.site import Link, Site
 from saeflow.report.sizes import SIZES, write_sizes_page
 from saeflow.report.specialists.finding import specialist_finding
@@ -132,6 +135,9 @@ class ReportFiles:
         Folders ``results/specialists/{model}``, where that study runs.
     alignment : Path or None
         ``results/compare/specialists.parquet``, likewise.
+    scaling : sequence of Path
+        Tables ``results/scaling/{model}/{table}.parquet``, where that study runs; those that no page
+        shows are passed over.
     """
 
     datasets: Sequence[Path]
@@ -147,6 +153,7 @@ class ReportFiles:
     decimal_bug: Sequence[Path] = ()
     specialists: Sequence[Path] = ()
     alignment: Path | None = None
+    scaling: Sequence[Path] = ()
 
 
 def write_report(
@@ -168,7 +175,8 @@ def write_report(
         study; ``decimal_bug``: None, or ``models`` in order, names of ``untrained`` ones by that of
         the model whose shape they have, and what
         `saeflow.report.decimal_bug.pages.write_decimal_pages` reads; ``specialists``: the same of
-        `saeflow.report.specialists.pages.write_specialist_pages`.
+        `saeflow.report.specialists.pages.write_specialist_pages`; ``scaling``: the same of
+        `saeflow.report.scaling.pages.write_scaling_pages`.
     folder : Path
         Where to.
     """
@@ -178,6 +186,7 @@ def write_report(
     pages += [HIERARCHY_PAGE] * (spec["hierarchy"] is not None)
     pages += [DECIMAL_PAGE] * (spec["decimal_bug"] is not None)
     pages += [SPECIALISTS_PAGE] * (spec["specialists"] is not None)
+    pages += [SCALING_PAGE] * (spec["scaling"] is not None)
     site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else [])])
     site.write_assets()
 
@@ -191,10 +200,12 @@ def write_report(
     hierarchy = _hierarchy(files, spec)
     decimals = _decimals(files, spec)
     specialists = _specialists(files, spec)
+    scaling = _scaling(files, spec)
     cards = {
         "hierarchy": _card(hierarchy),
         "decimal_bug": _decimal_card(decimals),
         "specialists": _specialist_card(specialists, spec),
+        "scaling": _scaling_card(scaling, spec),
     }
     write_overview(site, study, compared, spec["published"], cards)
     for model in models:
@@ -215,6 +226,8 @@ def write_report(
         assert files.alignment is not None, "the study's models are compared wherever it runs"
         aligned = read_table(files.alignment, FEATURE_ALIGNMENT)
         write_specialist_pages(site, specialists, aligned, spec["specialists"])
+    if scaling:
+        write_scaling_pages(site, scaling, spec["scaling"])
     write_features_page(site, _features(files, spec, problems), calibrated.settings or None)
     if latents:
         evaluations = {path.parent.name: read_table(path, EVALUATION) for path in files.evaluations}
@@ -285,6 +298,13 @@ def _specialists(files: ReportFiles, spec: Mapping[str, Any]) -> list[Specialist
     return read_specialist_models(found, chosen["untrained"])
 
 
+def _scaling(files: ReportFiles, spec: Mapping[str, Any]) -> list[ScalingModel]:
+    chosen = spec["scaling"]
+    if chosen is None:
+        return []
+    return read_scaling_models(files.scaling, chosen["models"], chosen["untrained"])
+
+
 def _card(hierarchy: Sequence[HierarchyModel]) -> dict[str, Any] | None:
     """What the overview tells of the hierarchy study: where it is, and how its finding begins."""
     return _told(HIERARCHY_PAGE, hierarchy, finding_of(hierarchy)) if hierarchy else None
@@ -305,9 +325,17 @@ def _specialist_card(
     return _told(SPECIALISTS_PAGE, models, said)
 
 
+def _scaling_card(models: Sequence[ScalingModel], spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The same of the study of wide SAEs."""
+    if not models:
+        return None
+    said = scaling_finding(models, spec["scaling"]["published"])
+    return _told(SCALING_PAGE, models, said)
+
+
 def _told(
     page: Link,
-    models: Sequence[HierarchyModel] | Sequence[DecimalModel] | Sequence[SpecialistModel],
+    models: Sequence[HierarchyModel | DecimalModel | SpecialistModel | ScalingModel],
     said: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     pages = [{"name": each.name, "href": each.href} for each in models]

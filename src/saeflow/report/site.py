@@ -18,7 +18,14 @@ import saeflow
 from saeflow.artifacts.files import atomic_file, write_text
 from saeflow.errors import SaeflowError
 
-SHARED = ("page.css", "page.js", "features.js", "tables.js")
+SHARED = (
+    "page.css",
+    "page.js",
+    "feature_parts.js",
+    "features.js",
+    "scaling_features.js",
+    "tables.js",
+)
 """Files of the templates' folder that pages load as they are."""
 PLOTLY = "plotly.min.js"
 DATATABLES = "datatables.min.js"

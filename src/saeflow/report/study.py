@@ -73,8 +73,8 @@ def write_overview(
     spec : mapping
         The study's settings.
     cards : mapping of str to mapping or None
-        ``href``, ``lead`` and ``models`` of the pages of ``hierarchy``, ``decimal_bug`` and
-        ``specialists``, where these studies run.
+        ``href``, ``lead`` and ``models`` of the pages of ``hierarchy``, ``decimal_bug``,
+        ``specialists`` and ``scaling``, where these studies run.
     """
     beside = tables.calibrated.beside
     context = {
@@ -98,6 +98,7 @@ def write_overview(
         "hierarchy": cards["hierarchy"],
         "decimal_bug": cards["decimal_bug"],
         "specialists": cards["specialists"],
+        "scaling": cards["scaling"],
     }
     figures = {
         f"{each['name']}-rate": dotplot(

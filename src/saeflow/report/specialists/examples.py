@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from saeflow.report.shades import shade
 from saeflow.report.specialists.effects import cells_of
 from saeflow.report.specialists.numbers import SETS, Bank, Numbers, of_bank
-
-STEPS = 5
-"""Shades of either sign; the last begins at this share of a specialist's largest value: 1 - 1 / STEPS."""
 
 NAMED = 3
 """Classes of one feature that are named at most."""
@@ -45,20 +43,6 @@ def top_texts(numbers: Numbers, bank: Bank) -> list[dict[str, Any]]:
         {**_specialist(place, names.get(place, []), found[place]), "tested": place in tested}
         for place in order
     ]
-
-
-def legend() -> list[dict[str, str]]:
-    """Shades with what they mean, from the most negative to the most positive."""
-    ends = [(100 * step // STEPS, 100 * (step - 1) // STEPS) for step in range(1, STEPS + 1)]
-    below = [
-        {"mark": f"n{step}", "text": f"−{far} to {f'−{near}' if near else near} %"}
-        for step, (far, near) in enumerate(ends, start=1)
-    ]
-    above = [
-        {"mark": f"p{step}", "text": f"{near} to {far} %"}
-        for step, (far, near) in enumerate(ends, start=1)
-    ]
-    return [*reversed(below), *above]
 
 
 def _names(numbers: Numbers, bank: Bank) -> dict[tuple[int, int], list[str]]:
@@ -119,22 +103,12 @@ def _joined(tokens: Any, most: float) -> list[dict[str, str]]:
     """Tokens with their marks; silent ones beside each other are written as one."""
     found: list[dict[str, str]] = []
     for text, value in tokens:
-        mark = _mark(value, most)
+        mark = shade(value, most)
         if found and mark == found[-1]["mark"] and mark in ("", "begin"):
             found[-1]["text"] += text
         else:
             found.append({"text": text, "mark": mark, "value": _text(value) if mark else ""})
     return found
-
-
-def _mark(value: float | None, most: float) -> str:
-    """Class of a token's shade: its share of the largest value, in steps, and its sign."""
-    if value is None:
-        return "begin"
-    if not value or not most:
-        return ""
-    step = min(STEPS, 1 + int(STEPS * abs(value) / most))
-    return f"{'p' if value > 0 else 'n'}{step}"
 
 
 def _text(value: float | None) -> str:

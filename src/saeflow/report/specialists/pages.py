@@ -16,6 +16,7 @@ from saeflow.report.cells import (
     table,
     text_cell,
 )
+from saeflow.report.shades import legend
 from saeflow.report.site import Link, Site
 from saeflow.report.specialists import (
     alignment,
@@ -163,7 +164,7 @@ def _model(
         "answers": behaviour.answers_table(model),
         "judges": behaviour.judges(numbers),
         "most_tasks": behaviour.MOST,
-        "legend": examples.legend(),
+        "legend": legend(),
         "banks": sections,
         "ids": {name: figure is not None for name, figure in drawn.items()},
     }

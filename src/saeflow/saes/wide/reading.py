@@ -22,12 +22,10 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank
-from saeflow.saes.encode import encode_long
 from saeflow.saes.quality import SMALLEST_NORM, QualitySums, quality_of_sums
+from saeflow.saes.wide.encoding import encode_tokens
 from saeflow.stats.streaming import ResampledSums, drawn_ends
 
-DENSE = 2**25
-"""Most pre-activations in memory at once: 128 MiB of them."""
 _COUNTS = ("documents", "rows", "active", "active_squares", "error", "error_squares", "cosine")
 
 
@@ -159,12 +157,9 @@ def encode_block(model: CodiModel, sae: Bank, batch: TokenActivations) -> TokenB
     x = batch.activations[check_wide(sae)][0]
     begin = batch.position < begin_tokens(model)
     counted = (~begin).nonzero()[:, 0]
-    rows, latents, values = (
-        torch.from_numpy(each).to(x.device)
-        for each in encode_long(sae, x[counted], block_rows=max(1, DENSE // sae.d_sae))
-    )
+    rows, latents, values = encode_tokens(sae, x[counted])
     return TokenBlock(
-        batch.text, batch.position, batch.token, begin, counted[rows], latents.long(), values, x
+        batch.text, batch.position, batch.token, begin, counted[rows], latents, values, x
     )
 
 

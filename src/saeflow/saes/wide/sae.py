@@ -122,15 +122,17 @@ class WideSae:
 
         Rows of a random decoder are not orthogonal: with k large, the sum of what k of them see in
         an activation is longer than it. One factor of all values, by least squares, mends that.
+        `StreamSettings.encoder_start` shortens it further.
         """
         if self.recipe.published:
             return
         with one_thread_each(self.device) as pool:
             target, written = _Update(self, x, pool).reconstruct()
         squares = float(written.double().square().sum())
+        share = 0.0
         if squares > 0:
             share = max(0.0, float((target.double() * written.double()).sum()) / squares)
-            self.state.weights["W_enc"].mul_(share or 1.0)
+        self.state.weights["W_enc"].mul_((share or 1.0) * self.recipe.settings.encoder_start)
         if self.half is not None:
             self.half.copy_(self.state.weights["W_enc"])
 

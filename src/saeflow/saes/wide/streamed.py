@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from saeflow.artifacts.provenance import Provenance, config_digest
-from saeflow.artifacts.scaling_training import SCALING_TRAINING
+from saeflow.artifacts.scaling_training import SCALING_TRAINING, TRAINING_FILE
 from saeflow.artifacts.tables import write_table
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.streams import StreamSettings
@@ -28,7 +28,6 @@ from saeflow.saes.training import TrainedBank, write_bank
 from saeflow.saes.wide.recipe import WideRecipe
 from saeflow.saes.wide.train import TrainedWide, train_wide
 
-TRAINING_FILE = "training.parquet"
 CACHE, CHECKPOINTS = "activations", "checkpoints"
 
 
@@ -130,7 +129,8 @@ def train_streamed(
         If the model lacks the layer, the disk cannot hold the cache, or as `train_wide` does.
     """
     first, stream = wanted[0].settings, wanted[0].stream
-    assert first.hook is not None and not isinstance(first.layers, str), "see DictionarySettings"
+    assert first.hook is not None, "see DictionarySettings"
+    assert not isinstance(first.layers, str), "see DictionarySettings"
     (layer,) = first.layers
     contexts = Contexts(model, texts, stream.contexts, batch_size=batch_size)
     cost = estimate(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saeflow.artifacts.hierarchy import TRIALS
 from saeflow.errors import SaeflowError
-from saeflow.interventions.thoughts import Outcome
+from saeflow.interventions.outcomes import Outcome
 from saeflow.saes.bank import Site
 from saeflow.seeds import numpy_generator
 

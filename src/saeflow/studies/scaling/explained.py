@@ -45,6 +45,9 @@ from saeflow.studies.scaling.gathering import (
 )
 from saeflow.studies.scaling.reading import CHUNK, Document, WideRun
 
+TELLERS = ("explainer", "scorer")
+"""Who explains, and who scores."""
+
 
 class ExplainedBank(NamedTuple):
     """What is known of the features of one SAE, and what is said of them.
@@ -141,63 +144,50 @@ def explain_bank(
     return ExplainedBank(contexts_table(contexts, site), tables)
 
 
-def located_settings(
-    block: Mapping[str, Any], folders: Mapping[str, Path | None]
-) -> ExplanationSettings:
-    """Settings as a rule passes them on, with the directories of local models back in place.
+def load_tellers(
+    block: Mapping[str, Any], device: torch.device, files: Mapping[str, Sequence[str]]
+) -> tuple[ExplanationSettings, dict[str, Writer | None]]:
+    """Read settings as a rule passes them on, and make the models that explain and score.
 
     Parameters
     ----------
     block : mapping
-        Plain form of `ExplanationSettings`, without ``path`` of what tells and scores.
-    folders : mapping of str to Path or None
-        Directories behind ``explainer`` and ``scorer``; None where they have none.
-    """
-    placed = {
-        name: {**block[name], "path": str(folder)}
-        for name, folder in folders.items()
-        if folder is not None
-    }
-    return ExplanationSettings.model_validate({**block, **placed})
-
-
-def load_tellers(
-    settings: ExplanationSettings,
-    device: torch.device,
-    explainer_folder: Path | None = None,
-    scorer_folder: Path | None = None,
-) -> tuple[Writer | None, Writer | None]:
-    """Make the models behind `settings.explainer` and `settings.scorer`.
-
-    Parameters
-    ----------
-    settings : ExplanationSettings
-        Who explains and who scores.
+        Plain form of `ExplanationSettings`, without ``path`` of a local model.
     device : torch.device
         Where a local model computes.
-    explainer_folder, scorer_folder : Path, optional
-        The directories behind their `path`.
+    files : mapping of str to sequence of str
+        Files of the directories behind ``explainer`` and ``scorer``; none where they have none.
 
     Returns
     -------
-    tuple of Writer or None
-        None where tokens are counted. One and the same model is loaded once.
+    settings : ExplanationSettings
+        With the directories back in place.
+    tellers : dict of str to Writer or None
+        By ``explainer`` and ``scorer``; None where tokens are counted. One and the same model is
+        loaded once.
 
     Raises
     ------
     SaeflowError
         As `saeflow.models.writers.writer.load_writer`.
     """
-    blocks = settings.explainer, settings.scorer
-    made: list[Writer | None] = []
-    for block, folder in zip(blocks, (explainer_folder, scorer_folder), strict=True):
-        if isinstance(block, TokenStatistics):
-            made.append(None)
-        elif made and block == blocks[0] and folder == explainer_folder:
-            made.append(made[0])
+    folders = {who: Path(files[who][0]).parent if files[who] else None for who in TELLERS}
+    placed = {
+        who: {**block[who], "path": str(folder)}
+        for who, folder in folders.items()
+        if folder is not None
+    }
+    settings = ExplanationSettings.model_validate({**block, **placed})
+    made: dict[str, Writer | None] = {}
+    for who, folder in folders.items():
+        teller = getattr(settings, who)
+        if isinstance(teller, TokenStatistics):
+            made[who] = None
+        elif made and teller == settings.explainer:
+            made[who] = made["explainer"]
         else:
-            made.append(load_writer(block, device, folder))
-    return made[0], made[1]
+            made[who] = load_writer(teller, device, folder)
+    return settings, made
 
 
 class _Kept:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
+from sklearn.metrics import roc_auc_score
 
 from saeflow.artifacts.scaling_explanations import EXPLANATION_SCORES, EXPLANATION_SUMMARY
 from saeflow.seeds import numpy_generator
 from saeflow.stats.balanced_accuracy import EXACT, balanced_accuracy
-from saeflow.stats.effects import auroc
 from saeflow.stats.exact import holm
 from saeflow.stats.resampling import (
     BOOTSTRAP,
@@ -93,8 +93,7 @@ def _area(
         chosen = (positive | negative) & ~np.isnan(score)
         if not positive[chosen].any() or positive[chosen].all():
             return None
-        first = np.zeros(1, np.int64)
-        areas.append(auroc(score[chosen, None], positive[chosen, None], first, first)[0])
+        areas.append(roc_auc_score(positive[chosen], score[chosen]))
     return float(np.mean(areas)) if areas else None
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from saeflow.artifacts.batches import TableGroups
 from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
+from saeflow.config.scaling_search import LEVELS
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
 from saeflow.errors import SaeflowError
@@ -31,8 +32,6 @@ from saeflow.studies.scaling.topic_scores import TopicScorer, topic_scorer
 
 CLASSIFIED = 50
 """Documents of each topic that made nothing, on which the classifier is tried."""
-LEVELS = ("document_mean", "document_max", "token")
-"""By which a topic's feature is chosen: by means, as the study's own scores are (methods/5, 6.4)."""
 
 
 class Steered(NamedTuple):
@@ -162,9 +161,7 @@ def steer_bank(
     use = feature_use(features, key)
     continued = _continued(prompts, settings)
     written = [
-        calibrated_continuations(
-            model, bank, chosen, use, means, continued, scorer, settings, key
-        ),
+        calibrated_continuations(model, bank, chosen, use, means, continued, scorer, settings, key),
         published_continuations(model, bank, chosen, scorer, settings, key, scale=scale),
     ]
     table = pa.concat_tables(written).cast(SCALING_CONTINUATIONS.schema())
@@ -195,7 +192,7 @@ def _classified(texts: TableGroups, scorer: TopicScorer) -> np.ndarray | None:
     seen: dict[str, int] = {}
     held_out: list[Document] = []
     for document in corpus_documents(texts):
-        if document.split != TRAIN and document.group in scorer.classifier.groups:
+        if document.split != TRAIN and document.group in scorer.classes:
             seen[document.group] = seen.get(document.group, 0) + 1
             if seen[document.group] <= CLASSIFIED:
                 held_out.append(document)

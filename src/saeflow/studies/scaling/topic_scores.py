@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from saeflow.errors import SaeflowError
-from saeflow.stats.naive_bayes import WordClassifier, fit_words
+from saeflow.stats.lexical import words
 from saeflow.stats.repetition import listed_share
 
 
@@ -21,12 +24,19 @@ class TopicScorer:
     ----------
     lexicons : mapping of str to frozenset of str
         Lower-case words of each topic that has a list.
-    classifier : WordClassifier
-        Made of documents of the corpus, none of which is continued.
+    classifier : sklearn.pipeline.Pipeline
+        Multinomial naive Bayes by words (`saeflow.stats.lexical.words`; punctuation counts), made of
+        documents of the corpus, none of which is continued. Topics are equally likely before a text
+        is read, however many documents they have; words that no document holds are passed over.
     """
 
     lexicons: Mapping[str, frozenset[str]]
-    classifier: WordClassifier
+    classifier: Pipeline
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Topics that the classifier tells apart, in the order of its columns."""
+        return tuple(self.classifier.classes_.tolist())
 
     def lexicon_share(self, text: str, topic: str) -> float:
         """Share of the words of a text that are on a topic's list; NaN where it has none."""
@@ -37,8 +47,8 @@ class TopicScorer:
         self, texts: Sequence[str], topics: Sequence[str]
     ) -> Float[np.ndarray, "texts topics"]:
         """Probability of each topic, text by text; NaN for a topic that is no class."""
-        found = self.classifier.probabilities(texts)
-        known = {name: place for place, name in enumerate(self.classifier.groups)}
+        found = self.classifier.predict_proba(texts)
+        known = {name: place for place, name in enumerate(self.classes)}
         columns = [
             found[:, known[topic]] if topic in known else np.full(len(texts), np.nan)
             for topic in topics
@@ -47,9 +57,8 @@ class TopicScorer:
 
     def hits(self, texts: Sequence[str], groups: Sequence[str]) -> Bool[np.ndarray, " texts"]:
         """Whether a text's group is the classifier's likeliest; for texts that did not make it."""
-        best = self.classifier.probabilities(texts).argmax(1).tolist()
-        pairs = zip(best, groups, strict=True)
-        return np.array([self.classifier.groups[place] == group for place, group in pairs], bool)
+        found: Bool[np.ndarray, " texts"] = self.classifier.predict(texts) == np.array(groups)
+        return found
 
 
 def first_of_each(groups: Sequence[str], count: int) -> list[int]:
@@ -83,7 +92,7 @@ def topic_scorer(
     Raises
     ------
     SaeflowError
-        If a topic has neither words nor documents, or there are not two groups.
+        If a topic has neither words nor documents, or documents are not of two groups or have no word.
     """
     for topic in topics:
         if topic not in lexicons and topic not in groups:
@@ -92,4 +101,11 @@ def topic_scorer(
                 f"{', '.join(dict.fromkeys([*lexicons, *groups]))}."
             )
     lists = {name: frozenset(word.lower() for word in listed) for name, listed in lexicons.items()}
-    return TopicScorer(lists, fit_words(texts, groups))
+    names = sorted(set(groups))
+    if len(names) < 2 or not any(map(words, texts)):
+        raise SaeflowError(
+            f"the {len(texts)} documents that make a classifier of topics are of {len(names)} groups "
+            f"({', '.join(names)}); expected two groups at least, and a word."
+        )
+    classifier = make_pipeline(CountVectorizer(analyzer=words), MultinomialNB(fit_prior=False))
+    return TopicScorer(lists, classifier.fit(texts, groups))

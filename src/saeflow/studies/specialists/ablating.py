@@ -16,12 +16,7 @@ from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank
 from saeflow.stats.resampling import BOOTSTRAP
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, row
-from saeflow.studies.specialists.ablation import (
-    RANDOM_FEATURE,
-    ZERO,
-    AblationTrials,
-    ablation_trials,
-)
+from saeflow.studies.specialists.ablation import AblationTrials, ablation_trials
 from saeflow.studies.specialists.ablation_effects import (
     Cell,
     PublishedCell,
@@ -35,6 +30,7 @@ from saeflow.studies.specialists.ablation_effects import (
 )
 from saeflow.studies.specialists.ablation_prompts import Prompt, mean_features
 from saeflow.studies.specialists.chosen import Chosen
+from saeflow.studies.specialists.names import RANDOM_FEATURE, ZERO
 
 TEXTS, TASKS = "texts", "tasks"
 """What is read: texts, behind which the likeliest token is followed, and tasks with a right ending."""

@@ -34,17 +34,15 @@ from saeflow.seeds import numpy_generator, torch_generator
 from saeflow.studies.matched import matched_features
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.behaviour import SpecialistFeature, check_specialists
+from saeflow.studies.specialists.names import (
+    CONTROLS,
+    CROSS_DOMAIN,
+    MEAN,
+    RANDOM_DIRECTION,
+    RANDOM_FEATURE,
+    ZERO,
+)
 
-ZERO, MEAN = "zero", "mean"
-"""Conditions: the specialist is set to 0, or everywhere to its mean over reference tokens."""
-RANDOM_FEATURE, CROSS_DOMAIN = "random_feature", "cross_domain"
-RANDOM_DIRECTION = "random_direction"
-CONTROLS = (RANDOM_FEATURE, CROSS_DOMAIN, RANDOM_DIRECTION)
-"""Conditions that take away as much on each prompt where the specialist is active.
-
-random_feature: another feature of the prompt, of similar activation times decoder norm, brought to
-the specialist's exactly; cross_domain: the decoder direction of a specialist of another topic at the
-same block, at the same tokens and lengths; random_direction: a random one there."""
 METRICS = ("log_probability", "kl", "flip", "rank")
 
 

@@ -25,12 +25,8 @@ from saeflow.stats.resampling import (
     resample_counts,
     staged_sign_flip_p_value,
 )
-from saeflow.studies.specialists.ablation import (
-    CONTROLS,
-    METRICS,
-    ZERO,
-    AblationTrials,
-)
+from saeflow.studies.specialists.ablation import METRICS, AblationTrials
+from saeflow.studies.specialists.names import CONTROLS, ZERO
 
 NONE = "none"
 """In place of a control: the effect itself."""

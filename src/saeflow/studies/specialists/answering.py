@@ -25,12 +25,12 @@ from saeflow.studies.specialists.behaviour import (
     specialist_activations,
 )
 from saeflow.studies.specialists.chosen import Chosen, published_specialists
+from saeflow.studies.specialists.names import CONTAINED, JUDGED
 from saeflow.studies.specialists.pooled import PooledFeatures
 from saeflow.studies.specialists.texts import StudyTexts, class_name
 
 MARGIN, CORRECT, LOG_PROBABILITY = "margin", "correct", "log_probability"
 """What of a task an activation is held against: ours, and both of the study's."""
-CONTAINED, JUDGED = "contained", "judged"
 _HELD_FIXED = ("prompt_tokens", "target_tokens", "log_frequency")
 
 

@@ -18,8 +18,7 @@ from saeflow.stats.resampling import sign_flip_p_value
 from saeflow.studies.claims.sentences import Row
 from saeflow.studies.claims.verdicts import LEVEL
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, mean_row, row
-from saeflow.studies.specialists.ablation import RANDOM_FEATURE, ZERO
-from saeflow.studies.specialists.answering import CONTAINED, JUDGED
+from saeflow.studies.specialists.names import CONTAINED, JUDGED, RANDOM_FEATURE, ZERO
 from saeflow.studies.specialists.overlap import CEILING
 from saeflow.studies.specialists.rows import Key, bank_key, clustered_share_row
 from saeflow.studies.specialists.texts import ALL, CATEGORIES, PAIRS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from saeflow.studies.claims.sentences import Published, Wanted
 from saeflow.studies.claims.verdicts import LEVEL
 from saeflow.studies.rows import PUBLISHED as BY_STUDY
-from saeflow.studies.specialists.ablation import RANDOM_FEATURE
 from saeflow.studies.specialists.counted import (
     ANY_SIGN,
     BEYOND_OTHERS,
@@ -13,6 +12,7 @@ from saeflow.studies.specialists.counted import (
     NEGATIVE,
     POSITIVE,
 )
+from saeflow.studies.specialists.names import RANDOM_FEATURE
 from saeflow.studies.specialists.overlap import CEILING
 from saeflow.studies.specialists.rows import RELABELED
 from saeflow.studies.specialists.texts import ALL

@@ -20,7 +20,6 @@ from saeflow.studies.specialists.ablating import (
     ablate_specialists,
     effects_table,
 )
-from saeflow.studies.specialists.ablation import RANDOM_DIRECTION
 from saeflow.studies.specialists.ablation_prompts import Prompt, item_prompts, text_prompts
 from saeflow.studies.specialists.answering import answering
 from saeflow.studies.specialists.behaviour import SpecialistFeature, token_mass
@@ -35,6 +34,7 @@ from saeflow.studies.specialists.chosen import (
 )
 from saeflow.studies.specialists.cloze import held_out_items, training_lines
 from saeflow.studies.specialists.examples import top_texts
+from saeflow.studies.specialists.names import RANDOM_DIRECTION
 from saeflow.studies.specialists.pooled import PooledFeatures
 from saeflow.studies.specialists.rows import numbers_table
 from saeflow.studies.specialists.syntax import syntactic_rows
