@@ -163,8 +163,8 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[], None]
     return lambda: monkeypatch.setattr(ActivationStream, "next_batch", whole)
 
 
-OFTEN = [each._replace(settings=each.settings.model_copy(update={
-    "stream": each.stream.model_copy(update={"checkpoint_minutes": 1e-9})})) for each in ALL]  # fmt: skip
+OFTEN = 1e-9
+"""Minutes, after which the next checkpoint is due whenever it is asked."""
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(
@@ -177,7 +177,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     state = tmp_path / "bank.training"
     alive = stopped_at(monkeypatch, 9)
     with pytest.raises(KeyboardInterrupt):
-        train_streamed(model, texts, OFTEN, batch_size=4, state=state, code="a")
+        train_streamed(
+            model, texts, ALL, batch_size=4, state=state, checkpoint_minutes=OFTEN, code="a"
+        )
     alive()
     (inside,) = state.iterdir()
     assert sorted(each.name for each in (inside / "checkpoints").iterdir()) == [
@@ -208,16 +210,18 @@ def test_what_other_code_or_texts_left_is_not_gone_on_with(
 ) -> None:
     state = tmp_path / "bank.training"
     alive = stopped_at(monkeypatch, 9)
-    given, code, some = texts, "old", OFTEN
+    given, code, some = texts, "old", ALL
     if change == "corpus":
         given = write_corpus(tmp_path / "t.parquet", [f"Other {n} texts." for n in range(9)])
         code = ""
     if change == "contexts":
         shorter = {**STREAM["contexts"], "length": 8}
-        some = [wanted("wide", 1, {"contexts": shorter, "checkpoint_minutes": 1e-9})]
+        some = [wanted("wide", 1, {"contexts": shorter})]
         code = ""
     with pytest.raises(KeyboardInterrupt):
-        train_streamed(model, given, some, batch_size=4, state=state, code=code)
+        train_streamed(
+            model, given, some, batch_size=4, state=state, checkpoint_minutes=OFTEN, code=code
+        )
     alive()
     found = train_streamed(model, texts, ALL, batch_size=4, state=state)
     assert len(list(state.iterdir())) == 2
