@@ -30,6 +30,7 @@ REASONLESS = {
     "hierarchy",
     "decimal_bug",
     "specialists",
+    "scaling",
     "compare",
     "report",
     "evaluation",

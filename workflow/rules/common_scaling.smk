@@ -56,14 +56,23 @@ def wide_spec(group):
     return lambda wildcards: {
         "model": model_spec(group.banks[0]),
         "banks": [
-            [
-                bank.dictionary,
-                bank.seed,
-                plain(resolve_dictionary(CFG, bank.dictionary)),
-            ]
+            [bank.dictionary, bank.seed, wide_recipe(bank.dictionary)]
             for bank in group.banks
         ],
     }
+
+
+def wide_recipe(dictionary):
+    """A recipe without what says how it is trained but not what comes of it."""
+    recipe = plain(resolve_dictionary(CFG, dictionary))
+    stream = without(recipe["stream"], "checkpoint_minutes", "saes_per_job")
+    return {**recipe, "stream": stream}
+
+
+def wide_minutes(group):
+    """Minutes between checkpoints; a resource, since those rebuild nothing."""
+    recipes = [resolve_dictionary(CFG, bank.dictionary) for bank in group.banks]
+    return str(min(recipe.stream.checkpoint_minutes for recipe in recipes))
 
 
 def wide_model_jobs(group):

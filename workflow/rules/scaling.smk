@@ -29,6 +29,7 @@ for name, group in WIDE_GROUPS.items():
             model_jobs=wide_model_jobs(group),
             mem_mb=wide_mem_mb(group),
             runtime=wide_runtime(group),
+            checkpoint_minutes=wide_minutes(group),
         params:
             code=code_of("train_wide"),
             spec=wide_spec(group),

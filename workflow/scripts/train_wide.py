@@ -25,15 +25,13 @@ with job(snakemake):
         [Wanted(name, seed, DictionarySettings(**block)) for name, seed, block in given["banks"]],
         batch_size=spec.model.batch_size,
         state=state,
+        checkpoint_minutes=float(snakemake.resources.checkpoint_minutes),
         code=snakemake.params.code,
     )
+    made = {"model_revision": model.revision, "packages": ("torch", "transformers", "sae-lens")}
     for bank, target, block in zip(banks, targets, given["banks"], strict=True):
         provenance = inherit(
-            check_schema(texts, TEXTS),
-            config=config_digest(block),
-            seed=bank.wanted.seed,
-            model_revision=model.revision,
-            packages=("torch", "transformers", "sae-lens"),
+            check_schema(texts, TEXTS), config=config_digest(block), seed=bank.wanted.seed, **made
         )
         with atomic_folder(target) as folder:
             bank.write(folder, provenance)

@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,6 +98,7 @@ def train_streamed(
     *,
     batch_size: int,
     state: Path,
+    checkpoint_minutes: float | None = None,
     code: str = "",
 ) -> list[StreamedBank]:
     """Train SAEs side by side on the tokens of a corpus, which the model reads meanwhile.
@@ -115,6 +116,8 @@ def train_streamed(
     state : Path
         Folder of checkpoints, from which a killed training goes on, and of cached activations. The
         caller removes it once the banks are written.
+    checkpoint_minutes : float, optional
+        Minutes between checkpoints, in place of those that the recipes name.
     code : str
         Digest of the code; what other code left in `state` is not gone on with.
 
@@ -155,9 +158,16 @@ def train_streamed(
         dtype=stream.precision,
         cache=state / CACHE if stream.cached else None,
     )
+    recipes = {each.name: each.recipe for each in wanted}
+    if checkpoint_minutes is not None:
+        own = {"checkpoint_minutes": checkpoint_minutes}
+        recipes = {
+            name: replace(each, settings=each.settings.model_copy(update=own))
+            for name, each in recipes.items()
+        }
     trained = train_wide(
         activations,
-        {each.name: each.recipe for each in wanted},
+        recipes,
         site=Site(layer, EVERY_TOKEN),
         hook=first.hook,
         checkpoint_folder=state / CHECKPOINTS,

@@ -1,0 +1,322 @@
+"""What rules of the study of wide SAEs hand on: a corpus, prompts of sets, features to steer along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from saeflow.artifacts.batches import TableGroups, write_batches
+from saeflow.artifacts.catalog import TEXTS
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS, SCALING_STEERING
+from saeflow.artifacts.tables import write_table
+from saeflow.config.scaling_search import SearchSettings
+from saeflow.config.scaling_steering import SteeringSettings
+from saeflow.datasets.texts.documents import TOPIC_WORDS, document_texts, neutral_prompts
+from saeflow.errors import SaeflowError
+from saeflow.models.codi import CodiModel
+from saeflow.saes.bank import Bank, Recipe, Site
+from saeflow.studies.scaling.corpus import (
+    corpus_documents,
+    training_groups,
+    training_texts,
+    unread_documents,
+)
+from saeflow.studies.scaling.searched import first_found, searched_beside, sets_of
+from saeflow.studies.scaling.steered import Steered, chosen_features, feature_use, steer_bank
+from tests.sentences import check_sentence
+from tests.small_models import small_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+KEY = {"dictionary": "wide", "seed": 0}
+D_SAE = 24
+TOPICS = list(TOPIC_WORDS)[:3]
+
+
+def write_texts(path: Path, rows: list[tuple[str, str, str]], row_group: int = 4) -> TableGroups:
+    """Content, split and group of each text."""
+    table = pa.Table.from_pylist(
+        [
+            {"text": n, "content": content, "split": split, "part": "documents", "group": group,
+             "form": "", "item": n}
+            for n, (content, split, group) in enumerate(rows)
+        ],
+        TEXTS.schema(),
+    )  # fmt: skip
+    write_batches([table], path, TEXTS, lambda: Provenance("c"), row_group=row_group)
+    return TableGroups(path, TEXTS)
+
+
+ROWS = [
+    (f"{group} {n}", "validation" if n % 3 == 2 else "train", group)
+    for n in range(6)
+    for group in ("law", "", "music")
+]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> TableGroups:
+    return write_texts(tmp_path_factory.mktemp("corpus") / "texts.parquet", ROWS)
+
+
+def test_documents_come_in_their_order_whatever_row_groups_hold(
+    texts: TableGroups, tmp_path: Path
+) -> None:
+    found = list(corpus_documents(texts))
+    assert [(each.content, each.split, each.group) for each in found] == ROWS
+    assert [each.number for each in found] == list(range(len(ROWS)))
+    assert len(texts) > 1
+    whole = write_texts(tmp_path / "t.parquet", ROWS, row_group=100)
+    assert list(corpus_documents(whole)) == found
+    train = list(corpus_documents(texts, "train"))
+    assert train == [each for each in found if each.split == "train"]
+    assert list(corpus_documents(texts, "test")) == []
+
+
+def test_unread_documents_are_held_out_ones_or_all(texts: TableGroups, tmp_path: Path) -> None:
+    assert {each.split for each in unread_documents(texts)} == {"validation"}
+    assert len(list(unread_documents(texts))) == 6
+    trained = write_texts(tmp_path / "t.parquet", [("a", "train", "x"), ("b", "train", "x")])
+    assert [each.content for each in unread_documents(trained)] == ["a", "b"]
+
+
+def test_training_texts_are_the_first_that_train(texts: TableGroups) -> None:
+    contents = [content for content, split, _ in ROWS if split == "train"]
+    assert training_texts(texts, 5) == contents[:5]
+    assert training_texts(texts, 999) == contents
+
+
+def test_training_groups_are_the_first_of_each_group_and_no_others(texts: TableGroups) -> None:
+    found = training_groups(texts, 2)
+    assert [each.content for each in found] == ["law 0", "music 0", "law 1", "music 1"]
+    assert len(training_groups(texts, 99)) == 8
+
+
+def listed(**changes: Any) -> dict[str, Any]:
+    row = {**KEY, "mode": "calibrated", "control": "none", "place": 1, "prompts": "topics/law",
+           "level": "document_mean", "feature": 3}  # fmt: skip
+    return {**row, **changes}
+
+
+def search_table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows))
+
+
+def test_features_that_a_search_lists_first_are_shown() -> None:
+    rows = [listed(place=place, feature=10 - place) for place in (1, 2, 3, 4)]
+    rows += [listed(control="words", feature=20), listed(mode="published", feature=1)]
+    assert first_found([search_table(*rows)]) == [1, 7, 8, 9]
+    assert first_found([]) == []
+
+
+def test_a_topic_is_steered_along_its_first_feature_of_the_first_level() -> None:
+    rows = [
+        listed(feature=1),
+        listed(feature=2, prompts="topics/music"),
+        listed(feature=3, place=2),
+        listed(feature=4, level="document_max"),
+        listed(feature=5, prompts="mine"),
+        listed(feature=6, control="untrained", prompts="topics/banking"),
+        listed(feature=7, mode="published", prompts="topics/banking"),
+        listed(feature=8, seed=1, prompts="topics/banking"),
+    ]
+    assert chosen_features(search_table(*rows), KEY) == {"law": 1, "music": 2}
+    assert chosen_features(search_table(*rows[3:]), KEY) == {"law": 4}
+    tokens = [listed(level="token", feature=9)]
+    assert chosen_features(search_table(*tokens), KEY) == {"law": 9}
+    assert chosen_features(search_table(*rows[4:]), KEY) == {}
+
+
+def features_table(**changes: Any) -> pa.Table:
+    rows = [
+        {**KEY, "control": "none", "split": split, "feature": feature,
+         "density": 0.1 * feature if split == "train" else 0.9, "largest": -feature, **changes}
+        for split in ("validation", "train")
+        for feature in reversed(range(3))
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows)
+
+
+def test_use_of_features_is_that_of_texts_that_train() -> None:
+    others = features_table(seed=1, density=0.5)
+    frozen = features_table(control="frozen_decoder", density=0.5)
+    found = feature_use(pa.concat_tables([others, frozen, features_table()]), KEY)
+    np.testing.assert_allclose(found.density, [0, 0.1, 0.2])
+    # Of signed features, how far they go counts.
+    np.testing.assert_array_equal(found.maximum, [0, 1, 2])
+    with pytest.raises(SaeflowError) as caught:
+        feature_use(others, KEY)
+    check_sentence(caught.value, "no features of wide seed 0", "expected every feature")
+
+
+@pytest.fixture(scope="module")
+def model(one_thread: None) -> CodiModel:
+    return small_model("llama")
+
+
+def random_bank(layer: int = 1) -> Bank:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(1, *shape, generator=generator)
+
+    weights = draw(16, D_SAE), draw(D_SAE), draw(D_SAE, 16), draw(16)
+    return Bank(Recipe("topk", D_SAE, 4, hook="resid_post"), (Site(layer),), *weights)
+
+
+def test_sets_come_from_lists_files_and_groups_in_their_order(
+    model: CodiModel, tmp_path: Path
+) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} a\n\n{name} b\n", encoding="utf-8")
+    rows = [(f"{group} number {n}", "train", group) for group in ("law", "music") for n in range(5)]
+    table = pa.Table.from_pylist(
+        [
+            {"text": n, "content": content, "split": split, "part": "p", "group": group, "form": "",
+             "item": n}
+            for n, (content, split, group) in enumerate(rows)
+        ],
+        TEXTS.schema(),
+    )  # fmt: skip
+    path = tmp_path / "texts.parquet"
+    write_table(table, path, TEXTS, Provenance("c"))
+    settings = SearchSettings.model_validate(
+        {
+            "sets": {
+                # What they are called in the configuration decides nothing.
+                "few": {"source": "files", "positive": "file"},
+                "topics": {"source": "groups", "dataset": "d", "split": "train", "negative": 2},
+                "mine": {"source": "list", "positive": ["x"], "negative": ["y", "z"]},
+                "both": {"source": "files", "positive": "file", "negative": "file"},
+            }
+        }
+    )
+    files = [tmp_path / f"{name}.txt" for name in ("one", "two", "three")]
+    found = sets_of(settings, model, files=files, texts={"d": path})
+    assert list(found) == ["few", "topics/law", "topics/music", "mine", "both"]
+    assert found["few"].positive == ("one a", "one b")
+    assert found["few"].negative == ()
+    assert (found["both"].positive, found["both"].negative) == (
+        ("two a", "two b"), ("three a", "three b")
+    )  # fmt: skip
+    assert len(found["topics/law"].positive) == 5
+    assert len(found["topics/law"].negative) == 2
+    assert all(each.startswith("music") for each in found["topics/law"].negative)
+
+
+def test_saes_beside_are_of_the_same_model_or_of_an_untrained_one(model: CodiModel) -> None:
+    block = {"model": {"weights": "fresh", "family": "llama", "hidden_size": 16,
+                       "num_hidden_layers": 2, "intermediate_size": 24, "projection_size": 12},
+             "control": None, "threads": 1}  # fmt: skip
+    banks = [random_bank(), random_bank()]
+    found = searched_beside(model, banks, {"untrained": block, "frozen_decoder": None}, [])
+    assert list(found) == ["untrained", "frozen_decoder"]
+    assert found["frozen_decoder"][0] is model
+    assert found["untrained"][0] is not model
+    with pytest.raises(ValueError, match="zip"):
+        searched_beside(model, banks[:1], {"untrained": None, "frozen_decoder": None}, [])
+
+
+SETTINGS = SteeringSettings.model_validate(
+    {
+        "doses": [0.0, 1.0],
+        "prompts": 3,
+        "samples": 2,
+        "max_new_tokens": 2,
+        "neighbours": 4,
+        "documents": 6,
+        "permutations": 19,
+        "published": {"multipliers": [0.0, 25.0], "max_new_tokens": 2},
+    }
+)
+SEARCH = search_table(*(listed(feature=n, prompts=f"topics/{name}") for n, name in enumerate(TOPICS)))
+FEATURES = pa.Table.from_pylist(
+    [{**KEY, "control": "none", "split": "train", "feature": n, "density": 0.02 * n,
+      "largest": 1.0 + n} for n in range(D_SAE)]
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> TableGroups:
+    # The small model reads a byte as a token, and 160 of them.
+    drawn = [each for each in document_texts(seed=0, n_per_topic=8) if each.group in TOPICS]
+    rows = [
+        (each.text[:90], "validation" if n % 4 == 3 else "train", each.group)
+        for n, each in enumerate(drawn)
+    ]
+    return write_texts(tmp_path_factory.mktemp("documents") / "texts.parquet", rows, row_group=9)
+
+
+def steered(model: CodiModel, documents: TableGroups, **changes: Any) -> Steered:
+    given = {"texts": documents, "search": SEARCH, "features": FEATURES, "settings": SETTINGS,
+             "key": KEY, **changes}  # fmt: skip
+    return steer_bank(model, random_bank(), batch_size=4, **given)
+
+
+@pytest.fixture(scope="module")
+def found(model: CodiModel, documents: TableGroups) -> Steered:
+    return steered(model, documents)
+
+
+def test_steering_gives_both_modes_and_a_summary(
+    found: Steered, model: CodiModel, documents: TableGroups, tmp_path: Path
+) -> None:
+    for table, artifact in zip(found, (SCALING_CONTINUATIONS, SCALING_STEERING), strict=True):
+        write_table(table, tmp_path / f"{artifact.name}.parquet", artifact, Provenance("c"))
+        keys = table.select(list(artifact.keys)).to_pylist()
+        assert len({tuple(row.values()) for row in keys}) == len(keys) > 0
+    rows = found.continuations.to_pylist()
+    assert {row["mode"] for row in rows} == {"calibrated", "published"}
+    assert {row["topic"] for row in rows} == set(TOPICS)
+    own = [row for row in rows if row["mode"] == "calibrated"]
+    assert {row["prompt_text"] for row in own} == set(neutral_prompts(seed=0, n=3))
+    features = {row["topic"]: row["feature"] for row in own if row["direction"] == "feature"}
+    assert features == dict(zip(TOPICS, range(3), strict=True))
+    again = steered(model, documents)
+    assert all(one.equals(two) for one, two in zip(again, found, strict=True))
+
+
+def test_the_classifier_is_tried_on_documents_that_made_nothing(
+    found: Steered, model: CodiModel, tmp_path: Path, documents: TableGroups
+) -> None:
+    metrics = set(found.summary["metric"].to_pylist())
+    rows = [(each.content, "train", each.group) for each in corpus_documents(documents)]
+    alone = steered(model, documents, texts=write_texts(tmp_path / "t.parquet", rows))
+    gone = metrics - set(alone.summary["metric"].to_pylist())
+    assert len(gone) == 1
+    assert "class" in gone.pop()
+
+
+def test_prompts_of_ones_own_are_continued(model: CodiModel, documents: TableGroups) -> None:
+    own = ["One day", "One day", "It is", "We saw", "They"]
+    table = steered(model, documents, prompts=own).continuations
+    texts = {row["prompt_text"] for row in table.to_pylist() if row["mode"] == "calibrated"}
+    assert texts == {"One day", "It is", "We saw"}
+
+
+def test_too_few_prompts_are_told(model: CodiModel, documents: TableGroups) -> None:
+    with pytest.raises(SaeflowError) as caught:
+        steered(model, documents, prompts=["One", "One", "Two"])
+    check_sentence(
+        caught.value, "steering.prompt_file holds 2 different prompts; expected 3 (steering.prompts)"
+    )
+
+
+def test_a_search_without_topics_is_told(model: CodiModel, documents: TableGroups) -> None:
+    with pytest.raises(SaeflowError) as caught:
+        steered(model, documents, search=search_table(listed(prompts="mine")))
+    check_sentence(caught.value, "lists no feature of a topic", "source: groups")
+
+
+def test_a_corpus_without_the_topics_is_told(
+    model: CodiModel, documents: TableGroups, tmp_path: Path
+) -> None:
+    rows = [(f"Text {n}.", "train", "") for n in range(6)]
+    with pytest.raises(SaeflowError) as caught:
+        steered(model, documents, texts=write_texts(tmp_path / "t.parquet", rows))
+    check_sentence(caught.value, TOPICS[0])
