@@ -150,7 +150,7 @@ def _quality(
             yield from _reconstruction(place, key_of(run, split=name, other_seed=-1), split)
         merged = found.merged(place)
         key = key_of(run, split=ALL, other_seed=-1)
-        yield _row(key, "d_in", run.bank.d_in, n=1)
+        yield _row(key, "d_in", float(run.bank.d_in), n=1)
         yield _row(key, "dead_share", merged.dead_share, n=merged.tokens)
         yield from _redundancy(run, cosines[place], settings)
     first = found.runs[0]
