@@ -226,7 +226,7 @@ def listed(topic: str, value: float | None, p_value: float | None = 0.001, **mor
     calibrated = {
         "mode": "calibrated",
         "inputs": "scaled",
-        "level": "document_max",
+        "level": "document_mean",
         "score": "auroc",
     }
     return {
