@@ -23,7 +23,13 @@ MAIN = Sae("wide", 0)
 AGAIN, FROZEN, RELU = Sae("wide", 1), Sae("a_frozen", 0), Sae("a_relu", 0)
 LATENTS = 64
 UNTRAINED = {"toy": "toy_untrained"}
-SCALING_SPEC: dict[str, Any] = {"published": ["a_relu"], "top": 4, "prompts": 11, "samples": 6}
+SCALING_SPEC: dict[str, Any] = {
+    "published": ["a_relu"],
+    "same": 0.75,
+    "top": 4,
+    "prompts": 11,
+    "samples": 6,
+}
 TOPICS = ("space", "law", "sea", "food", "war", "art", "maths", f"odd {EVIL}")
 LEVELS = ("document_mean", "token")
 DOSES = (1.0, 2.0, 8.0)

@@ -102,6 +102,7 @@ SCALING_RUNS = SCALING and {
         for name, dictionary in CFG.dictionaries.items()
         if getattr(getattr(dictionary, "stream", None), "l1", None) == "published"
     ],
+    "same": SCALED.reading.same,
     "top": SCALED.search.top,
     "prompts": SCALED.steering and SCALED.steering.prompts,
     "samples": SCALED.steering and SCALED.steering.samples,

@@ -41,8 +41,9 @@ def write_scaling_pages(
     models : sequence of ScalingModel
         As `saeflow.report.scaling.model.read_scaling_models` gives them.
     spec : mapping
-        ``published``: names of dictionaries in the study's published form; ``top``: features that a
-        search lists; ``prompts`` and ``samples`` of steering, None where nothing was steered.
+        ``published``: names of dictionaries in the study's published form; ``same``: cosine from which a
+        feature returns; ``top``: features that a search lists; ``prompts`` and ``samples`` of steering,
+        None where nothing was steered.
     """
     shared = {
         "spec": {**spec, "area": AREA, "level": LEVEL},

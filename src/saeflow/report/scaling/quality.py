@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
 from saeflow.report.cells import (
     Cell,
+    Head,
     filled,
     number_cell,
     plain_cell,
@@ -211,48 +211,45 @@ def _histogram(name: str, rows: list[dict[str, Any]], number: int, dash: str) ->
 
 def alike_table(model: ScalingModel) -> Table | None:
     """How alike decoder directions of one SAE are, and how many return with another seed, beside chance."""
-    cells = [line for each in shown_saes(model) for line in _alike(each)]
-    heads = [("SAE", False), ("What", False), ("Share or cosine", True)]
-    return (
-        filled(table([*heads, ("Random directions", True), ("Features", True)], cells))
-        if cells
-        else None
+    shown = shown_saes(model)
+    measures = dict.fromkeys(
+        (key.metric, key.other_seed)
+        for each in shown
+        for key in each.numbers.rows
+        if key.sae == each.sae and key.split == ALL and _alike_title(key.metric, key.other_seed)
     )
+    cells = [
+        [
+            text_cell(each.title),
+            *(cell for measure in measures for cell in _alike_cells(each, *measure)),
+        ]
+        for each in shown
+    ]
+    heads: list[Head] = [("SAE", False)]
+    for measure in measures:
+        heads += [(_alike_title(*measure), True), ("Random directions", True)]
+    return filled(table(heads, cells)) if measures else None
 
 
-def _alike(each: Shown) -> Iterator[list[Cell]]:
-    numbers, sae = each.numbers, each.sae
-    own = numbers.controls[sae]
-    for key, row in numbers.rows.items():
-        if (key.sae, key.split, key.control) != (sae, ALL, own) or row["value"] is None:
-            continue
-        title = _alike_title(key.metric, key.other_seed)
-        if title:
-            drawn = numbers.quality(
-                sae, key.metric, split=ALL, control=RANDOM, other_seed=key.other_seed
-            )
-            yield [
-                text_cell(each.title),
-                text_cell(title),
-                *(
-                    number_cell(found, _ratio)
-                    if key.metric == "largest_cosine"
-                    else share_cell(found)
-                    for found in (row, drawn)
-                ),
-                whole_cell(row["n"]),
-            ]
+def _alike_cells(each: Shown, metric: str, other_seed: int) -> list[Cell]:
+    rows = [
+        each.numbers.quality(each.sae, metric, split=ALL, control=control, other_seed=other_seed)
+        for control in (None, RANDOM)
+    ]
+    if metric == "largest_cosine":
+        return [number_cell(row, _ratio) for row in rows]
+    return [share_cell(row) for row in rows]
 
 
 def _alike_title(metric: str, other_seed: int) -> str:
     """What a number of the decoder is; empty where it is of something else."""
     least = metric.removeprefix("redundant_share_")
     if least != metric:
-        return f"features with a cosine of {least} or more with another one"
+        return f"Cosine of {least} or more with another"
     return {
-        "largest_cosine": "mean of each feature’s largest cosine with another one",
-        "returning_share": f"features that return with seed {other_seed}, as mutual nearest",
-        "matched_share": f"features that return with seed {other_seed}, matched one to one",
+        "largest_cosine": "Largest cosine with another, mean",
+        "returning_share": f"Return with seed {other_seed}, mutual nearest",
+        "matched_share": f"Return with seed {other_seed}, one to one",
     }.get(metric, "")
 
 
