@@ -157,11 +157,12 @@ function splitTable(found) {
 
 function searchParts(found) {
   if (!found.search.length) return SEARCHED ? [element("h3", "Search"), element("p", "No search lists it.")] : [];
-  const heads = ["Prompts", "Procedure", "Ranked", "Score", "Place", "Chosen by", "Held out", "p (Holm)", "Found again", "Controls, held out", "Largest on"];
+  const heads = ["Prompts", "Procedure", "Largest on", "Controls, held out", "Place", "Chosen by", "Held out", "p (Holm)", "Found again"];
   const rows = found.search.map(([topic, mode, inputs, level, score, place, chosen, value, p, stability, controls, tokens]) => {
     const told = controls.map(([name, area]) => `${controlTitle(name)} ${fixed(area, 3)}`).join(", ");
-    const procedure = mode === "published" ? `published, inputs ${inputs}` : mode;
-    return [words(topic), procedure, LEVELS[level] ?? level, score.replaceAll("_", " "), place, plain(chosen), fixed(value, 3), smallNumber(p), stability === null ? "–" : share(stability), told || "–", element("span", "", tokens.flatMap((token) => [code(token), " "]))];
+    const procedure = mode === "published" ? `published, ${score.replaceAll("_", " ")}, inputs ${inputs}` : `${mode}, ${LEVELS[level] ?? level}`;
+    const largest = Object.assign(element("span", "", tokens.flatMap((token) => [code(token), " "])), { className: "several" });
+    return [words(topic), procedure, largest, leaf("span", told || "–", "several"), place, plain(chosen), fixed(value, 3), smallNumber(p), stability === null ? "–" : share(stability)];
   });
   const caption = "Calibrated: chosen on half of the prompts, and the AUROC held out on the other; 0.5 is chance. Found again: in draws of the prompts that it was chosen on. Published scores hold nothing out.";
   return [element("h3", "Search"), plainTable(caption, heads, rows, 4)];
