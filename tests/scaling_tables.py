@@ -16,10 +16,11 @@ from saeflow.report.report import write_report
 from saeflow.report.scaling.model import ScalingModel, join_scaling_models
 from saeflow.report.scaling.numbers import TABLES, Numbers, Sae, read_numbers
 from tests.report_tables import EVIL, FRESH, SPEC, TEMPLATES, write_tables
+from tests.scaling_feature_tables import feature_tables
 
 TRAINED = Provenance("x", model_revision="sha256:1", packages=("pyarrow",))
-MAIN = Sae("wide", 3)
-AGAIN, FROZEN, RELU = Sae("wide", 4), Sae("a_frozen", 3), Sae("a_relu", 3)
+MAIN = Sae("wide", 0)
+AGAIN, FROZEN, RELU = Sae("wide", 1), Sae("a_frozen", 0), Sae("a_relu", 0)
 LATENTS = 64
 UNTRAINED = {"toy": "toy_untrained"}
 SCALING_SPEC: dict[str, Any] = {"published": ["a_relu"], "top": 4, "prompts": 11, "samples": 6}
@@ -29,6 +30,10 @@ DOSES = (1.0, 2.0, 8.0)
 CONTROLS = ("random_feature", "random_direction", "decoder_bias", "difference_of_means")
 SCORES = ("lexicon_share", "class_probability")
 COSTS = ("kl", "log_perplexity", "distinct_1", "distinct_2", "distinct_3", "repeated_2", "tokens")
+
+LISTED = ("features", "examples", "tokens", "neighbours", "map")
+LISTED += ("explanations", "explanation_scores")
+"""Tables of single features, of the same main SAE."""
 
 Row = dict[str, Any]
 
@@ -47,6 +52,8 @@ class Told:
         Slope of scores along features, and what of it lies beyond the nearest control.
     right, swapped : float
         Balanced accuracy of explanations, and of those of other features.
+    returning : float
+        Share of features that return with another seed.
     tested : float
         Every p-value.
     trained : bool
@@ -66,6 +73,7 @@ class Told:
     beyond: float = 0.0625
     right: float = 0.75
     swapped: float = 0.5
+    returning: float = 0.8125
     tested: float = 0.001
     trained: bool = True
     saes: tuple[Sae, ...] = (MAIN, AGAIN, FROZEN, RELU)
@@ -133,7 +141,7 @@ def _quality(told: Told) -> Iterator[Row]:
             drawn = 0.0 if control == "random_directions" else 0.25
             for metric, number in (("largest_cosine", 0.5 + drawn), ("redundant_share_0.7", drawn)):
                 yield {**key, "control": control, "metric": metric, **value(number, n=60)}
-    for control, number in (("none", 0.8125), ("random_directions", 0.03125)):
+    for control, number in (("none", told.returning), ("random_directions", 0.03125)):
         if AGAIN in told.saes:
             key = key_of(MAIN, split="all", other_seed=AGAIN.seed) | {"control": control}
             yield {**key, "metric": "returning_share", **value(number, n=60)}
@@ -280,19 +288,12 @@ def _claims(told: Told) -> Iterator[Row]:
     }
 
 
-def _map(told: Told) -> Iterator[Row]:
-    for feature in range(3):
-        point = {"x": 1.0, "y": feature, "first": 0.5, "second": 0.25}
-        yield {**MAIN._asdict(), "layer": 2, "feature": feature, **point}
-
-
 def tables(told: Told = FOUND, *, fresh: bool = False) -> dict[str, pa.Table]:
     """Tables of one model, by name."""
     rows = {
         "quality": _quality,
         "training": _training,
         "densities": _densities,
-        "map": _map,
         "explanation_summary": _explanation_summary,
         "claims": _claims,
     }
@@ -304,11 +305,15 @@ def tables(told: Told = FOUND, *, fresh: bool = False) -> dict[str, pa.Table]:
             "continuations": _continuations,
         }
     metadata = (FRESH if fresh else TRAINED).metadata()
-    return {
-        name: pa.Table.from_pylist(list(make(told)), TABLES[name].schema()).replace_schema_metadata(
-            metadata
-        )
+    listed = feature_tables()
+    made = {name: listed[name] for name in LISTED}
+    made |= {
+        name: pa.Table.from_pylist(list(make(told)), TABLES[name].schema())
         for name, make in rows.items()
+    }
+    return {
+        name: table.replace_schema_metadata(metadata)
+        for name, table in made.items()
         if name not in told.drop
     }
 

@@ -77,7 +77,7 @@ def test_table_sorts_filters_and_searches(browser: Browser, page: Path) -> None:
         assert first() == left
         browser.driver.find_element("css selector", "#filters button").click()
         browser.until(f"{SHOWN} === 6")
-    browser.driver.find_element("css selector", ".dt-search input").send_keys("word 3")
+    browser.driver.find_element("css selector", ".dt-search input").send_keys('"word 3"')
     browser.until(f"{SHOWN} === 1")
     assert first() == ["3"]
 

@@ -305,11 +305,6 @@ def test_other_files_are_told(model: CodiModel, tmp_path: Path) -> None:
     data[40:60] = bytes(20)
     corpus.write_bytes(bytes(data))
     contexts = Contexts(model, corpus, ContextSettings())
-
-    def read_all() -> None:
-        for _ in range(contexts.n_groups):  # in whatever order they come
-            contexts.next()
-
     with pytest.raises(SaeflowError) as caught:
-        read_all()
+        [contexts.next() for _ in range(contexts.n_groups)]  # in whatever order they come
     check_sentence(caught.value, "damaged.parquet cannot be read as Parquet")

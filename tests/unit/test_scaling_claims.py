@@ -21,7 +21,7 @@ from saeflow.studies.scaling.claims import OTHER_SAES, OTHER_WEIGHTS, scaling_cl
 from saeflow.studies.scaling.published_claims import PUBLISHED
 
 Row = dict[str, Any]
-SAES = Saes(("wide", 0), published_form="wide_published", d_in=128)
+SAES = Saes(("wide", 0), published_form="wide_published")
 MAIN, FORM = ({"dictionary": name, "seed": 0} for name in ("wide", "wide_published"))
 FROZEN = {"dictionary": "wide_frozen", "seed": 0, "control": "frozen_decoder"}
 TOPICS = [f"documents/{name}" for name in "abcdefgh"]
@@ -93,13 +93,13 @@ def test_metrics_are_named_where_a_number_can_be_found() -> None:
     ],
 )
 def test_sparse_is_fewer_latents_than_dimensions(l0: tuple[float, ...], verdict: str) -> None:
-    rows = quality(measure("l0_mean", *l0, **FORM), measure("l0_mean", 32, 31, 33))
+    measured = [measure("l0_mean", *l0, **FORM), measure("l0_mean", 32, 31, 33)]
+    rows = quality(*measured, measure("d_in", 128, split="all"))
     found = judged(quality=rows, features=FEATURES)["sparse"]
     assert (found["verdict"], found["value"], found["null"]) == (verdict, l0[0], 128)
     if verdict == CONTRADICTED:
         assert "main SAE of this run has 32" in found["rule"]
-    without = SAES._replace(d_in=None)
-    assert judged(quality=rows, saes=without)["sparse"]["verdict"] == NOT_TESTABLE
+    assert judged(quality=quality(*measured))["sparse"]["verdict"] == NOT_TESTABLE
 
 
 def test_the_main_sae_says_nothing_of_the_published_form() -> None:
@@ -226,7 +226,7 @@ def listed(topic: str, value: float | None, p_value: float | None = 0.001, **mor
     calibrated = {
         "mode": "calibrated",
         "inputs": "scaled",
-        "level": "document_max",
+        "level": "document_mean",
         "score": "auroc",
     }
     return {

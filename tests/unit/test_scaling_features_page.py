@@ -52,6 +52,8 @@ def test_rows_tell_what_is_held_out(tables: dict[str, pa.Table]) -> None:
 def test_another_level_is_told_where_it_is_asked_for(tables: dict[str, pa.Table]) -> None:
     (row,) = feature_rows(main_tables(tables, "token"), [3])
     assert row[3:6] == ["sport", 1, 0.81]
+    # One that was not searched by gives way to the first that was.
+    assert main_tables(tables, "document_mean").level == "document_max"
 
 
 def test_details_hold_every_example_once(tables: dict[str, pa.Table]) -> None:
@@ -184,8 +186,8 @@ def test_page_is_whole_and_holds_nothing_unescaped(page: Path) -> None:
 def test_a_model_without_search_and_explanations_has_a_page(
     tables: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    bare = {name: table.slice(0, 0) for name, table in tables.items() if name != "search"}
-    bare |= {name: tables[name] for name in ("features", "densities", "neighbours")}
+    bare = {name: tables[name] for name in ("features", "densities", "neighbours")}
+    bare["explanations"] = tables["explanations"].slice(0, 0)
     page = make_features(tmp_path, bare)
     found = Page(page)
     assert found.data("id", "manifest")["searched"] is False

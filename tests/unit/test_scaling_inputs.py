@@ -234,7 +234,9 @@ SETTINGS = SteeringSettings.model_validate(
         "published": {"multipliers": [0.0, 25.0], "max_new_tokens": 2},
     }
 )
-SEARCH = search_table(*(listed(feature=n, prompts=f"topics/{name}") for n, name in enumerate(TOPICS)))
+SEARCH = search_table(
+    *(listed(feature=n, prompts=f"topics/{name}") for n, name in enumerate(TOPICS))
+)
 FEATURES = pa.Table.from_pylist(
     [{**KEY, "control": "none", "split": "train", "feature": n, "density": 0.02 * (1 + n),
       "largest": 1.0 + n} for n in range(D_SAE)]
@@ -303,7 +305,8 @@ def test_too_few_prompts_are_told(model: CodiModel, documents: TableGroups) -> N
     with pytest.raises(SaeflowError) as caught:
         steered(model, documents, prompts=["One", "One", "Two"])
     check_sentence(
-        caught.value, "steering.prompt_file holds 2 different prompts; expected 3 (steering.prompts)"
+        caught.value,
+        "steering.prompt_file holds 2 different prompts; expected 3 (steering.prompts)",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.report.claims import claim_cell
 from saeflow.report.scaling import explanations, quality, search, steering, training
 from saeflow.report.scaling.claims import claims_table
@@ -24,7 +25,6 @@ from saeflow.report.scaling.finding import (
 from saeflow.report.scaling.numbers import CALIBRATED, PUBLISHED, TABLES, read_numbers
 from saeflow.report.scaling.pages import model_page, overview_table
 from saeflow.report.scaling.verdicts import gain_over, topics_found
-from saeflow.studies.scaling.steered import LEVELS as STEERED_LEVELS
 from saeflow.studies.scaling.steering import CONTROLS as STEERING_CONTROLS
 from saeflow.studies.scaling.steering_summary import COSTS, SCORES
 from tests.decimal_tables import shown
@@ -97,11 +97,11 @@ def test_the_front_page_has_a_card_of_the_study(folder: Path) -> None:
 def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
     text = text_of(folder / PAGES[1])
     for part in (
-        "The main one, which is searched, steered with and explained: wide, seed 3.",
+        "The main one, which is searched, steered with and explained: wide, seed 0.",
         "Untrained model: toy_untrained, of the same shape.",
-        "a_frozen, seed 3 (frozen decoder) 64 4.0 [4.0, 4.0] 0.250",
+        "a_frozen, seed 0 (frozen decoder) 64 4.0 [4.0, 4.0] 0.250",
         "Mean activation for every token, without an SAE – 0.0 1.000 1.000 50.0 % 0.0 % 5.000",
-        "wide, seed 3 features that return with seed 4, as mutual nearest 81.2 % 3.1 % 60",
+        "wide, seed 0 features that return with seed 1, as mutual nearest 81.2 % 3.1 % 60",
         "11 prompts that lead to no topic, 6 continuations each.",
         "puts 96.9 % [95.3, 98.4] of documents that did not make it into their topic.",
         "Holm over the 4 features that are listed",
@@ -110,6 +110,16 @@ def test_a_model_page_shows_its_numbers_as_text(folder: Path) -> None:
         "the decoder’s bias alone 30 doctor decoder_bias – 1.875",
     ):
         assert part in text, part
+
+
+def test_a_model_page_leads_to_its_features_and_back(folder: Path) -> None:
+    for name, listed in (("toy", True), ("toy_untrained", True), ("sparse", False)):
+        page = folder / f"scaling-{name}-features.html"
+        assert page.is_file() == listed
+        text = (folder / f"scaling-{name}.html").read_text(encoding="utf-8")
+        assert (f'href="{page.name}"' in text) == listed
+        if listed:
+            assert f'href="scaling-{name}.html"' in page.read_text(encoding="utf-8")
 
 
 def test_what_was_not_made_is_left_out(folder: Path) -> None:
@@ -141,7 +151,7 @@ def test_the_main_sae_is_what_was_mapped_and_stands_first() -> None:
     assert found.of_control("frozen_decoder") == FROZEN
     assert found.latents(MAIN) == 64
     without = read_numbers({"quality": tables()["quality"]})
-    assert without.main == RELU
+    assert without.main == MAIN
     assert read_numbers({}).main is None
 
 
@@ -151,9 +161,9 @@ def test_recovered_cross_entropy_stands_beside_what_costs_nothing() -> None:
     recovered = heads.index("Cross-entropy recovered, from zeros")
     assert heads[recovered + 1] == "The same, from the mean"
     told = {line[0]: line[recovered : recovered + 2] for line in lines}
-    assert told["wide, seed 3"] == ["97.5 % [95.9, 99.1]", "95.0 % [93.4, 96.6]"]
-    assert told["a_frozen, seed 3 (frozen decoder)"][1] == "40.0 % [38.4, 41.6]"
-    assert told["wide, seed 3, untrained model"][1] == "30.0 % [28.4, 31.6]"
+    assert told["wide, seed 0"] == ["97.5 % [95.9, 99.1]", "95.0 % [93.4, 96.6]"]
+    assert told["a_frozen, seed 0 (frozen decoder)"][1] == "40.0 % [38.4, 41.6]"
+    assert told["wide, seed 0, untrained model"][1] == "30.0 % [28.4, 31.6]"
     # (8 - 5) of (8 - 2) nats.
     assert lines[-1][recovered : recovered + 2] == ["50.0 %", "0.0 %"]
     figure = quality.recovered_figure(toy)
@@ -190,12 +200,12 @@ def test_curves_stand_beside_the_untrained_model() -> None:
     figure = training.training_figure(toy)
     assert figure is not None
     first = {trace["name"]: trace for trace in figure["data"] if trace["xaxis"] == "x"}
-    assert next(iter(first)) == "wide, seed 3"
-    assert first["wide, seed 3"]["x"] == [1000, 2000]
+    assert next(iter(first)) == "wide, seed 0"
+    assert first["wide, seed 0"]["x"] == [1000, 2000]
     # What is not defined is left out.
-    assert first["wide, seed 4"]["x"] == [2000]
-    assert first["wide, seed 3, untrained model"]["line"]["dash"] == "dot"
-    assert first["a_frozen, seed 3"]["line"]["dash"] == "dash"
+    assert first["wide, seed 1"]["x"] == [2000]
+    assert first["wide, seed 0, untrained model"]["line"]["dash"] == "dot"
+    assert first["a_frozen, seed 0"]["line"]["dash"] == "dash"
 
 
 def test_topics_stand_beside_words_and_other_saes() -> None:
@@ -224,8 +234,8 @@ def test_topics_stand_beside_words_and_other_saes() -> None:
 
 
 def test_what_is_told_first_is_what_is_steered_along() -> None:
-    assert tuple(search.LEVELS) == STEERED_LEVELS
-    assert search.first_level(numbers()) == STEERED_LEVELS[0]
+    assert set(search.TITLES_OF_LEVELS) == set(LEVELS)
+    assert search.first_level(numbers()) == LEVELS[0]
     assert set(steering.CONTROLS) == set(STEERING_CONTROLS)
     assert set(steering.SCORES) == set(SCORES) == set(steering.SHORT)
     assert set(steering.COSTS) <= set(COSTS)
@@ -240,8 +250,8 @@ def test_published_choices_are_told_on_prompts_that_chose_nothing() -> None:
         "Area on half B",
     ]
     listed, unlisted = [line[1:7] for line in lines if line[0] == "law"]
-    assert listed == ["rank", "as published", "5", "0.375", "–", "–"]
-    assert unlisted == ["rank", "scaled", "21", "0.375", "2", "0.968"]
+    assert listed == ["rank", "scaled", "21", "0.375", "2", "0.968"]
+    assert unlisted == ["rank", "as published", "5", "0.375", "–", "–"]
 
 
 def test_doses_begin_with_nothing_and_measures_are_chosen() -> None:
@@ -318,30 +328,34 @@ def test_what_is_found_is_said_with_its_controls() -> None:
     assert set(told) == {SUPPORTED, NOT_SUPPORTED, PUBLISHED_FORM}
     supported = told[SUPPORTED]
     assert supported[0].startswith(
-        "Reconstruction: wide, seed 3 of toy, with 4.0 of 64 features active on a token, recovers "
+        "Reconstruction: wide, seed 0 of toy, with 4.0 of 64 features active on a token, recovers "
         "97.5 % [95.9, 99.1] of the cross-entropy against activations of 0 and 95.0 % [93.4, 96.6] against "
         "their mean; the mean activation alone gives 50.0 % and 0 %, the frozen decoder 70.0 %"
     )
-    assert "81.2 % return with seed 4 (random directions 3.1 %)" in supported[0]
-    assert "of 8 topics, 8 have a feature" in supported[1]
-    assert "mean area of 0.623; topic by topic" in supported[1]
+    assert supported[1] == (
+        "Seeds: of the features of wide, seed 0 of toy that fire, 81.2 % return when the SAE is trained with "
+        "seed 1, of as many random directions 3.1 % (mutual nearest decoder directions)."
+    )
+    assert "of 8 topics, 8 have a feature" in supported[2]
+    assert "mean area of 0.623; topic by topic" in supported[2]
     assert sum(each.startswith("Steering") for each in supported) == 2
     assert sum(each.startswith("Explanations") for each in supported) == 2
     # The difference of means does better than any feature, and that is said.
     (beaten,) = told[NOT_SUPPORTED]
     assert beaten.startswith("Search beyond difference of means")
     assert told[PUBLISHED_FORM][0].startswith(
-        "Trained as published, a_relu, seed 3 of toy has 48.0 of 64 features active on a token (75.0 %)"
+        "Trained as published, a_relu, seed 0 of toy has 48.0 of 64 features active on a token (75.0 %)"
     )
 
 
 def test_what_is_not_found_is_said() -> None:
-    told = said({"toy": NOTHING, "toy_untrained": FRESH_MODEL})
+    told = said({"toy": replace(NOTHING, returning=0.25), "toy_untrained": FRESH_MODEL})
     assert SUPPORTED not in told
     first, *rest = told[NOT_SUPPORTED]
     # 42 % against the mean lies within the intervals of the frozen decoder's 40 %.
     assert first.startswith("Reconstruction")
-    assert "Not found: art, food, law, maths, odd" in rest[0]
+    assert "25.0 % return when" in rest[0]
+    assert "Not found: space, law, sea, food, war, art, maths and odd" in rest[1]
     assert any("0 of 8 topics, and by more than along every control for 0" in each for each in rest)
     assert sum(each.startswith("Explanations") for each in rest) == 2
 
@@ -349,7 +363,7 @@ def test_what_is_not_found_is_said() -> None:
 def test_nothing_is_decided_without_controls() -> None:
     told = said({"toy": replace(FOUND, saes=(MAIN,))})
     starts = {each.split(":")[0].split(",")[0] for each in told[UNTOLD]}
-    assert starts == {"Reconstruction", "Search", "Explanations"}
+    assert starts == {"Reconstruction", "Explanations"}
     told = said({"toy_untrained": FRESH_MODEL})
     assert list(told) == [WITHOUT_TRAINING]
 

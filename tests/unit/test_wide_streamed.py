@@ -231,7 +231,9 @@ def test_what_other_code_or_texts_left_is_not_gone_on_with(
 def test_a_disk_without_room_for_the_cache_is_told_before_anything_is_computed(
     model: CodiModel, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 0, 9))
+    monkeypatch.setattr(
+        streamed.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 0, 9)
+    )
     monkeypatch.setattr(ActivationStream, "next_batch", None)
     state = tmp_path / "state"
     cached = [wanted("wide", 0, {"cached": True})]

@@ -8,6 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from saeflow.artifacts.scaling_examples import (
+    SCALING_DENSITIES,
+    SCALING_EXAMPLES,
+    SCALING_FEATURES,
+    SCALING_MAP,
+    SCALING_NEIGHBOURS,
+    SCALING_TOKENS,
+)
+from saeflow.artifacts.scaling_explanations import EXPLANATION_SCORES, EXPLANATIONS
+from saeflow.artifacts.scaling_search import SEARCH
 from saeflow.report.scaling.features_details import detail_blocks
 from saeflow.report.scaling.features_map import DRAWN, density_figure, map_figure
 from saeflow.report.scaling.features_rows import FeatureTables, feature_rows, main_tables
@@ -52,14 +62,20 @@ def write_features_page(
         Pages that this one belongs to.
     level : str
         What the search ranks in the number that is told of a feature in the table: ``document_max``,
-        ``document_mean`` or ``token``; the others are among its details.
+        ``document_mean`` or ``token``; the others are among its details. One that was not searched by
+        gives way to the first that was.
 
     Raises
     ------
     SaeflowError
         If features of several SAEs are listed, or no feature was read.
     """
-    main = main_tables({name: tables[name] for name in NAMES if name in tables}, level)
+    found = {
+        name: tables[name] if name in tables else artifact.schema().empty_table()
+        for name, artifact in TABLES.items()
+        if name in tables or name != "search"
+    }
+    main = main_tables(found, level)
     features = main.features
     chunk = features_page(model).removesuffix(".html")
     rows = feature_rows(main, features)
@@ -77,7 +93,7 @@ def write_features_page(
             "splits": main.splits,
             "bins": _bins(main),
             "searched": "search" in main.tables,
-            "level": level,
+            "level": main.level,
         },
         "n_features": len(features),
         "n_all": len(main.tables["features"]["feature"].unique()),
@@ -90,18 +106,18 @@ def write_features_page(
     site.write_page(features_page(model), "scaling_features.html.jinja", context, figures)
 
 
-NAMES = (
-    "features",
-    "examples",
-    "tokens",
-    "neighbours",
-    "map",
-    "densities",
-    "explanations",
-    "explanation_scores",
-    "search",
-)
-"""Tables that the page reads."""
+TABLES = {
+    "features": SCALING_FEATURES,
+    "examples": SCALING_EXAMPLES,
+    "tokens": SCALING_TOKENS,
+    "neighbours": SCALING_NEIGHBOURS,
+    "map": SCALING_MAP,
+    "densities": SCALING_DENSITIES,
+    "explanations": EXPLANATIONS,
+    "explanation_scores": EXPLANATION_SCORES,
+    "search": SEARCH,
+}
+"""Tables that the page reads; one that is missing but the last reads as an empty one."""
 
 
 def _bins(main: FeatureTables) -> int:

@@ -94,7 +94,20 @@ def main_tables(tables: Mapping[str, pa.Table], level: str) -> FeatureTables:
             own.append(pc.equal(table["control"], NONE))
         # How features of other SAEs are distributed is shown beside.
         found[name] = table if name == "densities" else table.filter(reduce(pc.and_, own))
-    return FeatureTables(found, **site, level=level)
+    levels = _levels(found.get("search"))
+    return FeatureTables(
+        found, **site, level=levels[0] if levels and level not in levels else level
+    )
+
+
+def _levels(search: pa.Table | None) -> list[str]:
+    """What calibrated searches rank, in the order of the table."""
+    if search is None:
+        return []
+    found: list[str] = (
+        search.filter(pc.equal(search["mode"], CALIBRATED))["level"].unique().to_pylist()
+    )
+    return found
 
 
 def visible(text: str) -> str:

@@ -97,13 +97,25 @@ def _lead_parts(model: ScalingModel) -> Iterator[str]:
         words = gain_over(found, "words")
         beside = "" if words is None else f" ({_beyond(words)} words)"
         yield f"search finds {len(topics_found(found))} of {len(found)} topics{beside}"
-    steered = passing(numbers, next(iter(SCORES)))
+    score = next(iter(SCORES))
+    steered, random = passing(numbers, score), passing(numbers, score, "random_direction")
     if steered.tested:
-        yield f"steering beats every control for {len(steered.topics)} of {len(steered.tested)}"
-    gain = summary_rows(numbers).get(("detection", EVERY, "gain_over_swapped", NONE))
-    if gain is not None:
-        does = "tell" if holds(gain, LEVEL, "q_value") else "do not tell"
-        yield f"explanations {does} contexts apart better than those of other features"
+        beside = f" (random directions for {len(random.topics)})" if random.tested else ""
+        told = f"{len(steered.topics)} of {len(steered.tested)}"
+        yield f"steering beats every control for {told}{beside}"
+    place = ("detection", EVERY, ACCURACY)
+    own, fresh = summary_rows(numbers), summary_rows(model.control)
+    rows = (own.get((*place, NONE)), own.get((*place, SWAPPED)), fresh.get((*place, NONE)))
+    if rows[0] is not None:
+        beside = joined(
+            [
+                f"{title} {rate_text(row)}"
+                for title, row in zip(("other features’", "untrained model"), rows[1:], strict=True)
+                if row is not None
+            ]
+        )
+        told = f"explanations are right on {rate_text(rows[0])} of contexts"
+        yield f"{told} ({beside})" if beside else told
 
 
 def _beyond(gain: Gain) -> str:
@@ -114,6 +126,7 @@ def _beyond(gain: Gain) -> str:
 
 def _of_one(model: ScalingModel, published: Sequence[str]) -> Iterator[Finding]:
     yield from _reconstruction(model)
+    yield from _seeds(model)
     yield from _topics(model)
     yield from _steering(model)
     yield from _explanations(model)
@@ -159,7 +172,7 @@ def _sparse(model: ScalingModel) -> str:
 
 
 def _further(model: ScalingModel) -> Iterator[str]:
-    """Variance, dead features and those that return: numbers without a test."""
+    """Variance and dead features: numbers without a test."""
     numbers, main = model.numbers, model.numbers.main
     told = []
     fvu, dead = numbers.quality(main, "fvu"), numbers.quality(main, "dead_share", split=ALL)
@@ -167,16 +180,27 @@ def _further(model: ScalingModel) -> Iterator[str]:
         told.append(f"{_share(fvu['value'])} of the variance is not explained")
     if dead is not None:
         told.append(f"{_share(dead['value'])} of features never fire")
-    for key, row in numbers.rows.items():
-        if key.metric == "returning_share" and key.control == NONE and row["value"] is not None:
-            drawn = numbers.quality(
-                key.sae, key.metric, split=ALL, control=RANDOM, other_seed=key.other_seed
-            )
-            beside = "" if drawn is None else f" (random directions {_share(drawn['value'])})"
-            told.append(f"{_share(row['value'])} return with seed {key.other_seed}{beside}")
     if told:
         text = joined(told)
         yield f"{text[0].upper()}{text[1:]}. "
+
+
+def _seeds(model: ScalingModel) -> Iterator[Finding]:
+    """Whether most features come back with another seed; all of them are counted, so nothing is tested."""
+    numbers = model.numbers
+    for key, row in numbers.rows.items():
+        if key.metric != "returning_share" or key.control != NONE or row["value"] is None:
+            continue
+        drawn = numbers.quality(
+            key.sae, key.metric, split=ALL, control=RANDOM, other_seed=key.other_seed
+        )
+        beside = "" if drawn is None else f", of as many random directions {_share(drawn['value'])}"
+        text = (
+            f"Seeds: of the features of {key.sae.title} of {model.name} that fire, "
+            f"{_share(row['value'])} return when the SAE is trained with seed {key.other_seed}{beside} "
+            "(mutual nearest decoder directions)."
+        )
+        yield Finding(SUPPORTED if row["value"] > 0.5 else NOT_SUPPORTED, text)
 
 
 def _topics(model: ScalingModel) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.report.cells import (
     filled,
     number_cell,
@@ -16,6 +17,7 @@ from saeflow.report.cells import (
 )
 from saeflow.report.scaling import explanations, quality, search, steering, training
 from saeflow.report.scaling.claims import claims_table
+from saeflow.report.scaling.features import features_page, write_features_page
 from saeflow.report.scaling.finding import FROZEN, scaling_finding
 from saeflow.report.scaling.model import ScalingModel
 from saeflow.report.scaling.numbers import ALL, CALIBRATED, NONE, PUBLISHED, Figure, Row, Table
@@ -55,7 +57,7 @@ def write_scaling_pages(
     }
     site.write_page(SCALING_PAGE.href, "scaling.html.jinja", overview)
     for model in models:
-        context, figures = model_page(model, spec)
+        context, figures = model_page(model, spec, _write_features(site, model))
         site.write_page(model.href, "scaling_model.html.jinja", {**shared, **context}, figures)
 
 
@@ -93,9 +95,19 @@ def overview_table(models: Sequence[ScalingModel]) -> Table:
 
 
 def model_page(
-    model: ScalingModel, spec: Mapping[str, Any]
+    model: ScalingModel, spec: Mapping[str, Any], features: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Figure | None]]:
-    """What the page of a model reads, and its figures by id."""
+    """What the page of a model reads, and its figures by id.
+
+    Parameters
+    ----------
+    model : ScalingModel
+        Whose page it is.
+    spec : mapping
+        As of `write_scaling_pages`.
+    features : str, optional
+        File name of the page of its features; None: there is none.
+    """
     numbers = model.numbers
     drawn = {
         "recovered": quality.recovered_figure(model),
@@ -113,7 +125,7 @@ def model_page(
         "main": None if numbers.main is None else numbers.main.title,
         "layer": numbers.layer,
         "held_out": numbers.held_out,
-        "features_page": _features_page(model),
+        "features_page": features,
         "finding": scaling_finding([model], spec["published"]),
         "quality": quality.quality_table(model),
         "alike": quality.alike_table(model),
@@ -133,10 +145,16 @@ def model_page(
     return context, drawn
 
 
-def _features_page(model: ScalingModel) -> str | None:
-    """File name of the page of a model's features; None where none is listed."""
-    # The one place where the features page is joined: written by saeflow.report.scaling.features.
-    return None
+def _write_features(site: Site, model: ScalingModel) -> str | None:
+    """Write the page of a model's features and return its file name; None where none is listed."""
+    numbers = model.numbers
+    tables = {name: table for name, table in numbers.tables.items() if len(table)}
+    if not {"features", "examples"} <= set(tables):
+        return None
+    back = [SCALING_PAGE, Link(model.name, model.href)]
+    level = search.first_level(numbers) or LEVELS[0]
+    write_features_page(site, model.name, tables, back=back, level=level)
+    return features_page(model.name)
 
 
 def _mean_area(found: Sequence[search.Found], control: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.report.cells import (
     filled,
     number_cell,
@@ -38,12 +39,12 @@ BASELINES = {
     "frozen_decoder": "best feature, frozen decoder",
 }
 """What stands beside features, in words; what is not named here goes by its title."""
-LEVELS = {
-    "document_mean": "prompts, by mean",
+TITLES_OF_LEVELS = {
     "document_max": "prompts, by maximum",
+    "document_mean": "prompts, by mean",
     "token": "tokens",
 }
-"""What is ranked, in words; the first that was searched chooses what is steered along, and is told first."""
+"""What is ranked, in words."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def searches(numbers: Numbers, level: str | None = None) -> list[Found]:
 
 
 def levels(numbers: Numbers) -> list[str]:
-    """Levels that were searched, in the order of `LEVELS`."""
+    """Levels that were searched; the first is that by which features were chosen to steer along."""
     found = {each.level for each in searches(numbers)}
     return [*(name for name in LEVELS if name in found), *sorted(found - set(LEVELS))]
 
@@ -127,7 +128,7 @@ def search_figure(numbers: Numbers) -> Figure | None:
         for control in (NONE, *_controls(found))
     ]
     names = [topic_of(each.prompts) for each in found]
-    title = f"area under the curve on half B ({LEVELS.get(level or '', level)})"
+    title = f"area under the curve on half B ({TITLES_OF_LEVELS.get(level or '', level)})"
     return dots_figure(names, kinds, format=".2f", title=title, chance=0.5)
 
 
@@ -140,7 +141,10 @@ def search_table(numbers: Numbers) -> Table | None:
         best = each.best
         if best is None:
             continue
-        line = [text_cell(topic_of(each.prompts)), text_cell(LEVELS.get(each.level, each.level))]
+        line = [
+            text_cell(topic_of(each.prompts)),
+            text_cell(TITLES_OF_LEVELS.get(each.level, each.level)),
+        ]
         line += [whole_cell(best["feature"]), _area(best)]
         line += [plain_cell(best[name], p_text) for name in ("p_value", "p_holm")]
         line += [plain_cell(best["value_chosen"], _ratio), plain_cell(best["threshold"], _ratio)]
@@ -217,7 +221,7 @@ def targets_table(numbers: Numbers) -> Table | None:
             whole_cell(row["feature"]),
             text_cell(row["mode"]),
             text_cell(row["score"].replace("_", " ")),
-            text_cell(LEVELS.get(row["level"], row["level"])),
+            text_cell(TITLES_OF_LEVELS.get(row["level"], row["level"])),
             text_cell(row["inputs"]),
             plain_cell(row["value"], _ratio),
             whole_cell(row["position"]),

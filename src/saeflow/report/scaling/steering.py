@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
+
 from saeflow.report.cells import (
     Cell,
     filled,
@@ -25,7 +27,6 @@ from saeflow.report.scaling.numbers import (
     Table,
     holds,
     of_sae,
-    plain_rows,
 )
 from saeflow.report.scaling.panels import DASHED, SOLID, Line, Panel, panels_figure
 from saeflow.report.specialists.choices import offer
@@ -210,9 +211,12 @@ def written(numbers: Numbers, mode: str) -> list[dict[str, Any]]:
         and controls at the middle one, of the published mode everything.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in of_sae(numbers.tables["continuations"], numbers.main):
-        if row["mode"] == mode and (row["prompt"], row["sample"]) == (0, 0):
-            found.setdefault(row["topic"], []).append(row)
+    table = numbers.tables["continuations"]
+    chosen = pc.equal(table["mode"], mode)
+    for name in ("prompt", "sample"):
+        chosen = pc.and_(chosen, pc.equal(table[name], 0))
+    for row in of_sae(table.filter(chosen), numbers.main):
+        found.setdefault(row["topic"], []).append(row)
     return [_of_topic(topic, rows, mode) for topic, rows in found.items()]
 
 
@@ -245,17 +249,6 @@ def _of_topic(topic: str, rows: Sequence[dict[str, Any]], mode: str) -> dict[str
         "feature": features[0] if features else None,
         "table": table(heads, cells),
     }
-
-
-def steered_features(numbers: Numbers) -> dict[str, int]:
-    """Feature of each topic that was steered along."""
-    found: dict[str, int] = {}
-    for row in plain_rows(
-        numbers.tables["continuations"].select(["topic", "direction", "feature"])
-    ):
-        if row["direction"] == FEATURE and row["feature"] is not None:
-            found.setdefault(row["topic"], row["feature"])
-    return found
 
 
 def _place(order: Sequence[str], name: str) -> int:

@@ -36,8 +36,6 @@ class Saes(NamedTuple):
         Dictionary that is trained as the study's SAE; None: there is none.
     controls : sequence of str, optional
         Dictionaries that are controls of the main one; None: all with a control.
-    d_in : int, optional
-        Dimensions of what the SAEs read.
     level : str
         What the search ranks; its column ``level``.
     """
@@ -45,7 +43,6 @@ class Saes(NamedTuple):
     main: Sae
     published_form: str | None = None
     controls: Sequence[str] | None = None
-    d_in: int | None = None
     level: str = LEVELS[0]
 
 
@@ -88,16 +85,11 @@ def quality_rows(quality: Rows, widths: Widths, saes: Saes) -> Iterator[dict[str
                 if known is None or value > known["value"]:
                     best[key] = found | {"control": CONTROLS, "named": named}
     yield from best.values()
-    if saes.d_in is not None and given:
-        at = {"layer": given[0]["layer"]} | row({}, "d_in", saes.d_in, n=1)
-        yield _row("quality", WHOLE, at)
 
 
 def untrained_rows(quality: Rows, saes: Saes) -> Iterator[dict[str, Any]]:
     """The main SAE's metrics on the untrained model, as those of a control."""
-    for each in quality_rows(
-        quality, {}, saes._replace(published_form=None, controls=(), d_in=None)
-    ):
+    for each in quality_rows(quality, {}, saes._replace(published_form=None, controls=())):
         if each["control"] == NONE:
             yield each | {"control": UNTRAINED}
 

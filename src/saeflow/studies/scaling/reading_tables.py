@@ -104,7 +104,7 @@ def read_wide(
     -------
     Reading
         The metrics of `quality` are those of `saeflow.saes.quality.site_quality`, ``dead_share`` of all
-        splits together, too: the more tokens are read, the less it is; ``ce_clean``,
+        splits together, too: the more tokens are read, the less it is; ``d_in``; ``ce_clean``,
         ``ce_zero``, ``ce_mean`` and ``ce_spliced``, nats per token; ``ce_recovered_zero`` and
         ``ce_recovered_mean`` (`saeflow.interventions.splicing.recovered`); of features that fire,
         ``largest_cosine``, the mean of their largest cosines, and ``redundant_share_...`` of those that
@@ -150,6 +150,7 @@ def _quality(
             yield from _reconstruction(place, key_of(run, split=name, other_seed=-1), split)
         merged = found.merged(place)
         key = key_of(run, split=ALL, other_seed=-1)
+        yield _row(key, "d_in", float(run.bank.d_in), n=1)
         yield _row(key, "dead_share", merged.dead_share, n=merged.tokens)
         yield from _redundancy(run, cosines[place], settings)
     first = found.runs[0]
