@@ -238,7 +238,7 @@ SEARCH = search_table(
     *(listed(feature=n, prompts=f"topics/{name}") for n, name in enumerate(TOPICS))
 )
 FEATURES = pa.Table.from_pylist(
-    [{**KEY, "control": "none", "split": "train", "feature": n, "density": 0.02 * n,
+    [{**KEY, "control": "none", "split": "train", "feature": n, "density": 0.02 * (1 + n),
       "largest": 1.0 + n} for n in range(D_SAE)]
 )  # fmt: skip
 
@@ -322,4 +322,4 @@ def test_a_corpus_without_the_topics_is_told(
     rows = [(f"Text {n}.", "train", "") for n in range(6)]
     with pytest.raises(SaeflowError) as caught:
         steered(model, documents, texts=write_texts(tmp_path / "t.parquet", rows))
-    check_sentence(caught.value, TOPICS[0])
+    check_sentence(caught.value, "the 0 documents that make a classifier of topics")

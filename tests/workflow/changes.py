@@ -57,8 +57,12 @@ SUMMARISED = {"gather_specialists": 1, "summarise_specialists": 1}
 TRIED = {"try_specialists": 1, **SUMMARISED}
 POOLED = {"pool_texts": 1, "find_specialists": 1, "compare_specialists": 1, **TRIED}
 SPECIALISTS = {"ask_specialists": 1, **POOLED}
+# The study of wide SAEs: one model, whose SAEs are trained on one stream.
+STEERED = {"steer_scaling": 1, "summarise_scaling": 1}
+WIDE_READ = {"search_scaling": 1, "read_scaling": 1, "explain_scaling": 1, **STEERED}
+WIDE = {"train_wide_llama_documents_0": 1, **WIDE_READ}
 TRAINED_ON_TOKENS = {"capture_tokens": 1, "train_bank": 2, **FORMATS_COMPARED, **POOLED}
-EVERY_BANK = {**BANKS, **FORMATS_COMPARED, **POOLED, "train_bank": 5}
+EVERY_BANK = {**BANKS, **FORMATS_COMPARED, **POOLED, **WIDE, "train_bank": 5}
 EVALUATIONS = {"evaluate_model": 2, "write_report": 1}
 CAPTURES = {"capture_thoughts": 4, **BANKS}
 EVERY_MODEL_JOB = {
@@ -67,6 +71,7 @@ EVERY_MODEL_JOB = {
     **TRAINED_ON_TOKENS,
     **DECIMALS,
     **SPECIALISTS,
+    **WIDE,
     "train_bank": 5,
 }
 """What runs a model or a bank, and what follows from it."""
@@ -79,6 +84,14 @@ def without(jobs: dict[str, int], *names: str) -> dict[str, int]:
 
 
 CONFIG_CHANGES = {
+    "a dose of steering": (
+        "studies: {scaling: {calibrated: {steering: {doses: [0.0, 3.0]}}}}",
+        {**STEERED, "write_report": 1},
+    ),
+    "how often a wide SAE is saved while it is trained": (
+        "dictionaries: {llama_wide: {stream: {checkpoint_minutes: 3.0}}}",
+        {},
+    ),
     "an enrichment threshold": (
         PUBLISHED % "{association: {min_enrichment: 2.5}}",
         STUDY,
@@ -277,11 +290,12 @@ FILE_CHANGES = {
         lambda text: text.replace("decimals: {n_pairs: 40", "decimals: {n_pairs: 41"),
         {
             "draw_texts": 1,
-            "load_texts": 1,
+            "load_texts": 2,
             **TRAINED_ON_TOKENS,
             **EVALUATIONS,
             "match_texts": 1,
             **SPECIALISTS,
+            **WIDE,
         },
     ),
     "the training in the mixture": (
@@ -323,6 +337,7 @@ FILE_CHANGES = {
             "hierarchy_published": 2,
             **HIERARCHY_PAGES,
             **TRIED,
+            **STEERED,
             "write_report": 1,
         },
     ),
@@ -359,7 +374,22 @@ FILE_CHANGES = {
     "a real edit in the encoding": (
         "src/saeflow/saes/encoding.py",
         lambda text: text + "\nEDITED = True\n",
-        {**without(ENCODED, *GRIDS), **FORMATS_COMPARED, **POOLED},
+        {**without(ENCODED, *GRIDS), **FORMATS_COMPARED, **POOLED, **WIDE_READ},
+    ),
+    "a real edit in the training of wide SAEs": (
+        "src/saeflow/saes/wide/train.py",
+        lambda text: text + "\nEDITED = True\n",
+        {**WIDE, "write_report": 1},
+    ),
+    "a real edit in the search": (
+        "src/saeflow/studies/scaling/search_calibrated.py",
+        lambda text: text + "\nEDITED = True\n",
+        {**WIDE_READ, "write_report": 1},
+    ),
+    "a real edit in the claims about wide SAEs": (
+        "src/saeflow/studies/scaling/claims.py",
+        lambda text: text + "\nEDITED = True\n",
+        {"summarise_scaling": 1, "write_report": 1},
     ),
     "a real edit in the job's log": (
         "src/saeflow/jobs.py",

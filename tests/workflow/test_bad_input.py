@@ -136,6 +136,26 @@ CONFIGURATIONS: dict[str, tuple[dict[str, object], str]] = {
         {"datasets": {"generated": {"n_validation": 39}}},
         "datasets.generated.n_validation is 39, so 39 problems are held out, too few",
     ),
+    "a stream of two layers": (
+        {"dictionaries": {"llama_wide": {"layers": [0, 1]}}},
+        "dictionaries.llama_wide: layers is [0, 1], but stream trains one SAE; expected one layer.",
+    ),
+    "the published steering behind the last block": (
+        {"dictionaries": {"llama_wide": {"layers": [1]}}},
+        "steering.published.bugs holds 'block_output', which adds behind the next block",
+    ),
+    "prompts that are not there": (
+        {
+            "studies": {
+                "scaling": {
+                    "calibrated": {
+                        "search": {"sets": {"mine": {"source": "files", "positive": "no/such.txt"}}}
+                    }
+                }
+            }
+        },
+        "studies.scaling.calibrated.search.sets.mine.positive is 'no/such.txt', which does not exist",
+    ),
     "balanced problems as those that are studied": (
         {
             "studies": {
@@ -163,6 +183,7 @@ def test_model_directory_without_weights(project: Path, tmp_path: Path) -> None:
         "hierarchy": None,
         "decimal_bug": None,
         "specialists": None,
+        "scaling": None,
         "gsm8k": {"published": {"models": runs}},
     }
     values = {"models": models, "studies": studies}
@@ -220,6 +241,18 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str, str]] = {
         flip,
         "train_bank",
         "chunk0.parquet cannot be read as Parquet",
+    ),
+    "damaged weights of a wide SAE": (
+        "results/saes/llama/llama_wide/seed0/layer0/sae_weights.safetensors",
+        flip,
+        "read_scaling",
+        "sae_weights.safetensors",
+    ),
+    "a truncated corpus": (
+        "results/datasets/documents/texts.parquet",
+        truncate,
+        "read_scaling",
+        "texts.parquet",
     ),
     "damaged weights": (
         "results/saes/llama/llama_k100/seed0/layer0_step0/sae_weights.safetensors",

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from saeflow.artifacts.digest import file_digest
 from saeflow.jobs import is_snakemake
 from tests.workflow.running import (
     SMOKE,
@@ -139,3 +140,46 @@ def test_a_capture_resumes_where_it_was_killed(tmp_path: Path) -> None:
     assert written
     run(project, target, *arguments)
     assert (project / target / "resid_post/layer0/chunk0.parquet").stat().st_mtime_ns == resid_time
+
+
+WIDE = "results/saes/llama/llama_wide/seed0"
+
+
+def wide_files(project: Path) -> dict[str, str]:
+    folder = project / WIDE
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in found}
+
+
+def test_a_wide_sae_is_trained_on_from_its_checkpoint(tmp_path: Path) -> None:
+    whole, killed = (copy_project(tmp_path / name) for name in ("whole", "killed"))
+    tokens = "tokens: 65536, checkpoint_minutes: %s"
+    arguments = {}
+    for project, minutes in ((whole, 10), (killed, 0.001)):
+        overlay = project / "long.yaml"
+        stream = tokens % minutes
+        overlay.write_text(f"dictionaries: {{llama_wide: {{stream: {{{stream}}}}}}}\n", "utf-8")
+        arguments[project] = (*SMOKE, str(overlay))
+    run(whole, WIDE, *arguments[whole])
+    run(killed, "results/datasets/documents/texts.parquet", *arguments[killed])
+    main = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", WIDE, *arguments[killed]],
+        cwd=killed,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = killed / f"{WIDE}.training"
+    while not list(state.glob("*/checkpoints/step?????????")):
+        assert main.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.02)
+    for job in jobs_of(main):
+        job.kill()
+    main.wait(timeout=60)
+    assert not (killed / WIDE).exists()
+    reached = max(path.name for path in state.glob("*/checkpoints/step?????????"))
+    run(killed, WIDE, *arguments[killed])
+    log = (killed / "results/logs/saes/llama/wide/llama_documents_0.log").read_text()
+    assert f"goes on from step {int(reached.removeprefix('step'))}." in log
+    assert wide_files(killed) == wide_files(whole)
+    assert not state.exists()

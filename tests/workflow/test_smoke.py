@@ -26,10 +26,10 @@ pytestmark = pytest.mark.workflow
 
 MAY_BE_EMPTY = {
     *("discoveries", "specialists", "coactivation", "modules", "swap_pairs"),
-    *("decimal_patches", "decimal_attribution", "specialist_alignment"),
+    *("decimal_patches", "decimal_attribution", "specialist_alignment", "scaling_search_targets"),
 }
-"""Tables of what is found, which may be nothing; a model without the decimal bug is not patched, and
-one alone has none to be compared with."""
+"""Tables of what is found, which may be nothing; a model without the decimal bug is not patched, one
+alone has none to be compared with, and no feature is a target of the search."""
 
 
 def test_every_table_fits_its_schema(finished: Path) -> None:
@@ -95,6 +95,29 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "specialists/llama/effects.parquet",
         "specialists/llama/summary.parquet",
         "specialists/llama/claims.parquet",
+        "datasets/documents/texts.parquet",
+        "saes/llama/llama_wide/seed0/layer0/sae_weights.safetensors",
+        "saes/llama/llama_wide/seed0/training.parquet",
+        "saes/llama/llama_wide_frozen_decoder/seed0/quality.parquet",
+        "scaling/llama/quality.parquet",
+        "scaling/llama/features.parquet",
+        "scaling/llama/densities.parquet",
+        "scaling/llama/examples.parquet",
+        "scaling/llama/tokens.parquet",
+        "scaling/llama/neighbours.parquet",
+        "scaling/llama/map.parquet",
+        "scaling/llama/search.parquet",
+        "scaling/llama/search_targets.parquet",
+        "scaling/llama/search_prompts.parquet",
+        "scaling/llama/continuations.parquet",
+        "scaling/llama/steering.parquet",
+        "scaling/llama/explanation_examples.parquet",
+        "scaling/llama/explanations.parquet",
+        "scaling/llama/explanation_verdicts.parquet",
+        "scaling/llama/explanation_scores.parquet",
+        "scaling/llama/explanation_summary.parquet",
+        "scaling/llama/training.parquet",
+        "scaling/llama/claims.parquet",
         "compare/specialists.parquet",
         "compare/hierarchy.parquet",
         "compare/gsm8k.parquet",
@@ -111,6 +134,8 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "report/decimal_bug-llama.html",
         "report/specialists.html",
         "report/specialists-llama.html",
+        "report/scaling.html",
+        "report/scaling-llama.html",
         "report/compare.html",
         "report/features.html",
         "report/models.html",

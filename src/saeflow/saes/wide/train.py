@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -125,6 +126,7 @@ def train_wide(
         found = load_checkpoint(checkpoint_folder, kept)
         if found is not None:
             training.restore(found)
+            logging.getLogger("saeflow").info("training goes on from step %d.", found.step)
     minutes = min(recipe.settings.checkpoint_minutes for recipe in recipes.values())
     last = clock()
     for step in training.remaining():
