@@ -340,7 +340,7 @@ def test_what_is_found_is_said_with_its_controls() -> None:
     assert "of 8 topics, 8 have a feature" in supported[2]
     assert "mean area of 0.623; topic by topic" in supported[2]
     assert sum(each.startswith("Steering") for each in supported) == 2
-    assert sum(each.startswith("Explanations") for each in supported) == 2
+    assert sum(each.startswith("Explanations") for each in supported) == 4
     # The difference of means does better than any feature, and that is said.
     (beaten,) = told[NOT_SUPPORTED]
     assert beaten.startswith("Search beyond difference of means")
@@ -358,7 +358,7 @@ def test_what_is_not_found_is_said() -> None:
     assert "25.0 % return when" in rest[0]
     assert "Not found: space, law, sea, food, war, art, maths and odd" in rest[1]
     assert any("0 of 8 topics, and by more than along every control for 0" in each for each in rest)
-    assert sum(each.startswith("Explanations") for each in rest) == 2
+    assert sum(each.startswith("Explanations") for each in rest) == 4
 
 
 def test_nothing_is_decided_without_controls() -> None:

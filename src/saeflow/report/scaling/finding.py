@@ -280,13 +280,17 @@ def _explanations(model: ScalingModel) -> Iterator[Finding]:
         )
         text += "" if swapped is None else f", those of other features on {_shares(swapped)}"
         text += f"; the gain is {_points(gain)} points{q_value}"
+        yield Finding(SUPPORTED if holds(gain, LEVEL, "q_value") else NOT_SUPPORTED, f"{text}.")
         other = beside.get((method, EVERY, ACCURACY, NONE))
         if other is None:
-            yield Finding(UNTOLD, f"{text}. No untrained model stands beside.")
+            told = f"Explanations beyond the untrained model, {method}: none stands beside."
+            yield Finding(UNTOLD, told)
             continue
-        more = holds(gain, LEVEL, "q_value") and above(accuracy, other)
-        text += f". In the untrained model explanations are right on {_shares(other)}."
-        yield Finding(SUPPORTED if more else NOT_SUPPORTED, text)
+        yield Finding(
+            SUPPORTED if above(accuracy, other) else NOT_SUPPORTED,
+            f"Explanations beyond the untrained model, {method}: its features follow tokens, too, and what "
+            f"is said of them is right on {_shares(other)}, where {model.name} has {_shares(accuracy)}.",
+        )
 
 
 def _published(model: ScalingModel, published: Sequence[str]) -> Iterator[Finding]:
