@@ -364,7 +364,7 @@ def test_what_is_not_found_is_said() -> None:
 def test_nothing_is_decided_without_controls() -> None:
     told = said({"toy": replace(FOUND, saes=(MAIN,))})
     starts = {each.split(":")[0].split(",")[0] for each in told[UNTOLD]}
-    assert starts == {"Reconstruction", "Explanations"}
+    assert starts == {"Reconstruction", "Explanations beyond the untrained model"}
     told = said({"toy_untrained": FRESH_MODEL})
     assert list(told) == [WITHOUT_TRAINING]
 
