@@ -66,11 +66,17 @@ CALIBRATED = ScalingCalibrated.model_validate(
             "strata": 1,
             "examples": 3,
             "shown": 3,
-            "windows": {"context": 3, "activating": 6, "quantiles": 2, "pool": 32, "silent": 3,
-                        "neighbours": 2},
+            "windows": {
+                "context": 3,
+                "activating": 6,
+                "quantiles": 2,
+                "pool": 32,
+                "silent": 3,
+                "neighbours": 2,
+            },
             "permutations": 19,
         },
-    }  # fmt: skip
+    }
 ).model_dump(mode="json")
 STREAM = {
     "tokens": 1280,
