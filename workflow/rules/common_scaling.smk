@@ -105,6 +105,12 @@ def scaling_main(wildcards):
     return BANK.format(**main_bank(CFG, wildcards.model)._asdict())
 
 
+def scaling_positions(wildcards):
+    """Tokens of a document that are read, as many as of a context that trains."""
+    main = resolve_dictionary(CFG, main_bank(CFG, wildcards.model).dictionary)
+    return main.stream.contexts.length
+
+
 def scaling_run(wildcards):
     """The main SAE of a model, as key columns name it."""
     bank = main_bank(CFG, wildcards.model)
@@ -132,6 +138,7 @@ def searching_spec(wildcards):
     controls = search_controls(CFG, wildcards.model)
     return {
         "model": model_spec(wildcards),
+        "positions": scaling_positions(wildcards),
         "run": scaling_run(wildcards),
         "search": without_places(plain(SCALED.search)),
         "texts": prompt_datasets(CFG),
@@ -186,6 +193,7 @@ def of_scaling(*tables):
 def reading_spec(wildcards):
     return {
         "model": model_spec(wildcards),
+        "positions": scaling_positions(wildcards),
         "runs": [
             {"dictionary": bank.dictionary, "seed": bank.seed}
             for bank in scaling_banks(CFG)
@@ -198,6 +206,7 @@ def reading_spec(wildcards):
 def steering_spec(wildcards):
     return {
         "model": model_spec(wildcards),
+        "positions": scaling_positions(wildcards),
         "run": scaling_run(wildcards),
         "steering": without(plain(SCALED.steering), "prompt_file"),
     }
@@ -221,6 +230,7 @@ def explaining_spec(wildcards):
     }
     return {
         "model": model_spec(wildcards),
+        "positions": scaling_positions(wildcards),
         "run": scaling_run(wildcards),
         "explanations": {**settings, **tellers},
     }

@@ -13,7 +13,7 @@ from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
-from saeflow.studies.scaling.corpus import unread_documents
+from saeflow.studies.scaling.corpus import document_cutter, unread_documents
 from saeflow.studies.scaling.explained import explain_bank, load_tellers
 from saeflow.studies.scaling.reading import WideRun
 from saeflow.studies.scaling.searched import first_found
@@ -22,12 +22,15 @@ with job(snakemake):
     given, wanted, device = snakemake.params.spec, snakemake.input, resolve_device()
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
-    known = read_table(Path(wanted.features), SCALING_FEATURES)
+    known, texts = (
+        read_table(Path(wanted.features), SCALING_FEATURES),
+        TableGroups(Path(wanted.corpus), TEXTS),
+    )
     settings, tellers = load_tellers(given["explanations"], device, vars(wanted))
     examples, tables = explain_bank(
         model.to(device),
         WideRun(**given["run"], bank=open_bank(Path(wanted.bank))),
-        lambda: unread_documents(TableGroups(Path(wanted.corpus), TEXTS)),
+        lambda: unread_documents(texts, cut=document_cutter(model, given["positions"])),
         known,
         settings,
         features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),

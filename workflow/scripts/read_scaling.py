@@ -13,7 +13,7 @@ from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
-from saeflow.studies.scaling.corpus import corpus_documents
+from saeflow.studies.scaling.corpus import corpus_documents, document_cutter
 from saeflow.studies.scaling.reading import WideRun
 from saeflow.studies.scaling.reading_tables import read_wide
 from saeflow.studies.scaling.searched import first_found
@@ -22,12 +22,12 @@ with job(snakemake):
     given, wanted, corpus = snakemake.params.spec, snakemake.input, Path(snakemake.input.corpus)
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
-    texts = TableGroups(corpus, TEXTS)
+    texts, cut = TableGroups(corpus, TEXTS), document_cutter(model, given["positions"])
     runs = zip(given["runs"], wanted.banks, strict=True)
     found = read_wide(
         model.to(resolve_device()),
         [WideRun(**run, bank=open_bank(Path(path))) for run, path in runs],
-        lambda: corpus_documents(texts),
+        lambda: corpus_documents(texts, cut=cut),
         ReadingSettings.model_validate(given["reading"]),
         features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
         batch_size=spec.model.batch_size,

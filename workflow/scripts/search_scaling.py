@@ -12,7 +12,7 @@ from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
-from saeflow.studies.scaling.corpus import training_texts
+from saeflow.studies.scaling.corpus import document_cutter, training_texts
 from saeflow.studies.scaling.search import search_features
 from saeflow.studies.scaling.searched import searched_beside, sets_of
 
@@ -21,16 +21,17 @@ with job(snakemake):
     set_threads(given["model"]["threads"])
     settings = SearchSettings.model_validate(given["search"])
     model = load_from_spec(given["model"], wanted.model)[1].to(resolve_device())
+    cut = document_cutter(model, given["positions"])
     main, *others = [open_bank(Path(path)) for path in wanted.banks]
     texts = {name: Path(path) for name, path in zip(given["texts"], wanted.texts, strict=True)}
     found = search_features(
         model,
         main,
-        sets_of(settings, model, files=[Path(path) for path in wanted.prompts], texts=texts),
+        sets_of(settings, model, files=list(map(Path, wanted.prompts)), texts=texts, cut=cut),
         settings,
         given["run"],
         controls=searched_beside(model, others, given["controls"], wanted.model),
-        corpus=training_texts(TableGroups(corpus, TEXTS), settings.documents),
+        corpus=training_texts(TableGroups(corpus, TEXTS), settings.documents, cut=cut),
     )
     revision, packages = model.revision, ("torch", "transformers", "scipy")
     made = {"config": config_digest(given), "model_revision": revision, "packages": packages}

@@ -15,6 +15,7 @@ from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
+from saeflow.studies.scaling.corpus import document_cutter
 from saeflow.studies.scaling.steered import steer_bank
 
 with job(snakemake):
@@ -31,9 +32,10 @@ with job(snakemake):
         SteeringSettings.model_validate(given["steering"]),
         given["run"],
         prompts=prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None,
+        cut=document_cutter(model, given["positions"]),
         batch_size=spec.model.batch_size,
     )
-    packages = ("torch", "transformers", "scipy", "scikit-learn")
-    provenance = inherit(features, config=config_digest(given), packages=packages)
+    used = {"config": config_digest(given), "packages": ("torch", "transformers", "scikit-learn")}
+    provenance = inherit(features, **used)
     for table, artifact, path in zip(steered, STEERING_ARTIFACTS, snakemake.output, strict=True):
         write_table(table, Path(path), artifact, provenance)

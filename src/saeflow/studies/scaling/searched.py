@@ -16,6 +16,7 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.bank import Bank
 from saeflow.studies.rows import NONE
+from saeflow.studies.scaling.corpus import Cut
 
 LISTED = 3
 """Places of every list of a search whose features are shown and explained beside random ones."""
@@ -46,6 +47,7 @@ def sets_of(
     *,
     files: Sequence[Path],
     texts: Mapping[str, Path],
+    cut: Cut = str,
 ) -> dict[str, PromptSides]:
     """Prompts of all sets; lengths are matched in the model's tokens.
 
@@ -59,6 +61,8 @@ def sets_of(
         Those that the sets with source: files name, positive before negative, in the sets' order.
     texts : mapping of str to Path
         Tables of the data sets that the sets with source: groups name.
+    cut : callable
+        What becomes of each of their texts, such as the beginning that the model reads.
 
     Raises
     ------
@@ -74,12 +78,20 @@ def sets_of(
     for name, block in settings.sets.items():
         table, sides = None, {}
         if isinstance(block, GroupPrompts):
-            table = tables.setdefault(block.dataset, read_table(texts[block.dataset], TEXTS))
+            if block.dataset not in tables:
+                tables[block.dataset] = _cut(read_table(texts[block.dataset], TEXTS), cut)
+            table = tables[block.dataset]
         if isinstance(block, PromptFiles):
             named = [side for side in ("positive", "negative") if getattr(block, side) is not None]
             sides = {side: left.pop(0) for side in named}
         found |= load_prompts(name, block, files=sides, texts=table, length=length)
     return found
+
+
+def _cut(table: pa.Table, cut: Cut) -> pa.Table:
+    place = table.column_names.index("content")
+    contents = pa.array([cut(text) for text in table["content"].to_pylist()], pa.string())
+    return table.set_column(place, table.schema.field(place), contents)
 
 
 def searched_beside(

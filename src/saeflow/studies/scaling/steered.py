@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from saeflow.interventions.steering import fitted_place, group_means
 from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank
 from saeflow.studies.rows import CALIBRATED, NONE
-from saeflow.studies.scaling.corpus import TRAIN, corpus_documents, training_groups
+from saeflow.studies.scaling.corpus import TRAIN, Cut, corpus_documents, training_groups
 from saeflow.studies.scaling.prompt_reading import corpus_factor
 from saeflow.studies.scaling.reading import Document
 from saeflow.studies.scaling.steering import (
@@ -118,6 +119,7 @@ def steer_bank(
     key: Mapping[str, Any],
     *,
     prompts: Sequence[str] | None = None,
+    cut: Cut = str,
     batch_size: int = 32,
 ) -> Steered:
     """Steer along every topic's feature, in both modes, and summarise.
@@ -138,6 +140,8 @@ def steer_bank(
         Values of the columns dictionary and seed.
     prompts : sequence of str, optional
         What is continued; by default sentences of our own that lead to no topic.
+    cut : callable
+        What becomes of each document before the model reads it.
     batch_size : int
         Documents per forward pass.
 
@@ -153,12 +157,13 @@ def steer_bank(
             "the search lists no feature of a topic; expected a set of prompts with source: groups "
             "that has texts enough to hold some out."
         )
-    documents = training_groups(texts, settings.documents)
+    use = feature_use(features, key)
+    chosen = _firing(chosen, use)
+    documents = training_groups(texts, settings.documents, cut=cut)
     contents, groups = [each.content for each in documents], [each.group for each in documents]
     scorer = topic_scorer(contents, groups, TOPIC_WORDS, list(chosen))
     means = group_means(model, fitted_place(bank), contents, groups, batch_size=batch_size)
     scale = corpus_factor(model, bank, contents, batch_size=batch_size)
-    use = feature_use(features, key)
     continued = _continued(prompts, settings)
     written = [
         calibrated_continuations(model, bank, chosen, use, means, continued, scorer, settings, key),
@@ -173,6 +178,22 @@ def steer_bank(
         classified=_classified(texts, scorer),
     )
     return Steered(table, summary)
+
+
+def _firing(chosen: Mapping[str, int], use: FeatureUse) -> dict[str, int]:
+    """Topics whose feature fires on documents that train SAEs: only its maximum there is a dose."""
+    kept = {topic: feature for topic, feature in chosen.items() if use.maximum[feature] > 0}
+    left = [topic for topic in chosen if topic not in kept]
+    if not kept:
+        raise SaeflowError(
+            f"no feature of the topics {', '.join(left)} fires on documents that train SAEs, so that "
+            "none has a dose; expected one at least. Train on more tokens."
+        )
+    if left:
+        logging.getLogger("saeflow").warning(
+            "not steered: %s, whose features fire on no document that trains SAEs.", ", ".join(left)
+        )
+    return kept
 
 
 def _continued(prompts: Sequence[str] | None, settings: SteeringSettings) -> list[str]:
