@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from saeflow.config.datasets import TextFile, TextHub
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.root import Config, parse_config, resolve_dictionary
 from saeflow.config.scaling_runs import (
@@ -13,6 +17,7 @@ from saeflow.config.scaling_runs import (
     prompt_datasets,
     prompt_files,
     scaling_banks,
+    scaling_contradictions,
     scaling_models,
     search_controls,
     studied_weights,
@@ -24,7 +29,7 @@ from saeflow.config.streams import SHARED, StreamSettings
 from saeflow.config.token_banks import TokenBank, captured_hooks
 from saeflow.errors import SaeflowError
 from saeflow.preflight import check_paths
-from tests.configs import changed, default_values, merged
+from tests.configs import changed, default_values, merged, read_yaml
 from tests.conftest import ROOT
 from tests.sentences import check_sentence
 
@@ -121,9 +126,21 @@ def checked(changes: dict[str, Any]) -> Config:
             f"{EXPLANATIONS}.explainer.path is 'no/model', which does not exist; relative paths ",
         ),
         (
-            {"datasets.elsewhere": {"source": "text_file", "path": "no/texts.txt"},
+            {"datasets.elsewhere": {"source": "text_file", "path": "no/texts.jsonl", "group": "topic"},
              f"{SETS}.topics": {**GROUPS, "dataset": "elsewhere"}},
-            "datasets.elsewhere.path is 'no/texts.txt', which does not exist; relative paths start ",
+            "datasets.elsewhere.path is 'no/texts.jsonl', which does not exist; relative paths start ",
+        ),
+        *(
+            (
+                {"datasets.mine": block, f"{SETS}.topics": {**GROUPS, "dataset": "mine"}},
+                f"datasets.mine.group is null, but {SETS} takes groups of texts from 'mine'; expected "
+                "the column or key that names them.",
+            )
+            for block in (
+                {"source": "text_file", "path": "no/texts.jsonl"},
+                {"source": "text_hub", "repo": "a/b", "revision": "0" * 40, "files": ["x.jsonl"],
+                 "group": None},
+            )
         ),
         (
             {f"{WIDE}.layers": [3], f"{WIDE}_published.layers": [3]},
@@ -526,3 +543,45 @@ def test_the_studied_weights_are_those_of_the_hub() -> None:
     assert studied_weights(config, "studied")
     assert not studied_weights(config, "control")
     assert not studied_weights(config, "llama")
+
+
+def recipes(text: str) -> list[dict[str, Any]]:
+    """Blocks of YAML that begin with a data set, with a commit for its placeholder."""
+    found = re.findall(r"^(datasets:\n(?:.+\n)+)", text.replace("COMMIT", "f" * 40), re.M)
+    return [yaml.safe_load(each.split("```")[0]) for each in found]
+
+
+def commented(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "".join(f"{line[4:]}\n" for line in lines if line.startswith("#"))
+
+
+PRESET = ROOT / "workflow/presets/scaling.yaml"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (VALUES, (ROOT / "docs/scaling.md").read_text(encoding="utf-8")),
+        (merged(VALUES, read_yaml(PRESET)), commented(PRESET)),
+    ],
+    ids=["docs", "preset"],
+)
+def test_a_corpus_of_ones_own_is_used_as_told(values: dict[str, Any], text: str) -> None:
+    own, hub = (parse_config(merged(values, recipe)) for recipe in recipes(text))
+    for config, topics in ((own, "mine"), (hub, "documents")):
+        assert list(scaling_contradictions(config)) == []
+        assert {bank.dataset for bank in wide_groups(config).values()} == {"mine"}
+        assert prompt_datasets(config) == [topics]
+    assert isinstance(own.datasets["mine"], TextFile)
+    assert isinstance(hub.datasets["mine"], TextHub)
+
+
+def test_a_corpus_without_topics_needs_none_where_nothing_is_steered() -> None:
+    hub = recipes((ROOT / "docs/scaling.md").read_text(encoding="utf-8"))[1]
+    over = {"search": {"sets": {"topics": None, "own": LISTED}}, "steering": None}
+    config = parse_config(
+        merged(merged(VALUES, hub), {"studies": {"scaling": {"calibrated": over}}})
+    )
+    assert list(scaling_contradictions(config)) == []
+    assert prompt_datasets(config) == []
