@@ -141,7 +141,6 @@ def searching_spec(wildcards):
         "positions": scaling_positions(wildcards),
         "run": scaling_run(wildcards),
         "search": without_places(plain(SCALED.search)),
-        "texts": prompt_datasets(CFG),
         "controls": {
             name: model_spec(bank) if bank.model != wildcards.model else None
             for name, bank in controls.items()
