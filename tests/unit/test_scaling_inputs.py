@@ -114,7 +114,8 @@ def search_table(*rows: dict[str, Any]) -> pa.Table:
 def test_features_that_a_search_lists_first_are_shown() -> None:
     rows = [listed(place=place, feature=10 - place) for place in (1, 2, 3, 4)]
     rows += [listed(control="words", feature=20), listed(mode="published", feature=1)]
-    assert first_found([search_table(*rows)]) == [1, 7, 8, 9]
+    assert first_found([search_table(*rows)], 3) == [1, 7, 8, 9]
+    assert first_found([search_table(*rows)]) == [1, 6, 7, 8, 9]
     assert first_found([]) == []
 
 

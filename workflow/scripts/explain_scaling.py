@@ -16,22 +16,22 @@ from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import document_cutter, unread_documents
 from saeflow.studies.scaling.explained import explain_bank, load_tellers
 from saeflow.studies.scaling.reading import WideRun
-from saeflow.studies.scaling.searched import first_found
+from saeflow.studies.scaling.searched import EXPLAINED, first_found
 
 with job(snakemake):
     given, wanted, device = snakemake.params.spec, snakemake.input, resolve_device()
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
     known = read_table(Path(wanted.features), SCALING_FEATURES)
-    texts = TableGroups(Path(wanted.corpus), TEXTS)
+    cut = document_cutter(model, given["positions"])
     settings, tellers = load_tellers(given["explanations"], device, vars(wanted))
     found = explain_bank(
         model.to(device),
         WideRun(**given["run"], bank=open_bank(Path(wanted.bank))),
-        lambda: unread_documents(texts, cut=document_cutter(model, given["positions"])),
+        lambda: unread_documents(TableGroups(Path(wanted.corpus), TEXTS), cut=cut),
         known,
         settings,
-        features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
+        features=first_found([read_table(Path(each), SEARCH) for each in wanted.search], EXPLAINED),
         **tellers,
         batch_size=spec.model.batch_size,
     )

@@ -13,11 +13,11 @@ from saeflow.models.codi import CodiModel
 from saeflow.studies.rows import NONE
 from saeflow.studies.scaling.corpus import Cut
 
-LISTED = 3
-"""Places of every list of a search whose features are shown and explained beside random ones."""
+EXPLAINED = 3
+"""Places of every list of a search whose features are explained beside random ones."""
 
 
-def first_found(search: Sequence[pa.Table]) -> list[int]:
+def first_found(search: Sequence[pa.Table], places: int | None = None) -> list[int]:
     """Features that stand first in the lists of a search, ascending.
 
     Parameters
@@ -25,13 +25,15 @@ def first_found(search: Sequence[pa.Table]) -> list[int]:
     search : sequence of pyarrow.Table
         Columns control, place and feature of `saeflow.artifacts.scaling_search.SEARCH`; none where
         nothing was searched.
+    places : int, optional
+        How many of each list; by default all.
     """
     return sorted(
         {
             row["feature"]
             for table in search
             for row in table.select(["control", "place", "feature"]).to_pylist()
-            if row["control"] == NONE and row["place"] <= LISTED
+            if row["control"] == NONE and (places is None or row["place"] <= places)
         }
     )
 
