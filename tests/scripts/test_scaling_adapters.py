@@ -215,7 +215,7 @@ class Study:
             "tables": {name: str(self.folder / f"{name}.parquet") for name in names},
             "banks": list(self.banks.values()),
             "settings": {"main": ["wide", 0], "published_form": None, "controls": ["frozen"],
-                         "level": "document_mean", "own_weights": False, "untrained": None},
+                         "own_weights": False, "untrained": None},
         }  # fmt: skip
         made = self.tables(SCALING_TRAINING, CLAIMS)
         adapter(

@@ -31,6 +31,7 @@ from saeflow.studies.scaling.corpus import (
     training_texts,
     unread_documents,
 )
+from saeflow.studies.scaling.levels import chosen_level
 from saeflow.studies.scaling.searched import first_found, sets_of
 from saeflow.studies.scaling.steered import Steered, chosen_features, feature_use, steer_bank
 from tests.sentences import check_sentence
@@ -103,7 +104,7 @@ def test_training_groups_are_the_first_of_each_group_and_no_others(texts: TableG
 
 def listed(**changes: Any) -> dict[str, Any]:
     row = {**KEY, "mode": "calibrated", "control": "none", "place": 1, "prompts": "topics/law",
-           "level": "document_mean", "feature": 3}  # fmt: skip
+           "level": "document_mean", "feature": 3, "value_chosen": 0.9}  # fmt: skip
     return {**row, **changes}
 
 
@@ -119,7 +120,7 @@ def test_features_that_a_search_lists_first_are_shown() -> None:
     assert first_found([]) == []
 
 
-def test_a_topic_is_steered_along_its_first_feature_of_the_first_level() -> None:
+def test_a_topic_is_steered_along_its_first_feature_of_the_chosen_level() -> None:
     rows = [
         listed(feature=1),
         listed(feature=2, prompts="topics/music"),
@@ -135,6 +136,37 @@ def test_a_topic_is_steered_along_its_first_feature_of_the_first_level() -> None
     tokens = [listed(level="token", feature=9)]
     assert chosen_features(search_table(*tokens), KEY) == {"law": 9}
     assert chosen_features(search_table(*rows[4:]), KEY) == {}
+
+
+def test_half_a_alone_chooses_the_level() -> None:
+    # Whatever half B says: values of the level that is chosen are the smallest there.
+    rows = [
+        listed(value=0.99, value_chosen=0.90),
+        listed(value=0.99, value_chosen=0.90, prompts="topics/music", feature=4),
+        listed(value=0.50, value_chosen=0.99, level="document_max", feature=5),
+        listed(value=0.50, value_chosen=0.85, level="document_max", prompts="topics/music"),
+        listed(value=0.90, value_chosen=0.91, level="token", feature=6),
+        listed(value=0.90, value_chosen=0.90, level="token", feature=7, prompts="topics/music"),
+        # Not of a topic, not the best, of a control, or by the study's scores.
+        listed(value_chosen=1.0, prompts="mine"),
+        listed(value_chosen=1.0, place=2),
+        listed(value_chosen=1.0, control="untrained"),
+        listed(value_chosen=1.0, mode="published", level="token"),
+    ]
+    assert chosen_level(rows) == "document_max"
+    table = search_table(*rows)
+    assert chosen_features(table, KEY) == {"law": 5, "music": 3}
+    assert chosen_level([*rows[:2], *rows[4:]]) == "token"
+
+
+def test_of_equal_levels_the_first_is_chosen_and_of_none_none() -> None:
+    rows = [listed(level=level) for level in ("token", "document_max", "document_mean")]
+    assert chosen_level(rows) == "document_mean"
+    assert chosen_level(rows[:2]) == "document_max"
+    own = listed(prompts="mine", level="token")
+    assert chosen_level([own]) == "token"
+    assert chosen_level([*rows, own | {"value_chosen": 1.0}]) == "document_mean"
+    assert chosen_level([listed(control="words")]) is chosen_level([]) is None
 
 
 def features_table(**changes: Any) -> pa.Table:

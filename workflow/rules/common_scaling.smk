@@ -1,6 +1,5 @@
 # Helper functions of the study of wide SAEs, and which of them one job trains.
 
-from saeflow.config.scaling_search import LEVELS
 from saeflow.config.scaling_runs import (
     main_bank,
     prompt_datasets,
@@ -258,7 +257,6 @@ def published_form(model):
 
 def judging_spec(model):
     main = main_bank(CFG, model)
-    levels = plain(SCALED.search)["levels"]
     return {
         "tables": {
             table: SCALING_TABLE.format(model=model, table=table)
@@ -278,7 +276,6 @@ def judging_spec(model):
                 for name in scaling_models(CFG)[model].dictionaries
                 if resolve_dictionary(CFG, name).control
             ],
-            "level": next(level for level in LEVELS if level in levels),
             "own_weights": scaling_weights(CFG, model),
             "untrained": untrained_of(model),
         },
