@@ -97,9 +97,20 @@ def test_training_texts_are_the_first_that_train(texts: TableGroups) -> None:
 
 
 def test_training_groups_are_the_first_of_each_group_and_no_others(texts: TableGroups) -> None:
-    found = training_groups(texts, 2)
+    found = training_groups([texts], 2)
     assert [each.content for each in found] == ["law 0", "music 0", "law 1", "music 1"]
-    assert len(training_groups(texts, 99)) == 8
+    assert len(training_groups([texts], 99)) == 8
+
+
+def test_groups_of_several_tables_are_one_where_they_have_one_name(
+    texts: TableGroups, tmp_path: Path
+) -> None:
+    rows = [("law of others", "train", "law"), ("stars", "train", "astronomy"), ("x", "train", "")]
+    other = write_texts(tmp_path / "t.parquet", rows)
+    found = training_groups([other, texts], 2)
+    assert [each.content for each in found] == [
+        "law of others", "stars", "law 0", "music 0", "music 1"
+    ]  # fmt: skip
 
 
 def listed(**changes: Any) -> dict[str, Any]:
@@ -336,8 +347,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> TableGroups:
 
 
 def steered(model: CodiModel, documents: TableGroups, **changes: Any) -> Steered:
-    given = {"texts": documents, "search": SEARCH, "features": FEATURES, "settings": SETTINGS,
-             "key": KEY, **changes}  # fmt: skip
+    given = {"topics": {"documents": documents}, "corpus": documents, "search": SEARCH,
+             "features": FEATURES, "settings": SETTINGS, "key": KEY, **changes}  # fmt: skip
     return steer_bank(model, random_bank(), batch_size=4, **given)
 
 
@@ -369,7 +380,8 @@ def test_the_classifier_is_tried_on_documents_that_made_nothing(
 ) -> None:
     metrics = set(found.summary["metric"].to_pylist())
     rows = [(each.content, "train", each.group) for each in corpus_documents(documents)]
-    alone = steered(model, documents, texts=write_texts(tmp_path / "t.parquet", rows))
+    topics = {"documents": write_texts(tmp_path / "t.parquet", rows)}
+    alone = steered(model, documents, topics=topics)
     gone = metrics - set(alone.summary["metric"].to_pylist())
     assert len(gone) == 1
     assert "class" in gone.pop()
@@ -397,13 +409,63 @@ def test_a_search_without_topics_is_told(model: CodiModel, documents: TableGroup
     check_sentence(caught.value, "lists no feature of a topic", "source: groups")
 
 
-def test_a_corpus_without_the_topics_is_told(
+def test_topics_come_from_the_data_sets_that_were_searched(
+    found: Steered, model: CodiModel, documents: TableGroups, tmp_path: Path
+) -> None:
+    # A corpus need not have groups, and what it holds changes the published factor alone.
+    rows = [(f"Text {n} is long enough.", "train", "") for n in range(6)]
+    other = steered(model, documents, corpus=write_texts(tmp_path / "t.parquet", rows))
+    calibrated, published = (
+        [
+            [row for row in table.to_pylist() if row["mode"] == mode]
+            for table in (found.continuations, other.continuations)
+        ]
+        for mode in ("calibrated", "published")
+    )
+    assert calibrated[0] == calibrated[1]
+    assert published[0] != published[1]
+
+
+def test_topics_may_be_in_several_data_sets(
+    found: Steered, model: CodiModel, documents: TableGroups, tmp_path: Path
+) -> None:
+    rows = [(each.content, each.split, each.group) for each in corpus_documents(documents)]
+    parts = {
+        name: write_texts(
+            tmp_path / f"{name}.parquet",
+            [row for row in rows if (row[2] == TOPICS[0]) == own],
+        )
+        for name, own in (("one", True), ("two", False))
+    }
+    both = steered(model, documents, topics=parts)
+    # The published form reads no means, whose sums depend on the order of texts in the last bits.
+    assert [row for row in both.continuations.to_pylist() if row["mode"] == "published"] == [
+        {**row, "class_probability": pytest.approx(row["class_probability"], nan_ok=True)}
+        for row in found.continuations.to_pylist()
+        if row["mode"] == "published"
+    ]
+    metrics = [set(each.summary["metric"].to_pylist()) for each in (found, both)]
+    assert metrics[0] == metrics[1]
+
+
+def test_data_sets_without_the_topics_are_told(
     model: CodiModel, documents: TableGroups, tmp_path: Path
 ) -> None:
-    rows = [(f"Text {n}.", "train", "") for n in range(6)]
-    with pytest.raises(SaeflowError) as caught:
-        steered(model, documents, texts=write_texts(tmp_path / "t.parquet", rows))
-    check_sentence(caught.value, "the 0 documents that make a classifier of topics")
+    law = [(f"Text {n}.", "train", TOPICS[0]) for n in range(6)]
+    cases = {
+        "bare": ([(f"Text {n}.", "train", "") for n in range(6)], TOPICS, "none"),
+        "held_out": ([(text, "validation", group) for text, _, group in law], TOPICS, "none"),
+        "one_topic": (law, TOPICS[1:], TOPICS[0]),
+    }
+    for name, (rows, absent, there) in cases.items():
+        topics = {name: write_texts(tmp_path / f"{name}.parquet", rows)}
+        with pytest.raises(SaeflowError) as caught:
+            steered(model, documents, topics=topics)
+        check_sentence(
+            caught.value,
+            f"{name} has no document of split train of the topics that the search found: "
+            f"{', '.join(absent)}; expected some of each, beside those of the groups: {there}.",
+        )
 
 
 def test_a_topic_whose_feature_never_fires_is_left_out(

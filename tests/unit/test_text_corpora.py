@@ -287,6 +287,76 @@ def test_bad_sets_of_files_are_told(tmp_path: Path) -> None:
         check_sentence(caught.value, *parts)
 
 
+def grouped(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Rows with whatever keys they have, as JSON Lines or Parquet, compressed as the name says."""
+    compression = text_format(path.name).compression
+    if text_format(path.name).form == "parquet":
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), buffer, row_group_size=7)
+        data = buffer.getvalue()
+    else:
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(COMPRESS[compression](data))
+    return path
+
+
+TOPICAL = [
+    {"topic": ("law", "müsic", "a/b")[number % 3], "body": text}
+    for number, text in enumerate(CONTENTS)
+]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.zst", "x.parquet", "x.parquet.gz"])
+@pytest.mark.parametrize("split_by", ["place", "content"])
+def test_groups_are_read_beside_their_texts(name: str, split_by: str, tmp_path: Path) -> None:
+    files = [grouped(tmp_path / f"{n}{name}", TOPICAL[n : n + 20]) for n in (0, 20)]
+    loaded = from_files(*files, group="topic", split_by=split_by)
+    assert len(loaded.rows) == len(TOPICAL)
+    for row in loaded.rows:
+        said = {"topic": row["group"], "body": row["content"]}
+        assert said == TOPICAL[row["item"]]
+    without = from_files(*files, split_by=split_by)
+    assert {row["group"] for row in without.rows} == {""}
+    assert [{**row, "group": ""} for row in loaded.rows] == without.rows
+    # The same texts of other topics are another data set.
+    others = [grouped(tmp_path / f"other{n}{name}", [{**row, "topic": "law"} for row in
+              TOPICAL[n : n + 20]]) for n in (0, 20)]  # fmt: skip
+    other = from_files(*others, group="topic", split_by=split_by)
+    assert len({loaded.revision, without.revision, other.revision}) == 3
+
+
+def test_a_blank_text_needs_no_group_and_a_group_is_never_blank(tmp_path: Path) -> None:
+    rows = [{"body": " "}, *TOPICAL[:20], {"body": "", "topic": None}]
+    files = [grouped(tmp_path / "a.jsonl", rows), grouped(tmp_path / "b.jsonl", TOPICAL[20:])]
+    assert [row["content"] for row in sorted(
+        from_files(*files, group="topic").rows, key=lambda row: row["item"]
+    )] == CONTENTS  # fmt: skip
+    for name, rows, parts in (
+        ("c.jsonl", [{"body": "a"}], ["c.jsonl, line 1: 'topic' is None; expected a text."]),
+        ("d.jsonl", [{"body": "a", "topic": " "}], ["line 1: 'topic' is ' '; expected a text."]),
+        ("e.jsonl", [{"body": "a", "topic": 3}], ["e.jsonl, line 1: 'topic' is 3; expected a"]),
+        ("f.jsonl", [{"body": "a", "topic": ["x"]}], ["'topic' is ['x']; expected a text."]),
+        ("g.parquet", [{"body": "a", "topic": 3}], ["g.parquet, row 1: 'topic' is 3; expected"]),
+        ("h.parquet", [{"body": "a"}], ["h.parquet has the columns ['body']", "'topic'"]),
+        ("i.jsonl", [{"body": "a", "topic": "\ud800"}], ["'topic' holds half a surrogate pair"]),
+    ):  # fmt: skip
+        for split_by in ("place", "content"):
+            with pytest.raises(SaeflowError) as caught:
+                from_files(*files, grouped(tmp_path / name, rows), group="topic", split_by=split_by)
+            check_sentence(caught.value, *(parts if split_by == "content" else []))
+
+
+def test_plain_text_has_no_groups(tmp_path: Path) -> None:
+    files = [grouped(tmp_path / "a.jsonl", TOPICAL), put(tmp_path / "b.txt.gz", CONTENTS)]
+    with pytest.raises(SaeflowError) as caught:
+        from_files(*files, group="topic")
+    check_sentence(
+        caught.value,
+        "group is 'topic', but ",
+        "b.txt.gz is plain text, whose lines have no groups; expected JSON Lines or Parquet",
+    )
+
+
 def test_limit_counts_over_all_files_and_reads_no_further(tmp_path: Path) -> None:
     first = put(tmp_path / "a.jsonl", CONTENTS[:20])
     second = put(tmp_path / "b.jsonl", CONTENTS[20:])
@@ -499,6 +569,7 @@ def test_bad_hub_sets_are_told(hub: Any) -> None:
         (["*"], {}, ["README.md holds no texts by its name"]),
         (["bad.jsonl.gz"], {}, [f"{REPO}@{COMMIT}/bad.jsonl.gz, line", "damaged or cut off"]),
         (["train/02.parquet"], {"column": "x"}, ["02.parquet has the columns", "'x'"]),
+        (["train/02.parquet"], {"group": "other"}, ["row 1: 'other' is 1; expected a text."]),
         (["train/00.jsonl.zst"], {"limit": 21}, ["00.jsonl.zst holds 20 texts; limit asks for 21"]),
         (["*.zst"], {"repo": "no/body"}, ["no/body@", "does not exist or holds"]),
     ]

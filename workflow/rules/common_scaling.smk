@@ -206,6 +206,7 @@ def steering_spec(wildcards):
         "model": model_spec(wildcards),
         "positions": scaling_positions(wildcards),
         "run": scaling_run(wildcards),
+        "topics": prompt_datasets(CFG),
         "steering": without(plain(SCALED.steering), "prompt_file"),
     }
 

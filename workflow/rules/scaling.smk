@@ -108,6 +108,9 @@ rule steer_scaling:
     input:
         model=model_files,
         corpus=scaling_corpus,
+        topics=expand(
+            "results/datasets/{dataset}/texts.parquet", dataset=prompt_datasets(CFG)
+        ),
         bank=scaling_main,
         search="results/scaling/{model}/search.parquet",
         features="results/scaling/{model}/features.parquet",

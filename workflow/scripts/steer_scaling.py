@@ -22,20 +22,19 @@ with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
+    model, bank = model.to(resolve_device()), open_bank(Path(wanted.bank))
+    corpus, *tables = [TableGroups(Path(path), TEXTS) for path in [wanted.corpus, *wanted.topics]]
+    topics = dict(zip(given["topics"], tables, strict=True))
+    search = read_table(Path(wanted.search), SEARCH)
     features = read_table(Path(wanted.features), SCALING_FEATURES)
-    steered = steer_bank(
-        model.to(resolve_device()),
-        open_bank(Path(wanted.bank)),
-        TableGroups(Path(wanted.corpus), TEXTS),
-        read_table(Path(wanted.search), SEARCH),
-        features,
-        SteeringSettings.model_validate(given["steering"]),
-        given["run"],
-        prompts=prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None,
-        cut=document_cutter(model, given["positions"]),
-        batch_size=spec.model.batch_size,
+    settings = SteeringSettings.model_validate(given["steering"])
+    prompts = prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None
+    cut, size = document_cutter(model, given["positions"]), spec.model.batch_size
+    more = {"prompts": prompts, "cut": cut, "batch_size": size}
+    found = steer_bank(
+        model, bank, topics, corpus, search, features, settings, given["run"], **more
     )
     used = {"config": config_digest(given), "packages": ("torch", "transformers", "scikit-learn")}
     provenance = inherit(features, **used)
-    for table, artifact, path in zip(steered, STEERING_ARTIFACTS, snakemake.output, strict=True):
+    for table, artifact, path in zip(found, STEERING_ARTIFACTS, snakemake.output, strict=True):
         write_table(table, Path(path), artifact, provenance)

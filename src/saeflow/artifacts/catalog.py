@@ -61,7 +61,7 @@ TEXTS = Artifact(
         Column("content", TEXT, "The whole text, a prompt with what follows it."),
         Column("split", TEXT, "train: its tokens may train SAEs; validation: they do not."),
         Column("part", TEXT, "Part of the training mixture; empty for texts of other sources."),
-        Column("group", TEXT, "Category, topic or kind of task; empty likewise."),
+        Column("group", TEXT, "Category, topic or kind of task; what a file calls it, or empty."),
         Column("form", TEXT, "Form of a matched pair, format of a prompt; empty likewise."),
         Column("item", INDEX, "Number of the content in its group, or of the text in its files."),
     ),

@@ -186,6 +186,11 @@ class _Documents(Block):
     column: str = Field(
         "text", min_length=1, description="The column; not read of a file of plain text."
     )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Column or key that names a document's group, such as its topic; null: none.",
+    )
     limit: int | None = Field(
         None, ge=1, description="Load only the first so many texts; null: all."
     )

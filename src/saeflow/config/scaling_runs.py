@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, get_args
 
+from saeflow.config.datasets import TextFile, TextHub
 from saeflow.config.decimal_runs import decimal_banks
 from saeflow.config.dictionaries import DictionarySettings, TokenHook
 from saeflow.config.models import FreshModel, HubModel
@@ -190,6 +191,12 @@ def scaling_contradictions(config: Config) -> Iterator[str]:
             yield (
                 f"studies.scaling.calibrated.search.sets names the data set {name!r}, which holds "
                 "problems; expected one of texts."
+            )
+        block = config.datasets[name]
+        if isinstance(block, TextFile | TextHub) and block.group is None:
+            yield (
+                f"datasets.{name}.group is null, but studies.scaling.calibrated.search.sets takes "
+                f"groups of texts from {name!r}; expected the column or key that names them."
             )
 
 

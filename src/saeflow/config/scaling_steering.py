@@ -64,7 +64,7 @@ class SteeringSettings(Block):
     documents: Positive = Field(
         200,
         description="Documents of each topic that the classifier and the difference of means are "
-        "made of; all where there are fewer.",
+        "made of, and of the corpus for the published factor; all where there are fewer.",
     )
     permutations: int = Field(9999, ge=19, description="Sign flips of each test, at most.")
     batch_size: Positive = Field(200, description="Continuations per forward pass.")

@@ -27,7 +27,7 @@ from saeflow.errors import SaeflowError, first_line
 ROWS = 256
 """Rows of a Parquet file that are decoded at once."""
 Blanks = Literal["refuse", "skip"]
-"""What to do with a text that holds nothing but blanks."""
+"""What to do with a row whose first text holds nothing but blanks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def read_rows(
     names : sequence of str
         The columns.
     blanks : {"refuse", "skip"}
-        Whether a row with a text of blanks is an error or is left out.
+        Whether a row is an error or is left out whose first text is of blanks; further ones never
+        may be.
 
     Yields
     ------
@@ -82,7 +83,7 @@ def read_rows(
     rows = _parquet_rows if text_format(source.name).form == "parquet" else _json_rows
     for where, row in rows(source, names):
         texts = [row.get(name) for name in names]
-        if blanks == "skip" and any(isinstance(text, str) and not text.strip() for text in texts):
+        if blanks == "skip" and isinstance(texts[0], str) and not texts[0].strip():
             continue
         yield (
             where,

@@ -32,10 +32,13 @@ class LoadedTexts:
     ----------
     texts : iterable of Text
         Those that train SAEs first; every other one counts as held out.
+    grouped : bool
+        Whether their groups, too, identify the data set, since its texts do not tell them.
     """
 
-    def __init__(self, texts: Iterable[Text]) -> None:
+    def __init__(self, texts: Iterable[Text], *, grouped: bool = False) -> None:
         self._texts = texts
+        self._grouped = grouped
         self._digest = hashlib.sha256()
         self._whole = False
 
@@ -52,7 +55,8 @@ class LoadedTexts:
         while some := list(itertools.islice(numbered, SMALL_GROUP)):
             splits = ["train" if text.split == TRAIN else "validation" for _, text in some]
             for split, (_, text) in zip(splits, some, strict=True):
-                self._digest.update(f"{split}\x1f{text.text}\x1e".encode())
+                group = f"\x1f{text.group}" if self._grouped else ""
+                self._digest.update(f"{split}\x1f{text.text}{group}\x1e".encode())
             yield pa.table(
                 {
                     "text": [number for number, _ in some],
@@ -69,7 +73,7 @@ class LoadedTexts:
 
     @property
     def revision(self) -> str:
-        """SHA-256 over texts and splits, the same whatever held them; known when all are read."""
+        """SHA-256 over texts, splits and groups that were read beside them; known at the end."""
         assert self._whole, "the tables have not been read to their end"
         return self._digest.hexdigest()
 
@@ -106,8 +110,8 @@ def load_texts(
     Raises
     ------
     SaeflowError
-        If the mixture holds too few texts, or a file is missing or unknown; what files hold is
-        checked as it is read.
+        If the mixture holds too few texts, a file is missing or unknown, or one of plain text is
+        asked for groups; what files hold is checked as it is read.
     """
     if isinstance(settings, MixtureTexts):
         train = _drawn(settings, mixture, TRAIN, settings.n_train, "n_train")
@@ -115,7 +119,7 @@ def load_texts(
         return LoadedTexts([*train, *held_out])
     if isinstance(settings, TextHub):
         sources = hub_sources(settings, filesystem)
-        return LoadedTexts(by_content(sources, settings, spool))
+        return _of_files(by_content(sources, settings, spool), sources, settings)
     for path in files:
         if not path.is_file():
             raise SaeflowError(f"{path} does not exist; expected a file of texts ({KNOWN}).")
@@ -125,9 +129,20 @@ def load_texts(
         raise SaeflowError(f"path names no file of texts; expected {KNOWN}.")
     local = [file_source(path) for path in files]
     by_place = settings.split_by == "place" or (settings.split_by == "auto" and len(local) == 1)
-    return LoadedTexts(
-        _by_place(local, settings) if by_place else by_content(local, settings, spool)
-    )
+    texts = _by_place(local, settings) if by_place else by_content(local, settings, spool)
+    return _of_files(texts, local, settings)
+
+
+def _of_files(
+    texts: Iterator[Text], sources: Sequence[Source], settings: TextFile | TextHub
+) -> LoadedTexts:
+    for source in sources if settings.group is not None else ():
+        if text_format(source.name).form == "lines":
+            raise SaeflowError(
+                f"group is {settings.group!r}, but {source.name} is plain text, whose lines have no "
+                "groups; expected JSON Lines or Parquet, or group: null."
+            )
+    return LoadedTexts(texts, grouped=settings.group is not None)
 
 
 def shares(sizes: Sequence[int], n: int) -> list[int]:
@@ -184,7 +199,7 @@ def _by_place(sources: Sequence[Source], settings: TextFile) -> Iterator[Text]:
     for split, wanted in ((TRAIN, ~held_out), (HELD_OUT, held_out)):
         for item, content in enumerate(_contents(sources, settings, "refuse")):
             if wanted[item]:
-                yield _document(item, content, split)
+                yield _document(item, *content, split)
 
 
 def by_content(
@@ -197,7 +212,7 @@ def by_content(
     sources : sequence of Source
         The files, in their order.
     settings : TextFile or TextHub
-        Column, limit and split.
+        Columns, limit and split.
     spool : Path, optional
         Folder in which held-out texts wait, in a file without a name.
 
@@ -213,12 +228,12 @@ def by_content(
     """
     n = n_train = 0
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=spool) as waiting:
-        for content in _contents(sources, settings, "skip"):
+        for content, group in _contents(sources, settings, "skip"):
             if trains(content, settings.split):
-                yield _document(n, content, TRAIN)
+                yield _document(n, content, group, TRAIN)
                 n_train += 1
             else:
-                waiting.write(json.dumps([n, content]) + "\n")
+                waiting.write(json.dumps([n, content, group]) + "\n")
             n += 1
         _check_number(sources, settings, n)
         for side, purpose in ((n_train, "train SAEs"), (n - n_train, "be held out")):
@@ -226,26 +241,28 @@ def by_content(
                 raise _one_sided(sources, settings, n, purpose)
         waiting.seek(0)
         for line in waiting:
-            item, content = json.loads(line)
-            yield _document(item, content, HELD_OUT)
+            yield _document(*json.loads(line), HELD_OUT)
 
 
 def _contents(
     sources: Sequence[Source], settings: TextFile | TextHub, blanks: Blanks
-) -> Iterator[str]:
-    def rows() -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
+    """Each text with its group, which is empty where none is read."""
+    names = [settings.column, *([] if settings.group is None else [settings.group])]
+
+    def rows() -> Iterator[tuple[str, str]]:
         for source in sources:
             if text_format(source.name).form == "lines":
                 found = read_lines(source)
             else:
-                found = read_rows(source, (settings.column,), blanks)
-            yield from (content for _, (content,) in found)
+                found = read_rows(source, names, blanks)
+            yield from ((content, "".join(group)) for _, (content, *group) in found)
 
     return itertools.islice(rows(), settings.limit)
 
 
-def _document(item: int, content: str, split: str) -> Text:
-    return Text(part="", group="", form="", item=item, split=split, prompt="", target=content)
+def _document(item: int, content: str, group: str, split: str) -> Text:
+    return Text(part="", group=group, form="", item=item, split=split, prompt="", target=content)
 
 
 def _check_number(sources: Sequence[Source], settings: TextFile | TextHub, n: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from saeflow.artifacts.batches import TableGroups
@@ -94,11 +94,13 @@ def training_texts(texts: TableGroups, count: int, *, cut: Cut = str) -> list[st
     return [each.content for each in islice(corpus_documents(texts, TRAIN, cut=cut), count)]
 
 
-def training_groups(texts: TableGroups, per_group: int, *, cut: Cut = str) -> list[Document]:
-    """The first documents of each group that train SAEs, at most so many of each, in their order."""
+def training_groups(
+    texts: Iterable[TableGroups], per_group: int, *, cut: Cut = str
+) -> list[Document]:
+    """The first documents of split train of each group, at most so many of each, table by table."""
     seen: dict[str, int] = {}
     chosen = []
-    for document in corpus_documents(texts, TRAIN):
+    for document in (each for table in texts for each in corpus_documents(table, TRAIN)):
         if document.group and seen.get(document.group, 0) < per_group:
             seen[document.group] = seen.get(document.group, 0) + 1
             chosen.append(document._replace(content=cut(document.content)))

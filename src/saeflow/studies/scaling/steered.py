@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,13 @@ from saeflow.interventions.steering import fitted_place, group_means
 from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank
 from saeflow.studies.rows import CALIBRATED, NONE
-from saeflow.studies.scaling.corpus import TRAIN, Cut, corpus_documents, training_groups
+from saeflow.studies.scaling.corpus import (
+    TRAIN,
+    Cut,
+    corpus_documents,
+    training_groups,
+    training_texts,
+)
 from saeflow.studies.scaling.levels import chosen_level
 from saeflow.studies.scaling.prompt_reading import corpus_factor
 from saeflow.studies.scaling.reading import Document
@@ -109,7 +115,8 @@ def feature_use(features: pa.Table, key: Mapping[str, Any]) -> FeatureUse:
 def steer_bank(
     model: CodiModel,
     bank: Bank,
-    texts: TableGroups,
+    topics: Mapping[str, TableGroups],
+    corpus: TableGroups,
     search: pa.Table,
     features: pa.Table,
     settings: SteeringSettings,
@@ -127,8 +134,11 @@ def steer_bank(
         The model.
     bank : Bank
         Of one site, of this model.
-    texts : TableGroups
-        The corpus; documents that train SAEs make the classifier and the differences of means.
+    topics : mapping of str to TableGroups
+        The data sets whose groups were searched, by name; of their documents those of split train
+        make the classifier and the differences of means.
+    corpus : TableGroups
+        What trained the SAEs; the published form multiplies by the factor of its first documents.
     search, features : pyarrow.Table
         What was found (`SEARCH`) and how features fire (`SCALING_FEATURES`).
     settings : SteeringSettings
@@ -145,7 +155,7 @@ def steer_bank(
     Raises
     ------
     SaeflowError
-        If the search found no topic's feature, the corpus has no groups, prompts are too few, or as
+        If the search found no topic's feature, a topic has no documents, prompts are too few, or as
         `saeflow.studies.scaling.steering.calibrated_continuations` does.
     """
     chosen = chosen_features(search, key)
@@ -156,11 +166,12 @@ def steer_bank(
         )
     use = feature_use(features, key)
     chosen = _firing(chosen, use)
-    documents = training_groups(texts, settings.documents, cut=cut)
+    documents = _topical(topics, chosen, settings.documents, cut)
     contents, groups = [each.content for each in documents], [each.group for each in documents]
     scorer = topic_scorer(contents, groups, TOPIC_WORDS, list(chosen))
     means = group_means(model, fitted_place(bank), contents, groups, batch_size=batch_size)
-    scale = corpus_factor(model, bank, contents, batch_size=batch_size)
+    read = training_texts(corpus, settings.documents, cut=cut)
+    scale = corpus_factor(model, bank, read, batch_size=batch_size)
     continued = _continued(prompts, settings)
     written = [
         calibrated_continuations(model, bank, chosen, use, means, continued, scorer, settings, key),
@@ -172,7 +183,7 @@ def steer_bank(
         key,
         permutations=settings.permutations,
         seed=settings.seed,
-        classified=_classified(texts, scorer),
+        classified=_classified(topics.values(), scorer),
     )
     return Steered(table, summary)
 
@@ -193,6 +204,21 @@ def _firing(chosen: Mapping[str, int], use: FeatureUse) -> dict[str, int]:
     return kept
 
 
+def _topical(
+    topics: Mapping[str, TableGroups], chosen: Iterable[str], per_group: int, cut: Cut
+) -> list[Document]:
+    documents = training_groups(topics.values(), per_group, cut=cut)
+    groups = {each.group for each in documents}
+    absent = [topic for topic in chosen if topic not in groups]
+    if absent:
+        raise SaeflowError(
+            f"the data set {' or '.join(topics)} has no document of split train of the topics that the "
+            f"search found: {', '.join(absent)}; expected some of each, beside those of the groups: "
+            f"{', '.join(sorted(groups)) or 'none'}."
+        )
+    return documents
+
+
 def _continued(prompts: Sequence[str] | None, settings: SteeringSettings) -> list[str]:
     if prompts is None:
         return neutral_prompts(seed=settings.seed, n=settings.prompts)
@@ -205,11 +231,11 @@ def _continued(prompts: Sequence[str] | None, settings: SteeringSettings) -> lis
     return found[: settings.prompts]
 
 
-def _classified(texts: TableGroups, scorer: TopicScorer) -> np.ndarray | None:
+def _classified(topics: Iterable[TableGroups], scorer: TopicScorer) -> np.ndarray | None:
     """Whether documents that train nothing are put into their group; None where there are none."""
     seen: dict[str, int] = {}
     held_out: list[Document] = []
-    for document in corpus_documents(texts):
+    for document in (each for table in topics for each in corpus_documents(table)):
         if document.split != TRAIN and document.group in scorer.classes:
             seen[document.group] = seen.get(document.group, 0) + 1
             if seen[document.group] <= CLASSIFIED:
