@@ -146,7 +146,7 @@ class Study:
         banks = [self.banks["wide"], self.untrained, self.banks["frozen"]]
         wanted = {"model": self.files, "corpus": self.texts, "banks": banks,
                   "texts": [self.texts], "prompts": self.prompts}  # fmt: skip
-        spec = {"model": self.spec(), "run": RUN, "search": CALIBRATED["search"], "texts": ["own"],
+        spec = {"model": self.spec(), "run": RUN, "search": CALIBRATED["search"], "positions": 64,
                 "controls": {"untrained": self.fresh, "frozen_decoder": None}}  # fmt: skip
         adapter(
             "search_scaling",
@@ -158,22 +158,34 @@ class Study:
 
     def read(self) -> None:
         runs = [{"dictionary": name, "seed": seed} for name, seed, _ in SAES]
+        spec = {
+            "model": self.spec(),
+            "positions": 64,
+            "runs": runs,
+            "reading": CALIBRATED["reading"],
+        }
         adapter(
             "read_scaling",
             self.folder,
             input={"model": self.files, "corpus": self.texts, "banks": list(self.banks.values()),
                    "search": self.tables(SEARCH_ARTIFACTS[0])},
             output=self.tables(*SCALING_READING),
-            params={"spec": {"model": self.spec(), "runs": runs, "reading": CALIBRATED["reading"]}},
+            params={"spec": spec},
         )  # fmt: skip
 
     def steer(self, prompts: list[str]) -> None:
         (search,) = self.tables(SEARCH_ARTIFACTS[0])
-        spec = {"model": self.spec(), "run": RUN, "steering": CALIBRATED["steering"]}
+        spec = {
+            "model": self.spec(),
+            "positions": 64,
+            "run": RUN,
+            "topics": ["documents"],
+            "steering": CALIBRATED["steering"],
+        }
         adapter(
             "steer_scaling",
             self.folder,
-            input={"model": self.files, "corpus": self.texts, "bank": self.banks["wide"],
+            input={"model": self.files, "corpus": self.texts, "topics": [self.texts], "bank": self.banks["wide"],
                    "search": search, "features": str(self.folder / "features.parquet"),
                    "prompts": prompts},
             output=self.tables(*STEERING_ARTIFACTS),
@@ -181,7 +193,12 @@ class Study:
         )  # fmt: skip
 
     def explain(self) -> None:
-        spec = {"model": self.spec(), "run": RUN, "explanations": CALIBRATED["explanations"]}
+        spec = {
+            "model": self.spec(),
+            "positions": 64,
+            "run": RUN,
+            "explanations": CALIBRATED["explanations"],
+        }
         adapter(
             "explain_scaling",
             self.folder,
@@ -199,7 +216,7 @@ class Study:
             "tables": {name: str(self.folder / f"{name}.parquet") for name in names},
             "banks": list(self.banks.values()),
             "settings": {"main": ["wide", 0], "published_form": None, "controls": ["frozen"],
-                         "level": "document_mean", "own_weights": False, "untrained": None},
+                         "own_weights": False, "untrained": None},
         }  # fmt: skip
         made = self.tables(SCALING_TRAINING, CLAIMS)
         adapter(

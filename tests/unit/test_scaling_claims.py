@@ -254,11 +254,12 @@ HIGH, LOW = (
 
 
 @pytest.mark.parametrize(
-    ("areas", "untrained", "p_value", "verdict", "count"),
+    ("areas", "others", "p_value", "verdict", "count"),
     [
         (HIGH, LOW, 0.001, SUPPORTED, "8 of 8"),
-        # The untrained model's best features tell as many topics.
+        # The control's best features tell as many topics.
         (HIGH, HIGH, 0.001, CHANCE, "8 of 8"),
+        (HIGH, [*HIGH[:6], 0.5, 0.5], 0.001, CHANCE, "8 of 8"),
         (LOW, HIGH, 0.001, CONTRADICTED, "0 of 8"),
         (LOW, LOW, 0.001, CHANCE, "0 of 8"),
         # Large areas of few prompts, and of 8 topics each: 8 · 0.01 is more than 0.05.
@@ -267,14 +268,24 @@ HIGH, LOW = (
         (HIGH, None, 0.001, NOT_TESTABLE, ""),
     ],
 )
-def test_found_topics_are_held_against_the_untrained_model_s(
-    areas: list[float], untrained: list[float] | None, p_value: float, verdict: str, count: str
+@pytest.mark.parametrize("control", ["untrained", "frozen_decoder"])
+def test_found_topics_are_held_against_the_best_sae_that_is_a_control(
+    control: str,
+    areas: list[float],
+    others: list[float] | None,
+    p_value: float,
+    verdict: str,
+    count: str,
 ) -> None:
     parts = [searched(areas, p_value), searched(LOW, control="words")]
-    parts.append(searched([0.1] * 8, level="token"))
+    parts.append(searched(HIGH, control="difference_of_means"))
+    parts.append(searched([0.1] * 8, level="token", value_chosen=0.9))
+    parts.append(searched([*HIGH[:3], *LOW[:5]], level="document_max", value_chosen=0.9))
     parts.append(searched([1.0] * 8, place=2))
-    if untrained is not None:
-        parts.append(searched(untrained, p_value, control="untrained"))
+    if others is not None:
+        parts.append(searched(others, p_value, control=control))
+        worse = {"untrained", "frozen_decoder"} - {control}
+        parts.append(searched([0.4] * 8, control=worse.pop()))
     found = judged(search=search(*parts))["search_finds"]
     assert found["verdict"] == verdict
     assert found["rule"].startswith(f"{count} topics" if count else "This run")
@@ -282,24 +293,34 @@ def test_found_topics_are_held_against_the_untrained_model_s(
         assert (found["value"], found["null"]) == (1.0, 0.0)
         for said in (
             "smallest area is 0.930",
-            "best 0.681",
+            f"best control, {control.replace('_', ' ')}, 0 of 8",
+            "0.681",
+            "0.400",
             "words 0.681",
-            "untrained model 0 of 8",
+            "Level: document_mean, where the areas on half A are largest; by document_max 3 of 8; "
+            "by token 0 of 8.",
         ):
             assert said in found["rule"]
 
 
-def test_another_level_is_read_where_it_is_asked_for() -> None:
+@pytest.mark.parametrize(("chosen", "verdict"), [(0.98, CHANCE), (0.995, SUPPORTED)])
+def test_half_a_chooses_the_level_that_is_read(chosen: float, verdict: str) -> None:
     rows = search(
         searched(LOW), searched(LOW, control="untrained"),
-        searched(HIGH, level="token"), searched(LOW, level="token", control="untrained"),
+        searched(HIGH, level="token", value_chosen=chosen),
+        searched(LOW, level="token", control="untrained"),
     )  # fmt: skip
-    found = judged(search=rows, saes=SAES._replace(level="token"))
-    assert found["search_finds"]["verdict"] == SUPPORTED
-    assert judged(search=rows)["search_finds"]["verdict"] == CHANCE
+    found = judged(search=rows)["search_finds"]
+    assert found["verdict"] == verdict
+    told, other = (
+        ("token", "document_mean 0") if verdict == SUPPORTED else ("document_mean", "token 8")
+    )
+    assert (
+        f"Level: {told}, where the areas on half A are largest; by {other} of 8." in found["rule"]
+    )
 
 
-@pytest.mark.parametrize("control", ["untrained", "words"])
+@pytest.mark.parametrize("control", ["untrained", "frozen_decoder", "difference_of_means", "words"])
 @pytest.mark.parametrize(
     ("areas", "others", "verdict"),
     [
@@ -319,6 +340,8 @@ def test_areas_are_compared_topic_by_topic(
     assert found["verdict"] == verdict
     mean = sum(areas) / len(areas) - sum(others) / len(others)
     assert (found["value"], found["null"]) == (pytest.approx(mean), 0)
+    if verdict == SUPPORTED:
+        assert f"(features 0.964, {control.replace('_', ' ')} 0.681)" in found["rule"]
 
 
 def by_score(score: str, features: Sequence[int], **more: Any) -> list[Row]:
@@ -352,6 +375,11 @@ def test_first_features_must_hold_on_held_out_prompts(
     found = judged(search=search(*parts), features=FEATURES)[f"{score}_finds"]
     assert (found["verdict"], found["null"]) == (verdict, 1 / 2048)
     assert (found["published_value"], found["value"]) == (pytest.approx(0.3), features.count(7) / 8)
+    n = features.count(7)
+    assert found["rule"].startswith(f"For {n} of 8 topics the first feature")
+    assert "a feature drawn at random gives 0.05%" in found["rule"]
+    assert "on all prompts, those of half B included" in found["rule"]
+    assert ("whether for most topics cannot be told" in found["rule"]) == (n == 5)
 
 
 def test_features_of_the_study_s_sae_are_not_judged() -> None:
@@ -468,6 +496,8 @@ def test_boosts_are_held_against_b_dec_alone(
     mean = sum(feature) / len(feature)
     assert found["boost"]["published_value"] == pytest.approx(mean)
     assert found["boost"]["value"] == pytest.approx(mean - sum(bias) / len(bias))
+    if verdict == SUPPORTED:
+        assert "(steered 0.400, b_dec alone 0.100, unsteered 0.000)" in found["boost"]["rule"]
     assert found["boost_45783"]["published_value"] == pytest.approx(mean)
     assert found["boost_25398"]["rule"] == "This run does not measure it."
 
@@ -512,6 +542,42 @@ def test_explanations_are_held_against_swapped_ones(
     if verdict == SUPPORTED:
         assert "near misses 0.660" in one["rule"]
         assert "untrained model 0.770" in one["rule"]
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("detection", "explanations_beyond_untrained"),
+        ("fuzzing", "explanations_beyond_untrained_fuzzing"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("own", "fresh", "verdict"),
+    [
+        ((0.8, 0.75, 0.85), (0.6, 0.55, 0.65), SUPPORTED),
+        ((0.8, 0.75, 0.85), (0.72, 0.68, 0.76), CHANCE),
+        ((0.6, 0.55, 0.65), (0.8, 0.75, 0.85), CONTRADICTED),
+        ((0.8, 0.75, 0.85), (0.6,), NOT_TESTABLE),
+        ((0.8, 0.75, 0.85), None, NOT_TESTABLE),
+    ],
+)
+def test_explanations_are_held_against_those_of_the_untrained_model_s_features(
+    method: str, name: str, own: Sequence[float], fresh: Sequence[float] | None, verdict: str
+) -> None:
+    swapped = (0.5, 0.48, 0.52)
+    untrained = None
+    if fresh is not None:
+        untrained = {"explanation_summary": explained(method, fresh, swapped, 0.001)}
+    given = explained(method, own, swapped, 0.001)
+    found = judged(explanation_summary=given, untrained=untrained)
+    one = found[name]
+    assert (one["verdict"], one["value"]) == (verdict, own[0])
+    assert one["null"] == (None if fresh is None else fresh[0])
+    # Swapped ones are the control of the other sentence, whatever the untrained model does.
+    assert found[f"explanations_{method}"]["verdict"] == SUPPORTED
+    if verdict == SUPPORTED:
+        assert "of features of the untrained model 60.0% (55.0% to 65.0%)" in one["rule"]
+        assert "intervals lie apart" in one["rule"]
 
 
 def test_an_untrained_model_has_claims_without_search_and_steering() -> None:

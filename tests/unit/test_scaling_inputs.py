@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from saeflow.artifacts.batches import TableGroups, write_batches
 from saeflow.artifacts.catalog import TEXTS
@@ -20,14 +22,17 @@ from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, document_texts, neutral_prompts
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
+from saeflow.models.loading import load_beside
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.studies.scaling.corpus import (
     corpus_documents,
+    document_cutter,
     training_groups,
     training_texts,
     unread_documents,
 )
-from saeflow.studies.scaling.searched import first_found, searched_beside, sets_of
+from saeflow.studies.scaling.levels import chosen_level
+from saeflow.studies.scaling.searched import first_found, sets_of
 from saeflow.studies.scaling.steered import Steered, chosen_features, feature_use, steer_bank
 from tests.sentences import check_sentence
 from tests.small_models import small_model
@@ -110,7 +115,7 @@ def test_groups_of_several_tables_are_one_where_they_have_one_name(
 
 def listed(**changes: Any) -> dict[str, Any]:
     row = {**KEY, "mode": "calibrated", "control": "none", "place": 1, "prompts": "topics/law",
-           "level": "document_mean", "feature": 3}  # fmt: skip
+           "level": "document_mean", "feature": 3, "value_chosen": 0.9}  # fmt: skip
     return {**row, **changes}
 
 
@@ -121,11 +126,12 @@ def search_table(*rows: dict[str, Any]) -> pa.Table:
 def test_features_that_a_search_lists_first_are_shown() -> None:
     rows = [listed(place=place, feature=10 - place) for place in (1, 2, 3, 4)]
     rows += [listed(control="words", feature=20), listed(mode="published", feature=1)]
-    assert first_found([search_table(*rows)]) == [1, 7, 8, 9]
+    assert first_found([search_table(*rows)], 3) == [1, 7, 8, 9]
+    assert first_found([search_table(*rows)]) == [1, 6, 7, 8, 9]
     assert first_found([]) == []
 
 
-def test_a_topic_is_steered_along_its_first_feature_of_the_first_level() -> None:
+def test_a_topic_is_steered_along_its_first_feature_of_the_chosen_level() -> None:
     rows = [
         listed(feature=1),
         listed(feature=2, prompts="topics/music"),
@@ -141,6 +147,37 @@ def test_a_topic_is_steered_along_its_first_feature_of_the_first_level() -> None
     tokens = [listed(level="token", feature=9)]
     assert chosen_features(search_table(*tokens), KEY) == {"law": 9}
     assert chosen_features(search_table(*rows[4:]), KEY) == {}
+
+
+def test_half_a_alone_chooses_the_level() -> None:
+    # Whatever half B says: values of the level that is chosen are the smallest there.
+    rows = [
+        listed(value=0.99, value_chosen=0.90),
+        listed(value=0.99, value_chosen=0.90, prompts="topics/music", feature=4),
+        listed(value=0.50, value_chosen=0.99, level="document_max", feature=5),
+        listed(value=0.50, value_chosen=0.85, level="document_max", prompts="topics/music"),
+        listed(value=0.90, value_chosen=0.91, level="token", feature=6),
+        listed(value=0.90, value_chosen=0.90, level="token", feature=7, prompts="topics/music"),
+        # Not of a topic, not the best, of a control, or by the study's scores.
+        listed(value_chosen=1.0, prompts="mine"),
+        listed(value_chosen=1.0, place=2),
+        listed(value_chosen=1.0, control="untrained"),
+        listed(value_chosen=1.0, mode="published", level="token"),
+    ]
+    assert chosen_level(rows) == "document_max"
+    table = search_table(*rows)
+    assert chosen_features(table, KEY) == {"law": 5, "music": 3}
+    assert chosen_level([*rows[:2], *rows[4:]]) == "token"
+
+
+def test_of_equal_levels_the_first_is_chosen_and_of_none_none() -> None:
+    rows = [listed(level=level) for level in ("token", "document_max", "document_mean")]
+    assert chosen_level(rows) == "document_mean"
+    assert chosen_level(rows[:2]) == "document_max"
+    own = listed(prompts="mine", level="token")
+    assert chosen_level([own]) == "token"
+    assert chosen_level([*rows, own | {"value_chosen": 1.0}]) == "document_mean"
+    assert chosen_level([listed(control="words")]) is chosen_level([]) is None
 
 
 def features_table(**changes: Any) -> pa.Table:
@@ -194,8 +231,6 @@ def test_sets_come_from_lists_files_and_groups_in_their_order(
         ],
         TEXTS.schema(),
     )  # fmt: skip
-    path = tmp_path / "texts.parquet"
-    write_table(table, path, TEXTS, Provenance("c"))
     settings = SearchSettings.model_validate(
         {
             "sets": {
@@ -208,7 +243,7 @@ def test_sets_come_from_lists_files_and_groups_in_their_order(
         }
     )
     files = [tmp_path / f"{name}.txt" for name in ("one", "two", "three")]
-    found = sets_of(settings, model, files=files, texts={"d": path})
+    found = sets_of(settings, model, files=files, texts=[table])
     assert list(found) == ["few", "topics/law", "topics/music", "mine", "both"]
     assert found["few"].positive == ("one a", "one b")
     assert found["few"].negative == ()
@@ -220,17 +255,63 @@ def test_sets_come_from_lists_files_and_groups_in_their_order(
     assert all(each.startswith("music") for each in found["topics/law"].negative)
 
 
-def test_saes_beside_are_of_the_same_model_or_of_an_untrained_one(model: CodiModel) -> None:
+def test_models_beside_are_the_same_or_untrained(model: CodiModel) -> None:
     block = {"model": {"weights": "fresh", "family": "llama", "hidden_size": 16,
                        "num_hidden_layers": 2, "intermediate_size": 24, "projection_size": 12},
              "control": None, "threads": 1}  # fmt: skip
-    banks = [random_bank(), random_bank()]
-    found = searched_beside(model, banks, {"untrained": block, "frozen_decoder": None}, [])
-    assert list(found) == ["untrained", "frozen_decoder"]
-    assert found["frozen_decoder"][0] is model
-    assert found["untrained"][0] is not model
+    untrained, same = load_beside(model, [block, None], [])
+    assert same is model
+    assert untrained.language_model.config.hidden_size == 16
+
+
+def test_texts_of_groups_are_cut(model: CodiModel) -> None:
+    rows = [
+        {"text": n, "content": f"{group} {n} and more", "split": "train", "part": "", "group": group,
+         "form": "", "item": n}
+        for n, group in enumerate(("law", "music") * 5)
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, TEXTS.schema())
+    settings = SearchSettings.model_validate(
+        {"sets": {"topics": {"source": "groups", "dataset": "d", "split": "train"}}}
+    )
+    found = sets_of(settings, model, files=[], texts=[table], cut=lambda text: text[:7])
+    assert all(len(each) <= 7 for each in found["topics/law"].prompts)
     with pytest.raises(ValueError, match="zip"):
-        searched_beside(model, banks[:1], {"untrained": None, "frozen_decoder": None}, [])
+        sets_of(settings, model, files=[], texts=[])
+
+
+def tokens_of(model: CodiModel, text: str) -> int:
+    return len(model.tokenizer.encode(text))
+
+
+@given(text=st.text(max_size=60), positions=st.integers(4, 20))
+def test_long_documents_are_cut_to_a_beginning(model: CodiModel, text: str, positions: int) -> None:
+    cut = document_cutter(model, positions)(text)
+    assert text.startswith(cut)
+    assert tokens_of(model, cut) <= positions
+    if tokens_of(model, text) <= positions:
+        assert cut == text
+    else:
+        # A character takes four of its tokens at most.
+        assert tokens_of(model, cut) >= positions - 4
+
+
+def test_no_document_is_longer_than_the_model_reads(model: CodiModel, texts: TableGroups) -> None:
+    limit = model.language_model.config.max_position_embeddings
+    cut = document_cutter(model, 10**6)
+    assert tokens_of(model, cut("x" * 10**5)) == limit
+    short = document_cutter(model, 5)
+    found = list(corpus_documents(texts, cut=short))
+    assert [each.content for each in found] == [short(content) for content, _, _ in ROWS]
+    assert any(each.content != content for each, (content, _, _) in zip(found, ROWS, strict=True))
+    for some in (
+        training_texts(texts, 9, cut=short),
+        [
+            each.content
+            for each in (*training_groups(texts, 9, cut=short), *unread_documents(texts, cut=short))
+        ],
+    ):
+        assert all(tokens_of(model, each) <= 5 for each in some)
 
 
 SETTINGS = SteeringSettings.model_validate(
@@ -385,3 +466,18 @@ def test_data_sets_without_the_topics_are_told(
             f"{name} has no document of split train of the topics that the search found: "
             f"{', '.join(absent)}; expected some of each, beside those of the groups: {there}.",
         )
+
+
+def test_a_topic_whose_feature_never_fires_is_left_out(
+    model: CodiModel, documents: TableGroups, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = [
+        {**row, "largest": 0.0} if row["feature"] == 1 else row for row in FEATURES.to_pylist()
+    ]
+    found = steered(model, documents, features=pa.Table.from_pylist(silent)).continuations
+    assert set(found["topic"].to_pylist()) == {TOPICS[0], TOPICS[2]}
+    assert f"not steered: {TOPICS[1]}," in caplog.text
+    none = [{**row, "largest": 0.0} for row in FEATURES.to_pylist()]
+    with pytest.raises(SaeflowError) as caught:
+        steered(model, documents, features=pa.Table.from_pylist(none))
+    check_sentence(caught.value, ", ".join(TOPICS))

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from saeflow.config.scaling_search import LEVELS
@@ -236,7 +237,14 @@ def test_topics_stand_beside_words_and_other_saes() -> None:
 
 def test_what_is_told_first_is_what_is_steered_along() -> None:
     assert set(search.TITLES_OF_LEVELS) == set(LEVELS)
-    assert search.first_level(numbers()) == LEVELS[0]
+    read = numbers()
+    assert search.first_level(read) == LEVELS[0]
+    rows = read.tables["search"].to_pylist()
+    for row in rows:
+        if (row["control"], row["level"], row["mode"]) == ("none", "token", CALIBRATED):
+            row["value_chosen"] = 1.0
+    changed = pa.Table.from_pylist(rows, read.tables["search"].schema)
+    assert search.first_level(replace(read, tables={**read.tables, "search": changed})) == "token"
     assert set(steering.CONTROLS) == set(STEERING_CONTROLS)
     assert set(steering.SCORES) == set(SCORES) == set(steering.SHORT)
     assert set(steering.COSTS) <= set(COSTS)

@@ -313,7 +313,22 @@ def test_holm_goes_over_topics_and_every_is_the_nearest_control():
         (every,) = rows_of(found, topic=topic, control=EVERY, metric=metric)
         (means,) = rows_of(found, topic=topic, control=MEANS, metric=metric)
         assert every["value"] == means["value"]
-        assert every["p_value"] == (means["p_value"] if topic == "a" else 1.0)
+        # Above both controls no adjustment for their number; below one it is one of two.
+        p_value = means["p_value"] if topic == "a" else min(1.0, 2 * means["p_value"])
+        assert every["p_value"] == pytest.approx(p_value)
+
+
+def test_falling_short_of_a_control_is_as_significant_as_against_that_control():
+    slopes = {(topic, FEATURE): 0.3 for topic in "abcd"}
+    slopes |= {(topic, BIAS): 0.0 for topic in "abcd"}
+    slopes |= {(topic, MEANS): 0.6 for topic in "abc"} | {("d", MEANS): 0.301}
+    found = steering_summary(made_up(slopes, prompts=20), KEY, permutations=999, seed=0)
+    metric = "lexicon_share_slope"
+    for topic in "abcd":
+        (every,) = rows_of(found, topic=topic, control=EVERY, metric=metric)
+        if topic != "d":
+            assert every["value"] < 0
+            assert every["p_holm"] <= 0.05
 
 
 def test_a_score_that_no_topic_has_is_null():

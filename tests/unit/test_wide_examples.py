@@ -259,7 +259,10 @@ def test_cuda_keeps_what_the_cpu_does() -> None:
             BinSamples(chosen, D_SAE, most, bins=3, keep=2, seed=1, **options),
             SilentPool(chosen, D_SAE, size=9, seed=1, **options),
         ]
-        sums, tokens = FeatureSums(D_SAE, device), TokenCounts(D_SAE, VOCABULARY, device)
+        sums, tokens = (
+            FeatureSums(D_SAE, device),
+            TokenCounts(torch.arange(D_SAE), D_SAE, VOCABULARY, device),
+        )
         pairs = Coactivations(chosen, D_SAE)
         for block in corpus.documents(7):
             for each in (*made, sums, tokens, pairs):
@@ -293,7 +296,7 @@ def most_memory(repeats: int) -> int:
     everything, most = features(list(range(D_SAE))), torch.full((D_SAE,), 3.0)
     made = [
         FeatureSums(D_SAE),
-        TokenCounts(D_SAE, VOCABULARY),
+        TokenCounts(torch.arange(D_SAE), D_SAE, VOCABULARY),
         TopExamples(everything, D_SAE, keep=40, context=8),
         BinSamples(everything, D_SAE, most, bins=3, keep=10, seed=0, context=8),
         SilentPool(everything, D_SAE, size=100, seed=0, context=8),

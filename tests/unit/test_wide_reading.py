@@ -81,7 +81,7 @@ def test_density_bins_hold_every_feature_once() -> None:
 @given(seed=st.integers(0, 10**6), sizes=SIZES, signed=st.booleans())
 def test_token_counts_are_those_of_a_loop(seed: int, sizes: list[int], signed: bool) -> None:
     corpus = random_corpus(seed, signed=signed)
-    counts = fed(TokenCounts(6, VOCABULARY), corpus.blocks(sizes))
+    counts = fed(TokenCounts(torch.arange(6), 6, VOCABULARY), corpus.blocks(sizes))
     counted = corpus.token[~corpus.begin]
     assert counts.occurrences.tolist() == np.bincount(counted, minlength=VOCABULARY).tolist()
     for by, n in (("count", 3), ("total", 1), ("count", 100)):
@@ -105,8 +105,17 @@ def test_token_counts_are_those_of_a_loop(seed: int, sizes: list[int], signed: b
         assert [row[3] for row in found] == pytest.approx([row[3] for row in expected])
 
 
+def test_only_features_that_are_named_are_counted() -> None:
+    blocks = list(random_corpus(0).blocks([5, 9]))
+    every = fed(TokenCounts(torch.arange(6), 6, VOCABULARY), blocks).top(100, "count")
+    some = fed(TokenCounts(torch.tensor([4, 1]), 6, VOCABULARY), blocks).top(100, "count")
+    kept = np.isin(every.feature, [1, 4])
+    assert 0 < kept.sum() < len(kept)
+    assert all((one[kept] == two).all() for one, two in zip(every, some, strict=True))
+
+
 def test_token_counts_of_nothing_are_empty() -> None:
-    assert len(TokenCounts(6, VOCABULARY).top(3, "count").feature) == 0
+    assert len(TokenCounts(torch.arange(6), 6, VOCABULARY).top(3, "count").feature) == 0
 
 
 def bank(

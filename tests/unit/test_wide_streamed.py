@@ -239,7 +239,13 @@ def test_a_disk_without_room_for_the_cache_is_told_before_anything_is_computed(
     cached = [wanted("wide", 0, {"cached": True})]
     with pytest.raises(SaeflowError) as caught:
         train_streamed(model, texts, cached, batch_size=4, state=state)
-    check_sentence(caught.value, "stream.cached needs about ", " GB below ", "cached: false.")
+    check_sentence(caught.value, "stream.cached needs about ", " GB more below ", "cached: false.")
+    # What is cached already needs no more room.
+    (folder,) = state.iterdir()
+    (folder / "activations").mkdir()
+    (folder / "activations/group0.parquet").write_bytes(bytes(10**6))
+    with pytest.raises(TypeError):
+        train_streamed(model, texts, cached, batch_size=4, state=state)
     # Without a cache, a full disk is none of its business.
     with pytest.raises(TypeError):
         train_streamed(model, texts, ALL[:1], batch_size=4, state=state)
@@ -259,3 +265,19 @@ def test_only_texts_that_train_are_read(model: CodiModel, whole: Trained, tmp_pa
     again = write_corpus(tmp_path / "t.parquet", [f"Text {n} is short." for n in range(9)])
     found = train_streamed(model, again, ALL[:1], batch_size=4, state=tmp_path / "state")
     assert_same(found, whole.banks[:1])
+
+
+def test_an_edited_recipe_begins_anew_beside_what_was_left(
+    model: CodiModel, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+
+    def folders(**changes: object) -> set[str]:
+        train_streamed(model, texts, [wanted("wide", 0, changes)], batch_size=4, state=state)
+        return {each.name for each in state.iterdir()}
+
+    first = folders()
+    assert folders(checkpoint_minutes=3.0, saes_per_job=1) == first
+    assert len(folders(learning_rate=0.5)) == 2
+    # The first recipe finds its own checkpoint again.
+    assert len(folders()) == 2

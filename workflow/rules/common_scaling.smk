@@ -1,6 +1,5 @@
 # Helper functions of the study of wide SAEs, and which of them one job trains.
 
-from saeflow.config.scaling_search import LEVELS
 from saeflow.config.scaling_runs import (
     main_bank,
     prompt_datasets,
@@ -141,7 +140,6 @@ def searching_spec(wildcards):
         "positions": scaling_positions(wildcards),
         "run": scaling_run(wildcards),
         "search": without_places(plain(SCALED.search)),
-        "texts": prompt_datasets(CFG),
         "controls": {
             name: model_spec(bank) if bank.model != wildcards.model else None
             for name, bank in controls.items()
@@ -260,7 +258,6 @@ def published_form(model):
 
 def judging_spec(model):
     main = main_bank(CFG, model)
-    levels = plain(SCALED.search)["levels"]
     return {
         "tables": {
             table: SCALING_TABLE.format(model=model, table=table)
@@ -280,7 +277,6 @@ def judging_spec(model):
                 for name in scaling_models(CFG)[model].dictionaries
                 if resolve_dictionary(CFG, name).control
             ],
-            "level": next(level for level in LEVELS if level in levels),
             "own_weights": scaling_weights(CFG, model),
             "untrained": untrained_of(model),
         },

@@ -6,7 +6,7 @@ from saeflow.artifacts.batches import TableGroups
 from saeflow.artifacts.catalog import TEXTS
 from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.scaling_examples import SCALING_FEATURES
-from saeflow.artifacts.scaling_explanations import EXPLANATION_ARTIFACTS
+from saeflow.artifacts.scaling_explanations import EXPLANATION_ARTIFACTS as ARTIFACTS
 from saeflow.artifacts.scaling_search import SEARCH
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.device import resolve_device, set_threads
@@ -16,28 +16,25 @@ from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import document_cutter, unread_documents
 from saeflow.studies.scaling.explained import explain_bank, load_tellers
 from saeflow.studies.scaling.reading import WideRun
-from saeflow.studies.scaling.searched import first_found
+from saeflow.studies.scaling.searched import EXPLAINED, first_found
 
 with job(snakemake):
     given, wanted, device = snakemake.params.spec, snakemake.input, resolve_device()
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
-    known, texts = (
-        read_table(Path(wanted.features), SCALING_FEATURES),
-        TableGroups(Path(wanted.corpus), TEXTS),
-    )
+    known = read_table(Path(wanted.features), SCALING_FEATURES)
+    cut = document_cutter(model, given["positions"])
     settings, tellers = load_tellers(given["explanations"], device, vars(wanted))
-    examples, tables = explain_bank(
+    found = explain_bank(
         model.to(device),
         WideRun(**given["run"], bank=open_bank(Path(wanted.bank))),
-        lambda: unread_documents(texts, cut=document_cutter(model, given["positions"])),
+        lambda: unread_documents(TableGroups(Path(wanted.corpus), TEXTS), cut=cut),
         known,
         settings,
-        features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
+        features=first_found([read_table(Path(each), SEARCH) for each in wanted.search], EXPLAINED),
         **tellers,
         batch_size=spec.model.batch_size,
     )
     provenance = inherit(known, config=config_digest(given), packages=("torch", "transformers"))
-    made = zip([examples, *tables], EXPLANATION_ARTIFACTS, snakemake.output, strict=True)
-    for table, kind, path in made:
+    for table, kind, path in zip(found.written, ARTIFACTS, snakemake.output, strict=True):
         write_table(table, Path(path), kind, provenance)

@@ -12,8 +12,8 @@ from saeflow.config.runs import Positive, different
 Level = Literal["document_max", "document_mean", "token"]
 """What is ranked: prompts by a feature's maximum or mean over their tokens, or tokens themselves."""
 LEVELS: tuple[Level, ...] = ("document_mean", "document_max", "token")
-"""By the first of these that is searched a topic's feature is chosen: by means, as the study's scores
-are (methods/5, section 6.4)."""
+"""In the order in which they are told. Half A chooses the one whose features are steered along
+(`saeflow.studies.scaling.levels.chosen_level`); of equal ones the first."""
 Inputs = Literal["scaled", "published"]
 """What the SAE reads: activations as it was trained on them; or, as the study did, without the factor
 that training multiplied them by."""

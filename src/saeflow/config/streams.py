@@ -150,7 +150,7 @@ class StreamSettings(Block):
     saes_per_job: Positive | None = Field(
         None,
         description="SAEs that one job trains side by side, such as one for each GPU; null: all that "
-        "read the same stream.",
+        "read the same stream, so that one more, such as another seed, trains all of them anew.",
     )
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="Minutes between checkpoints, from which a killed job goes on."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,6 +116,25 @@ def load_from_spec(given: Mapping[str, Any], files: Sequence[str]) -> tuple[Mode
     located = {**given["model"], "path": str(folder)} if folder else given["model"]
     spec = ModelSpec.model_validate({**given, "model": located})
     return spec, load_model(spec.model, spec.control, folder)
+
+
+def load_beside(
+    model: CodiModel, blocks: Iterable[Mapping[str, Any] | None], files: Sequence[str]
+) -> list[CodiModel]:
+    """Load the models that stand beside one, such as its untrained control, on the same device.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The one.
+    blocks : iterable of mapping or None
+        As `load_from_spec` takes them; None for the one itself.
+    files : sequence of str
+        The rule's input files of the model.
+    """
+    return [
+        load_from_spec(block, files)[1].to(model.device) if block else model for block in blocks
+    ]
 
 
 def fresh_model(

@@ -241,7 +241,8 @@ def by_content(
                 raise _one_sided(sources, settings, n, purpose)
         waiting.seek(0)
         for line in waiting:
-            yield _document(*json.loads(line), HELD_OUT)
+            item, content, group = json.loads(line)
+            yield _document(item, content, group, HELD_OUT)
 
 
 def _contents(

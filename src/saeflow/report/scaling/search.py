@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saeflow.config.scaling_search import LEVELS
 from saeflow.report.cells import (
     filled,
     number_cell,
@@ -30,6 +29,7 @@ from saeflow.report.scaling.numbers import (
     of_sae,
 )
 from saeflow.report.tables import MISSING
+from saeflow.studies.scaling.levels import chosen_level
 
 BASELINES = {
     "words": "words, counted",
@@ -95,15 +95,9 @@ def searches(numbers: Numbers, level: str | None = None) -> list[Found]:
     return list(found.values())
 
 
-def levels(numbers: Numbers) -> list[str]:
-    """Levels that were searched; the first is that by which features were chosen to steer along."""
-    found = {each.level for each in searches(numbers)}
-    return [*(name for name in LEVELS if name in found), *sorted(found - set(LEVELS))]
-
-
 def first_level(numbers: Numbers) -> str | None:
-    """The level whose numbers are told first; no number chose it."""
-    return next(iter(levels(numbers)), None)
+    """The level whose numbers are told first, and whose features are steered along; half A chose it."""
+    return chosen_level(of_sae(numbers.tables["search"], numbers.main))
 
 
 def topic_of(prompts: str) -> str:

@@ -146,7 +146,9 @@ def train_streamed(
         cache=stream.cached,
     )
     logging.getLogger("saeflow").info("%s", cost.sentence())
-    state = state / config_digest([code, str(model.device.type), contexts.identity])
+    trained = [[*each[:2], _decides(each.settings)] for each in wanted]
+    made_with = [code, model.device.type, model.revision, contexts.identity, trained]
+    state = state / config_digest(made_with)
     state.mkdir(parents=True, exist_ok=True)
     _check_room(state, cost)
     activations = ActivationStream(
@@ -165,7 +167,7 @@ def train_streamed(
             name: replace(each, settings=each.settings.model_copy(update=own))
             for name, each in recipes.items()
         }
-    trained = train_wide(
+    done = train_wide(
         activations,
         recipes,
         site=Site(layer, EVERY_TOKEN),
@@ -173,14 +175,26 @@ def train_streamed(
         checkpoint_folder=state / CHECKPOINTS,
         device=model.device,
     )
-    return [_streamed(each, trained) for each in wanted]
+    return [_streamed(each, done) for each in wanted]
+
+
+def _decides(settings: DictionarySettings) -> dict[str, Any]:
+    """What a training depends on."""
+    block = settings.model_dump(mode="json")
+    idle = ("checkpoint_minutes", "saes_per_job")
+    return block | {
+        "stream": {name: value for name, value in block["stream"].items() if name not in idle}
+    }
 
 
 def _check_room(folder: Path, cost: StreamCost) -> None:
     free = shutil.disk_usage(folder).free
-    if cost.cache_bytes > free:
+    # What a killed training has cached already needs no more room.
+    files = (folder / CACHE).rglob("*")
+    needed = cost.cache_bytes - sum(each.stat().st_size for each in files if each.is_file())
+    if needed > free:
         raise SaeflowError(
-            f"stream.cached needs about {cost.cache_bytes / 1e9:.3g} GB below {folder}, where "
+            f"stream.cached needs about {needed / 1e9:.3g} GB more below {folder}, where "
             f"{free / 1e9:.3g} GB are free; expected more room, or cached: false."
         )
 

@@ -37,13 +37,15 @@ class TopTokens(NamedTuple):
 class TokenCounts:
     """Counts and summed activations of every pair of feature and token that occurs.
 
-    Memory grows with the pairs that occur, of which there are at most d_sae times the vocabulary, and
-    not with the documents.
+    Memory grows with the pairs that occur, of which there are at most as many as features times the
+    vocabulary, and not with the documents.
 
     Parameters
     ----------
+    features : Tensor of int64, shape (features,)
+        Latents that are counted.
     d_sae, vocabulary : int
-        Latents, and token ids.
+        Latents of the SAE, and token ids.
     device : torch.device or str
         Where blocks are.
 
@@ -53,8 +55,15 @@ class TokenCounts:
         How often each token was read.
     """
 
-    def __init__(self, d_sae: int, vocabulary: int, device: torch.device | str = "cpu") -> None:
-        self._d_sae = d_sae
+    def __init__(
+        self,
+        features: Int[Tensor, " features"],
+        d_sae: int,
+        vocabulary: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._counted = torch.zeros(d_sae, dtype=torch.bool, device=device)
+        self._counted[features.to(device)] = True
         self.occurrences = torch.zeros(vocabulary, dtype=torch.long, device=device)
         self._key, self._count = torch.zeros((2, 0), dtype=torch.long, device=device)
         self._total = torch.zeros(0, dtype=torch.float64, device=device)
@@ -64,8 +73,9 @@ class TokenCounts:
         """Count one block."""
         vocabulary = len(self.occurrences)
         self.occurrences += torch.bincount(block.token[~block.begin], minlength=vocabulary)
-        key = block.latents * vocabulary + block.token[block.rows]
-        self._waiting.append(_summed(key, torch.ones_like(key), block.values.abs().double()))
+        kept = self._counted[block.latents]
+        key = block.latents[kept] * vocabulary + block.token[block.rows[kept]]
+        self._waiting.append(_summed(key, torch.ones_like(key), block.values[kept].abs().double()))
         # Merging when as many wait as there are keeps the work per pair constant.
         if sum(len(key) for key, _, _ in self._waiting) > len(self._key):
             self._merge()

@@ -162,12 +162,12 @@ class _Training:
         self.rows: list[TrainingRow] = []
 
     def configuration(self) -> dict[str, Any]:
-        """What a checkpoint must share; how often it is written does not matter."""
+        """What a checkpoint must share; how often it is written and who shares a job does not matter."""
         saes = {}
         for name, recipe in self.recipes.items():
             saes[name] = asdict(recipe)
             saes[name]["settings"] = recipe.settings.model_dump(
-                mode="json", exclude={"checkpoint_minutes"}
+                mode="json", exclude={"checkpoint_minutes", "saes_per_job"}
             )
         return {"d_in": self.stream.d_in, "saes": saes}
 

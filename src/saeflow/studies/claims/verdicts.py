@@ -76,7 +76,10 @@ def beyond_null(numbers: Numbers, published: Published) -> Verdict:
     if published.suffices and found["ci_high"] < EVEN:
         return CONTRADICTED, f"{apart}, but below one half: it helps, and does not suffice."
     if published.suffices and found["ci_low"] <= EVEN:
-        return CHANCE, f"{apart}, but it holds one half, which a coin gives."
+        return CHANCE, (
+            f"{apart}, but it holds one half: more than the control gives, and whether in most cases cannot "
+            "be told from these."
+        )
     return SUPPORTED, f"{apart}."
 
 

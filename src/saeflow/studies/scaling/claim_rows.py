@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from saeflow.config.scaling_search import LEVELS
 from saeflow.studies.claims.sentences import Row
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, row
 from saeflow.studies.scaling.published_claims import (
@@ -36,14 +35,11 @@ class Saes(NamedTuple):
         Dictionary that is trained as the study's SAE; None: there is none.
     controls : sequence of str, optional
         Dictionaries that are controls of the main one; None: all with a control.
-    level : str
-        What the search ranks; its column ``level``.
     """
 
     main: Sae
     published_form: str | None = None
     controls: Sequence[str] | None = None
-    level: str = LEVELS[0]
 
 
 def quality_rows(quality: Rows, widths: Widths, saes: Saes) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.studies.claims.judge import Study, claims_table, judge
 from saeflow.studies.claims.sentences import Row, find_row
 from saeflow.studies.claims.verdicts import (
@@ -203,9 +204,10 @@ def _cosine(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _finds(numbers: Numbers) -> Verdict:
-    """Share of topics whose feature tells held-out prompts apart, beside the untrained model's best."""
+    """Share of topics whose feature tells held-out prompts apart, beside that of the best control."""
     found, null = numbers.found, numbers.null
-    smallest, *areas = numbers.further
+    smallest, *areas = numbers.further[: -len(LEVELS)]
+    others = [each for each in numbers.further[-len(LEVELS) :] if each is not None]
     side = beyond(found, null)
     if side is None or null is None:
         return NOT_TESTABLE, UNTESTED
@@ -213,9 +215,12 @@ def _finds(numbers: Numbers) -> Verdict:
     shown = [_beside(*each, ".3f") for each in zip((*names, "words"), areas, strict=True)]
     said = (
         f"{_count(found)} topics have a feature whose area on held-out prompts is at least {FOUND} "
-        f"(p at most {LEVEL}, Holm over topics){_beside('the smallest area is', smallest, '.3f')}; in "
-        f"the untrained model {_count(null)}. Mean areas{''.join(shown).replace(';', ':', 1)}."
+        f"(p at most {LEVEL}, Holm over topics){_beside('the smallest area is', smallest, '.3f')}; by "
+        f"the best control, {null['named'].replace('_', ' ')}, {_count(null)}. Mean areas"
+        f"{''.join(shown).replace(';', ':', 1)}. Level: {found['level']}, where the areas on half A are "
+        "largest"
     )
+    said += "".join(f"; by {each['group']} {_count(each)}" for each in others) + "."
     if side < 0:
         return CONTRADICTED, said
     if not side:
@@ -235,22 +240,57 @@ def _most(found: Row, said: str) -> Verdict:
     return SUPPORTED, said
 
 
+def _first(numbers: Numbers) -> Verdict:
+    """Share of topics whose first feature holds on half B: beyond a feature drawn, and for most topics."""
+    found, null = numbers.found, numbers.null
+    side = beyond(found, null)
+    if side is None or null is None:
+        return NOT_TESTABLE, UNTESTED
+    said = (
+        f"For {_count(found)} topics the first feature is among those that half A of the prompts chose "
+        f"and half B confirms ({_percent(found)}), where a feature drawn at random gives "
+        f"{null['value']:.2%}. The score chose it on all prompts, those of half B included, which favours "
+        "it."
+    )
+    if side <= 0:
+        return (CONTRADICTED if side else CHANCE), said
+    if found["ci_high"] < EVEN:
+        return CONTRADICTED, f"{said} More than by chance, but for fewer than half of the topics."
+    if found["ci_low"] <= EVEN:
+        return CHANCE, (
+            f"{said} More than by chance, but the interval of the share holds one half: whether for most "
+            "topics cannot be told from these."
+        )
+    return SUPPORTED, said
+
+
 def _paired(numbers: Numbers) -> Verdict:
     """Paired differences over topics, whose signs are flipped: few topics make a bootstrap too narrow."""
     found = numbers.found
     n, p_value = found["n"], found["p_value"]
     if p_value is None or n < FEWEST:
         return NOT_TESTABLE, f"{n} topics are too few for a test: {FEWEST} can be significant."
-    means = [f"{each['value']:.3f}" for each in numbers.further if each is not None]
+    means = [f"{_named(each)} {each['value']:.3f}" for each in numbers.further if each is not None]
     said = (
         f"The mean difference over {n} topics is {found['value']:+.3f} "
-        f"({' beside '.join(means)}); with signs flipped it is as far from 0 with p {p_value:.2g}."
+        f"({', '.join(means)}); with signs flipped it is as far from 0 with p {p_value:.2g}."
     )
     if p_value > LEVEL or (
         found["ci_low"] is not None and found["ci_low"] <= 0 <= found["ci_high"]
     ):
         return CHANCE, said
     return (SUPPORTED if found["value"] > 0 else CONTRADICTED), said
+
+
+_STEERED = {NONE: "steered", "decoder_bias": "b_dec alone"}
+
+
+def _named(each: Row) -> str:
+    """What a mean over topics is of."""
+    control: str = each["control"]
+    if each["part"] == "boost":
+        return _STEERED.get(control, control)
+    return "features" if control == NONE else control.replace("_", " ")
 
 
 def _explains(numbers: Numbers) -> Verdict:
@@ -267,6 +307,21 @@ def _explains(numbers: Numbers) -> Verdict:
         f"{_beside('of features of the untrained model', untrained, '.3f')}."
     )
     if not side or gain["q_value"] > LEVEL:
+        return CHANCE, said
+    return (SUPPORTED if side > 0 else CONTRADICTED), said
+
+
+def _explains_more(numbers: Numbers) -> Verdict:
+    """Whether intervals over features of this model and of the untrained one lie apart."""
+    found, null = numbers.found, numbers.null
+    side = beyond(found, null)
+    if side is None or null is None or null["ci_low"] is None:
+        return NOT_TESTABLE, UNTESTED
+    said = (
+        f"Balanced accuracy {_percent(found)}, of features of the untrained model {_percent(null)}: the "
+        f"intervals {'lie apart' if side else 'have values in common'}."
+    )
+    if not side:
         return CHANCE, said
     return (SUPPORTED if side > 0 else CONTRADICTED), said
 
@@ -317,10 +372,13 @@ _RULES: dict[str, Rule] = {
     "alive": _alive,
     "neighbours": _summed_cosines,
     "search_finds": _finds,
-    "search_beyond_untrained": _paired,
-    "search_beyond_words": _paired,
+    **{each.claim: _paired for each in PUBLISHED if each.claim.startswith("search_beyond")},
+    "local_min_max_finds": _first,
+    "rank_finds": _first,
     "explanations_detection": _explains,
     "explanations_fuzzing": _explains,
+    "explanations_beyond_untrained": _explains_more,
+    "explanations_beyond_untrained_fuzzing": _explains_more,
     **{each.claim: _steers for each in PUBLISHED if each.claim.startswith("steering")},
     "boost": _paired,
 }

@@ -5,7 +5,7 @@ Topics are what is resampled and flipped: their prompts, or continuations, have 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,24 @@ from saeflow.studies.claims.sentences import Row
 from saeflow.studies.claims.verdicts import LEVEL
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, mean_row, row, share_row
 from saeflow.studies.scaling.claim_rows import Rows, Saes, Widths, row_key
-from saeflow.studies.scaling.published_claims import BOOST, CHANCE, CLASSIFIER, LEXICON
+from saeflow.studies.scaling.levels import chosen_level
+from saeflow.studies.scaling.published_claims import (
+    BOOST,
+    CHANCE,
+    CLASSIFIER,
+    CONTROLS,
+    DIRECTION,
+    LEXICON,
+    WORDS,
+)
 
 FOUND = 0.9
 """Held-out area under the curve from which a feature counts as that of a topic."""
 SEED, PERMUTATIONS = 0, 9999
 """Of resamples, and sign flips drawn at most."""
 _SCORES = ("local_min_max", "rank")
+_WITHOUT_SAE = (NONE, DIRECTION, WORDS, "length")
+"""What the search gives but the best feature of another SAE."""
 
 
 def search_rows(search: Rows, widths: Widths, saes: Saes) -> Iterator[dict[str, Any]]:
@@ -37,7 +48,7 @@ def search_rows(search: Rows, widths: Widths, saes: Saes) -> Iterator[dict[str, 
     widths : mapping of (str, int) to int
         Latents of each SAE.
     saes : Saes
-        The main SAE, and the level that is read.
+        The main SAE.
 
     Yields
     ------
@@ -45,32 +56,56 @@ def search_rows(search: Rows, widths: Widths, saes: Saes) -> Iterator[dict[str, 
         Of the feature that half A chose, by control: ``auroc`` on half B, mean over topics, and the
         smallest of them; ``share_found``, of topics in which it is at least `FOUND` with a p-value, Holm
         over topics, of at most 0.05; ``auroc_beyond``, of the feature less the control, topics paired.
+        All at the level that half A chooses; ``share_found`` of each other level as well, which is then
+        the group, and with the control ``best_control`` that of the SAE, of those that are controls, with
+        the largest share.
         Published, by score: ``largest_score``, mean over topics of the score of the first feature;
         ``first_found``, share of topics in which that one is among the listed features that half A chose
         and half B confirms, with what a feature drawn at random gives as control.
     """
     own = [each for each in search if (each["dictionary"], each["seed"]) == saes.main]
-    held_out = [
-        each
-        for each in own
-        if each["mode"] == CALIBRATED and each["level"] == saes.level and each["value"] is not None
-    ]
-    firsts: dict[str, dict[str, Row]] = {}
-    for each in held_out:
-        if each["place"] == 1:
-            firsts.setdefault(each["control"], {})[each["prompts"]] = each
+    level = chosen_level(own)
+    every = [each for each in own if each["mode"] == CALIBRATED and each["value"] is not None]
+    held_out = [each for each in every if each["level"] == level]
+    firsts = _firsts(held_out)
+    shares = []
     for control, by_topic in firsts.items():
         areas = np.array([each["value"] for each in by_topic.values()])
-        p_values = np.array([each["p_value"] for each in by_topic.values()], np.float64)
-        reached = (areas >= FOUND) & (holm(p_values) <= LEVEL)
         yield _mean("search", "", "auroc", areas, control)
         yield _plain("search", "", "smallest_auroc", float(areas.min()), len(areas), control)
-        yield _share("search", "", "share_found", reached, control)
+        found = _share_found(by_topic, control) | {"level": level}
+        yield found
+        if control not in _WITHOUT_SAE:
+            shares.append((found["value"], areas.mean(), found))
         both = [topic for topic in by_topic if topic in firsts.get(NONE, {})]
         if control != NONE and both:
             pairs = [firsts[NONE][topic]["value"] - by_topic[topic]["value"] for topic in both]
             yield _tested("search", "", "auroc_beyond", np.array(pairs), control)
+    if shares:
+        *_, best = max(shares, key=lambda each: each[:2])
+        yield best | {"control": CONTROLS, "named": best["control"]}
+    for other in sorted({each["level"] for each in every} - {level}):
+        best_there = _firsts(each for each in every if each["level"] == other)
+        if NONE in best_there:
+            yield _share_found(best_there[NONE], NONE, other)
     yield from _by_score(own, held_out, widths.get(saes.main))
+
+
+def _firsts(held_out: Rows) -> dict[str, dict[str, Row]]:
+    """By control and topic, what is first on half A."""
+    found: dict[str, dict[str, Row]] = {}
+    for each in held_out:
+        if each["place"] == 1:
+            found.setdefault(each["control"], {})[each["prompts"]] = each
+    return found
+
+
+def _share_found(by_topic: Mapping[str, Row], control: str, group: str = "") -> dict[str, Any]:
+    """Topics with a large area on half B that chance does not give, Holm over topics."""
+    areas = np.array([each["value"] for each in by_topic.values()])
+    p_values = np.array([each["p_value"] for each in by_topic.values()], np.float64)
+    reached = (areas >= FOUND) & (holm(p_values) <= LEVEL)
+    return _share("search", group, "share_found", reached, control)
 
 
 def _by_score(own: Rows, held_out: Rows, width: int | None) -> Iterator[dict[str, Any]]:

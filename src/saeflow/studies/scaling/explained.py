@@ -63,6 +63,11 @@ class ExplainedBank(NamedTuple):
     examples: pa.Table
     tables: ExplanationTables
 
+    @property
+    def written(self) -> tuple[pa.Table, ...]:
+        """All tables, in the order of `saeflow.artifacts.scaling_explanations.EXPLANATION_ARTIFACTS`."""
+        return self.examples, *self.tables
+
 
 def explain_bank(
     model: CodiModel,

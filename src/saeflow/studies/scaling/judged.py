@@ -21,8 +21,8 @@ def judged_models(
     tables : mapping of str to mapping of str to pyarrow.Table
         By model and name, as `saeflow.studies.scaling.claims.scaling_claims` reads them.
     settings : mapping of str to mapping
-        By model: ``main`` (dictionary and seed), ``published_form``, ``controls`` and ``level`` of
-        `Saes`; ``own_weights``; and ``untrained``, the name of its untrained control or None.
+        By model: ``main`` (dictionary and seed), ``published_form`` and ``controls`` of `Saes`;
+        ``own_weights``; and ``untrained``, the name of its untrained control or None.
 
     Returns
     -------
@@ -39,7 +39,6 @@ def judged_models(
                 (dictionary, seed),
                 published_form=block["published_form"],
                 controls=block["controls"],
-                level=block["level"],
             ),
             untrained=None if block["untrained"] is None else tables[block["untrained"]],
         )

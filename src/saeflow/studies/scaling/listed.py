@@ -70,15 +70,12 @@ def token_tables(
     model: CodiModel, found: CorpusSums, settings: ReadingSettings
 ) -> Iterator[pa.Table]:
     """Tables of `SCALING_TOKENS`, two of each split; the first is empty."""
-    listed = found.listed.cpu().numpy()
     yield SCALING_TOKENS.schema().empty_table()
     for name, split in found.splits.items():
         occurrences = split.tokens.occurrences.cpu().numpy()
         density = feature_columns(split.sums[0])["density"]
         for by in ("count", "total"):
-            top = split.tokens.top(settings.tokens, by)
-            kept = np.isin(top.feature, listed)
-            feature, rank, token, fires, total = (each[kept] for each in top)
+            feature, rank, token, fires, total = split.tokens.top(settings.tokens, by)
             columns = {
                 "feature": feature,
                 "rank": rank,

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+from saeflow.config.scaling_search import LEVELS
 from saeflow.studies.claims.sentences import Published, Wanted
 from saeflow.studies.rows import CALIBRATED, NONE
 from saeflow.studies.rows import PUBLISHED as BY_STUDY
@@ -172,17 +173,20 @@ SEARCHES = (
         "procedure",
         _search("share_found"),
         None,
-        _search("share_found", UNTRAINED),
-        further=tuple(
-            _search(metric, control)
-            for metric, control in (
-                ("smallest_auroc", NONE),
-                ("auroc", NONE),
-                ("auroc", UNTRAINED),
-                ("auroc", FROZEN),
-                ("auroc", DIRECTION),
-                ("auroc", WORDS),
-            )
+        _search("share_found", CONTROLS),
+        further=(
+            *(
+                _search(metric, control)
+                for metric, control in (
+                    ("smallest_auroc", NONE),
+                    ("auroc", NONE),
+                    ("auroc", UNTRAINED),
+                    ("auroc", FROZEN),
+                    ("auroc", DIRECTION),
+                    ("auroc", WORDS),
+                )
+            ),
+            *(_search("share_found", group=level) for level in LEVELS),
         ),
     ),
     *(
@@ -199,6 +203,8 @@ SEARCHES = (
         )
         for control, what in (
             (UNTRAINED, "what the model has learned"),
+            (FROZEN, "what training the decoder has learned"),
+            (DIRECTION, "more than the difference of means, which needs no SAE"),
             (WORDS, "more than words that tell the prompts apart"),
         )
     ),
@@ -212,7 +218,6 @@ SEARCHES = (
             _search("first_found", mode=BY_STUDY, group=score),
             _search("largest_score", mode=BY_STUDY, group=score),
             _search("first_found", CHANCE, mode=BY_STUDY, group=score),
-            suffices=True,
         )
         for score, name, example in (
             ("local_min_max", "local min-max mean", "32026 (.2996)"),
@@ -294,6 +299,20 @@ EXPLAINED = (
             ),
         )
         for method, what in (("detection", "whether"), ("fuzzing", "where"))
+    ),
+    *(
+        Published(
+            f"explanations_beyond_untrained{ending}",
+            MEANINGS,
+            f"Contexts of a feature tell {what} it fires better than those of the untrained model's "
+            "features do.",
+            "not scored",
+            "procedure",
+            _explained(method, "balanced_accuracy"),
+            None,
+            _explained(method, "balanced_accuracy", UNTRAINED),
+        )
+        for method, ending, what in (("detection", "", "whether"), ("fuzzing", "_fuzzing", "where"))
     ),
 )
 STEERED = (

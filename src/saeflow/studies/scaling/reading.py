@@ -108,7 +108,7 @@ class SplitSums:
         bank, examples = runs[0].bank, settings.examples
         self.sums = [FeatureSums(run.bank.d_sae, bank.device) for run in runs]
         self.quality = [DocumentQuality(run.bank) for run in runs]
-        self.tokens = TokenCounts(bank.d_sae, vocabulary, bank.device)
+        self.tokens = TokenCounts(listed, bank.d_sae, vocabulary, bank.device)
         self._context, self._once = examples.context, examples.once_per_document
         self.top = TopExamples(
             listed, bank.d_sae, keep=examples.top, context=self._context, per_document=self._once

@@ -145,8 +145,8 @@ def search_features(
             unscaled = unscaled_values(bank, reading, factor or input_factor([reading.activations]))
         read = Read(name, sides, reading, unscaled)
         others = {
-            control: read_prompts(*pair, sides.prompts, batch_size=batch_size)
-            for control, pair in (controls or {}).items()
+            control: read_prompts(other, sae.to(other.device), sides.prompts, batch_size=batch_size)
+            for control, (other, sae) in (controls or {}).items()
         }
         found = search_prompts(read, settings, run, controls=others, corpus=statistics)
         for rows, own in zip((features, targets, prompts), found, strict=True):

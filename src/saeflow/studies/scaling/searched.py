@@ -1,28 +1,23 @@
-"""What a search reads, from a rule's inputs: prompts of every set, and SAEs to stand beside."""
+"""What a search reads and gives on: prompts of every set, and the features that it lists first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from saeflow.artifacts.catalog import TEXTS
-from saeflow.artifacts.tables import read_table
 from saeflow.config.scaling_search import GroupPrompts, PromptFiles, SearchSettings
 from saeflow.datasets.prompt_sets import PromptSides, load_prompts
 from saeflow.models.codi import CodiModel
-from saeflow.models.loading import load_from_spec
-from saeflow.saes.bank import Bank
 from saeflow.studies.rows import NONE
 from saeflow.studies.scaling.corpus import Cut
 
-LISTED = 3
-"""Places of every list of a search whose features are shown and explained beside random ones."""
+EXPLAINED = 3
+"""Places of every list of a search whose features are explained beside random ones."""
 
 
-def first_found(search: Sequence[pa.Table]) -> list[int]:
+def first_found(search: Sequence[pa.Table], places: int | None = None) -> list[int]:
     """Features that stand first in the lists of a search, ascending.
 
     Parameters
@@ -30,13 +25,15 @@ def first_found(search: Sequence[pa.Table]) -> list[int]:
     search : sequence of pyarrow.Table
         Columns control, place and feature of `saeflow.artifacts.scaling_search.SEARCH`; none where
         nothing was searched.
+    places : int, optional
+        How many of each list; by default all.
     """
     return sorted(
         {
             row["feature"]
             for table in search
             for row in table.select(["control", "place", "feature"]).to_pylist()
-            if row["control"] == NONE and row["place"] <= LISTED
+            if row["control"] == NONE and (places is None or row["place"] <= places)
         }
     )
 
@@ -46,7 +43,7 @@ def sets_of(
     model: CodiModel,
     *,
     files: Sequence[Path],
-    texts: Mapping[str, Path],
+    texts: Sequence[pa.Table],
     cut: Cut = str,
 ) -> dict[str, PromptSides]:
     """Prompts of all sets; lengths are matched in the model's tokens.
@@ -59,8 +56,9 @@ def sets_of(
         Its tokenizer counts.
     files : sequence of Path
         Those that the sets with source: files name, positive before negative, in the sets' order.
-    texts : mapping of str to Path
-        Tables of the data sets that the sets with source: groups name.
+    texts : sequence of pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.TEXTS`, of each data set that sets with source: groups
+        name, in the order of their names.
     cut : callable
         What becomes of each of their texts, such as the beginning that the model reads.
 
@@ -69,7 +67,9 @@ def sets_of(
     SaeflowError
         As `saeflow.datasets.prompt_sets.load_prompts` does.
     """
-    left, tables = list(files), dict[str, pa.Table]()
+    groups = (block for block in settings.sets.values() if isinstance(block, GroupPrompts))
+    of_datasets = zip(sorted({block.dataset for block in groups}), texts, strict=True)
+    left, tables = list(files), {name: _cut(table, cut) for name, table in of_datasets}
     found: dict[str, PromptSides] = {}
 
     def length(text: str) -> int:
@@ -78,8 +78,6 @@ def sets_of(
     for name, block in settings.sets.items():
         table, sides = None, {}
         if isinstance(block, GroupPrompts):
-            if block.dataset not in tables:
-                tables[block.dataset] = _cut(read_table(texts[block.dataset], TEXTS), cut)
             table = tables[block.dataset]
         if isinstance(block, PromptFiles):
             named = [side for side in ("positive", "negative") if getattr(block, side) is not None]
@@ -92,30 +90,3 @@ def _cut(table: pa.Table, cut: Cut) -> pa.Table:
     place = table.column_names.index("content")
     contents = pa.array([cut(text) for text in table["content"].to_pylist()], pa.string())
     return table.set_column(place, table.schema.field(place), contents)
-
-
-def searched_beside(
-    model: CodiModel,
-    banks: Sequence[Bank],
-    blocks: Mapping[str, Mapping[str, Any] | None],
-    files: Sequence[str],
-) -> dict[str, tuple[CodiModel, Bank]]:
-    """Other SAEs with the models that they are of.
-
-    Parameters
-    ----------
-    model : CodiModel
-        The model that is searched.
-    banks : sequence of Bank
-        The other SAEs.
-    blocks : mapping of str to mapping or None
-        By the name of each control: the model that it is of, as `load_from_spec` takes it; None for
-        the same model.
-    files : sequence of str
-        Input files of the model, from which an untrained one has its tokenizer.
-    """
-    pairs = {}
-    for bank, (name, block) in zip(banks, blocks.items(), strict=True):
-        other = model if block is None else load_from_spec(block, files)[1].to(model.device)
-        pairs[name] = (other, bank.to(model.device))
-    return pairs

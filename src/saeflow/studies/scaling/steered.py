@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from saeflow.artifacts.batches import TableGroups
 from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
-from saeflow.config.scaling_search import LEVELS
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
 from saeflow.errors import SaeflowError
@@ -27,6 +26,7 @@ from saeflow.studies.scaling.corpus import (
     training_groups,
     training_texts,
 )
+from saeflow.studies.scaling.levels import chosen_level
 from saeflow.studies.scaling.prompt_reading import corpus_factor
 from saeflow.studies.scaling.reading import Document
 from saeflow.studies.scaling.steering import (
@@ -69,8 +69,8 @@ def chosen_features(search: pa.Table, key: Mapping[str, Any]) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        By topic: what stands behind the name of a set of groups. The level is the first of `LEVELS`
-        that was searched.
+        By topic: what stands behind the name of a set of groups. The level is the one that half A
+        chooses (`saeflow.studies.scaling.levels.chosen_level`).
     """
     rows = [
         row
@@ -79,13 +79,10 @@ def chosen_features(search: pa.Table, key: Mapping[str, Any]) -> dict[str, int]:
         and (row["mode"], row["control"], row["place"]) == (CALIBRATED, NONE, 1)
         and "/" in row["prompts"]
     ]
-    for level in LEVELS:
-        found = {
-            row["prompts"].split("/", 1)[1]: row["feature"] for row in rows if row["level"] == level
-        }
-        if found:
-            return found
-    return {}
+    level = chosen_level(rows)
+    return {
+        row["prompts"].split("/", 1)[1]: row["feature"] for row in rows if row["level"] == level
+    }
 
 
 def feature_use(features: pa.Table, key: Mapping[str, Any]) -> FeatureUse:

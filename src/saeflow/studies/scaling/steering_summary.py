@@ -38,7 +38,8 @@ EVERY = "every"
 """In place of a control: the one that the feature beats by least, with the largest p-value of all.
 
 A feature beats every control only if it beats each, so that p-value needs no adjustment for their
-number (intersection-union test)."""
+number (intersection-union test). It falls short of some control where it falls short of one, chosen by
+its difference, so that the p-value is then that control's own times their number (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,10 @@ def _every(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             compared.setdefault((each["topic"], each["metric"]), []).append(each)
     for found in compared.values():
         least = min(found, key=lambda each: each["value"])
-        largest = max(each["p_value"] for each in found)
-        yield {**least, "control": EVERY, "p_value": largest if least["value"] > 0 else 1.0}
+        p_value = max(each["p_value"] for each in found)
+        if least["value"] < 0:
+            p_value = min(1.0, least["p_value"] * len(found))
+        yield {**least, "control": EVERY, "p_value": p_value}
 
 
 def _adjusted(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
