@@ -185,8 +185,8 @@ class Study:
         adapter(
             "steer_scaling",
             self.folder,
-            input={"model": self.files, "corpus": self.texts, "topics": [self.texts], "bank": self.banks["wide"],
-                   "search": search, "features": str(self.folder / "features.parquet"),
+            input={"model": self.files, "corpus": self.texts, "topics": [self.texts],
+                   "bank": self.banks["wide"], "search": search, "features": str(self.folder / "features.parquet"),
                    "prompts": prompts},
             output=self.tables(*STEERING_ARTIFACTS),
             params={"spec": spec},
