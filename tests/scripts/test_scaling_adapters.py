@@ -186,8 +186,8 @@ class Study:
             "steer_scaling",
             self.folder,
             input={"model": self.files, "corpus": self.texts, "topics": [self.texts],
-                   "bank": self.banks["wide"], "search": search, "features": str(self.folder / "features.parquet"),
-                   "prompts": prompts},
+                   "bank": self.banks["wide"], "search": search,
+                   "features": str(self.folder / "features.parquet"), "prompts": prompts},
             output=self.tables(*STEERING_ARTIFACTS),
             params={"spec": spec},
         )  # fmt: skip
