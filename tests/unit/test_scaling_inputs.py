@@ -308,7 +308,10 @@ def test_no_document_is_longer_than_the_model_reads(model: CodiModel, texts: Tab
         training_texts(texts, 9, cut=short),
         [
             each.content
-            for each in (*training_groups(texts, 9, cut=short), *unread_documents(texts, cut=short))
+            for each in (
+                *training_groups([texts], 9, cut=short),
+                *unread_documents(texts, cut=short),
+            )
         ],
     ):
         assert all(tokens_of(model, each) <= 5 for each in some)
