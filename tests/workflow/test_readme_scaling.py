@@ -116,6 +116,20 @@ def test_topics_that_steering_turns_to(row: str) -> None:
         assert rises == pytest.approx(told, abs=2)
 
 
+def test_scores_rise_over_doses() -> None:
+    told = said(r"over doses from 0.5 to 8 the score of (\d+) topics rises by a classifier, and of (\d+)")
+    for count, score in zip(told, SCORES, strict=True):
+        found = slopes(score, "none")
+        rises = ((found["value"] > 0) & (found["p_holm"] <= 0.05)).sum()
+        assert rises == pytest.approx(count, abs=2)
+    rows = table_of("scaling/llama/steering.parquet")
+    rows = rows[(rows["mode"] == "calibrated") & (rows["metric"] == "log_perplexity")]
+    prices = rows.groupby(["direction", "dose"])["value"].mean()
+    assert sorted(rows["dose"].unique()) == [0, 0.5, 1, 2, 4, 8]
+    for direction in ("feature", *DIRECTIONS.values()):
+        assert prices[direction, 4.0] > 3 * prices["none", 0.0], "texts fall apart"
+
+
 def test_the_difference_of_means_steers_further() -> None:
     told = said(r"The difference of means beats the feature in (\d+) and (\d+) of them")
     for count, score in zip(told, SCORES, strict=True):

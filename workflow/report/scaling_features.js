@@ -25,7 +25,7 @@ const COLUMNS = [
   column("Feature", "feature", (value) => `<a href="#feature-${value}">${value}</a>`, numbers("asc")),
   column("Density", "density", share, numbers()),
   column("Largest", "largest", plain, numbers()),
-  column("Explanation", "explanation", (text) => (text ? isolated(text) : text === null ? "–" : "(empty)"), { className: "wrap" }),
+  column("Explanation", "explanation", (text) => (text ? `<span dir="auto" class="clamped">${escaped(text)}</span>` : text === null ? "–" : "(empty)"), { className: "wrap" }),
   score("Detection", "detection"),
   score("Swapped", "detectionSwapped"),
   score("Fuzzing", "fuzzing"),
@@ -242,11 +242,13 @@ async function showFeatures() {
   }
   // A column in which nothing was measured would only take room.
   const columns = COLUMNS.map((each) => ({ ...each, visible: rows.some((row) => row[each.data] !== null) }));
-  const first = columns.findIndex((each) => each.data === (columns.some((other) => other.data === AT.area && other.visible) ? AT.area : AT.density));
+  // By what half A of the prompts says, which chose; what half B says of it chooses nothing.
+  const searched = columns.some((each) => each.data === AT.place && each.visible);
+  const first = columns.findIndex((each) => each.data === (searched ? AT.place : AT.density));
   const table = new DataTable("#feature-table", {
     data: rows,
     columns,
-    order: [[first, "desc"]],
+    order: [[first, searched ? "asc" : "desc"]],
     deferRender: true,
     autoWidth: false,
     pageLength: 10,

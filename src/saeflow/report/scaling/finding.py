@@ -227,6 +227,7 @@ def _topics(model: ScalingModel) -> Iterator[Finding]:
         word = SUPPORTED if most and fresh.more else NOT_SUPPORTED
         yield Finding(TOO_FEW if short else word, text)
     for control, gain in (
+        (FROZEN, gain_over(found, FROZEN)),
         ("words", words),
         ("difference_of_means", gain_over(found, "difference_of_means")),
     ):

@@ -166,7 +166,7 @@ def _recovered(numbers: Numbers) -> Verdict:
         f"{_beside(f'of what {less} costs', other)}{_beside('by the control', other_null)}."
     )
     if zero:
-        said += " A zero is far from any activation: to recover much of what it costs says little."
+        said += " SAEs with a random decoder recover most of it, too: a high share by itself says little."
     if found["ci_high"] < RECOVERED:
         return CONTRADICTED, said
     if found["ci_low"] < RECOVERED:
