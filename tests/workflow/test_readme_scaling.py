@@ -117,7 +117,9 @@ def test_topics_that_steering_turns_to(row: str) -> None:
 
 
 def test_scores_rise_over_doses() -> None:
-    told = said(r"over doses from 0.5 to 8 the score of (\d+) topics rises by a classifier, and of (\d+)")
+    told = said(
+        r"over doses from 0.5 to 8 the score of (\d+) topics rises by a classifier, and of (\d+)"
+    )
     for count, score in zip(told, SCORES, strict=True):
         found = slopes(score, "none")
         rises = ((found["value"] > 0) & (found["p_holm"] <= 0.05)).sum()
