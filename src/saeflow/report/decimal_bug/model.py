@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from saeflow.report.decimal_bug.numbers import Bank, DecimalTables, Numbers, Row, read_numbers
+from saeflow.report.studied import StudiedModel
 from saeflow.report.study import weights_of
 
 
-@dataclass(frozen=True)
-class DecimalModel:
-    """One model of the study.
-
-    Attributes
-    ----------
-    name : str
-        In the configuration.
-    numbers : Numbers
-        What was measured.
-    weights : mapping
-        ``revision``, ``fresh`` and ``versions``, as `saeflow.report.study.weights_of` gives them.
-    control : Numbers or None
-        What was measured of the untrained model of its shape; ``control_name``: that model.
-    """
-
-    name: str
-    numbers: Numbers
-    weights: Mapping[str, Any]
-    control: Numbers | None = None
-    control_name: str = ""
+class DecimalModel(StudiedModel[Numbers]):
+    """One model of the study."""
 
     @property
     def href(self) -> str:
