@@ -30,7 +30,7 @@ the difference of mean activations tell of the same prompts. With fewer than 4 d
 nothing is held out, and the published scores alone are shown."""
 EXAMPLE = """\
 example:
-  saeflow search --model resources/models/llama --bank results/saes/llama/wide/seed0 \\
+  saeflow search --model resources/models/llama --bank results/saes/llama/llama_wide/seed0 \\
       --positive-file medical.txt --negative-file other.txt --top 5
 
   where each file holds one prompt per line; --positive "..." and --negative "..." add single ones."""
@@ -311,8 +311,8 @@ def _calibrated_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     )
     lines += [
         "",
-        f"on half A the best of all features has {best['value_chosen']:.2f}; by chance the best exceeds "
-        f"{best['threshold']:.2f} in one of twenty (p = {best['best_p_value']:.2g})",
+        f"on half A the best of all features has {best['value_chosen']:.2f}; by chance the best "
+        f"reaches {best['threshold']:.2f} in one of twenty (p = {best['best_p_value']:.2g})",
         "without the SAE, on half B: "
         + "; ".join(f"{row['control'].replace('_', ' ')} {row['value']:.2f}" for row in others),
     ]

@@ -102,7 +102,11 @@ def read_explained(paths: Sequence[Path]) -> dict[Site, list[ExplainedFeature]]:
         tables[kind].append(read_table(path, by_kind[kind]))
     for artifact in (EXPLANATIONS, EXPLANATION_EXAMPLES):
         if artifact.name not in tables:
-            raise SaeflowError(f"No table of kind {artifact.name!r} is given; expected one.")
+            file = f"{artifact.name.removeprefix('scaling_')}.parquet"
+            raise SaeflowError(
+                f"No table of kind {artifact.name!r} is given; expected one, such as {file}. The last "
+                "argument is the folder to write to."
+            )
     rows = {artifact.name: _by_feature(tables[artifact.name], artifact) for artifact in READ}
     found: dict[Site, list[ExplainedFeature]] = defaultdict(list)
     for (site, feature), own in sorted(
