@@ -154,7 +154,9 @@ def wildcards_page(root: Path) -> str:
         "`encode_controls_{model}_{dataset}_{of}_seed{seed}` their features, and "
         "`calibrate_controls_{model}_{dataset}_{of}_seed{seed}` what `calibrate` makes, at the paths above. "
         "Dots and dashes of names are underscores there. Logs and benchmarks are in `controls/` below "
-        "the name of that dictionary.",
+        "the name of that dictionary. Likewise `train_wide_{model}_{dataset}_{number}` makes the banks of all "
+        "dictionaries of a model that read the same stream, with how they were trained in "
+        "`training.parquet`; its logs are in `wide/`.",
         "",
         "A capture, a bank, a folder of features and the report are one output each, so that analysing "
         "another layer costs nothing upstream. Inside them:",

@@ -27,7 +27,9 @@ def values_of(kind: pa.DataType, rows: int, rng: np.random.Generator) -> list[An
     if pa.types.is_string(kind):
         return [f"ü{number}" for number in rng.integers(0, 9, rows)]
     if pa.types.is_list(kind):
-        values = ["a", "b"] if pa.types.is_string(kind.value_type) else [3, 1]
+        values: list[Any] = ["a", "b"] if pa.types.is_string(kind.value_type) else [3, 1]
+        if pa.types.is_boolean(kind.value_type):
+            values = [True, False]
         return [values[: number % 3] for number in range(rows)]
     if pa.types.is_boolean(kind):
         return [bool(number) for number in rng.integers(0, 2, rows)]

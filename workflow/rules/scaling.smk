@@ -178,8 +178,10 @@ rule summarise_scaling:
         [path for each in JUDGEMENTS.values() for path in each["tables"].values()],
         [path for each in JUDGEMENTS.values() for path in each["banks"]],
     output:
-        training=expand(SCALING_TABLE, model=SCALING_MODELS, table="training"),
-        claims=expand(SCALING_TABLE, model=SCALING_MODELS, table="claims"),
+        training=expand(
+            "results/scaling/{model}/training.parquet", model=SCALING_MODELS
+        ),
+        claims=expand("results/scaling/{model}/claims.parquet", model=SCALING_MODELS),
     log:
         "results/logs/scaling/summary.log",
     benchmark:
