@@ -16,7 +16,7 @@ from saeflow.datasets.texts.documents.neutral import NEUTRAL
 from saeflow.errors import SaeflowError
 from saeflow.stats.lexical import words
 from saeflow.stats.repetition import distinct_share, listed_share, repeated_share
-from saeflow.studies.scaling.topic_scores import first_of_each, topic_scorer
+from saeflow.studies.scaling.topic_scores import topic_scorer
 from tests.sentences import check_sentence
 
 TEXTS = ["The star is a sun.", "A star, a comet!", "Bake the pie.", "Fry the egg, bake the pie."]
@@ -71,9 +71,9 @@ def test_a_classifier_of_nothing_is_refused(texts, groups, parts):
 
 def test_unseen_documents_are_told_apart_and_neutral_prompts_are_not():
     documents = document_texts(seed=0, n_per_topic=60)
-    kept = first_of_each([text.group for text in documents], 40)
-    train = [documents[place] for place in kept]
-    rest = [text for place, text in enumerate(documents) if place not in set(kept)]
+    by_topic = {topic: [text for text in documents if text.group == topic] for topic in TOPIC_WORDS}
+    train = [text for texts in by_topic.values() for text in texts[:40]]
+    rest = [text for texts in by_topic.values() for text in texts[40:]]
     assert Counter(text.group for text in train) == dict.fromkeys(TOPIC_WORDS, 40)
     scorer = topic_scorer(
         [text.text for text in train],

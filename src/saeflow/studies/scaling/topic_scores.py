@@ -61,17 +61,6 @@ class TopicScorer:
         return found
 
 
-def first_of_each(groups: Sequence[str], count: int) -> list[int]:
-    """Places of the first texts of each group, at most so many of each, in their order."""
-    seen: dict[str, int] = {}
-    chosen = []
-    for place, group in enumerate(groups):
-        if seen.get(group, 0) < count:
-            seen[group] = seen.get(group, 0) + 1
-            chosen.append(place)
-    return chosen
-
-
 def topic_scorer(
     texts: Sequence[str],
     groups: Sequence[str],
