@@ -40,6 +40,7 @@ from saeflow.config.models import (
 )
 from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
+from saeflow.models.families import FAMILIES
 from saeflow.models.hub import hub_folder
 from saeflow.models.numbers import start_numbers
 from saeflow.models.tokenizer import byte_tokenizer
@@ -47,7 +48,6 @@ from saeflow.seeds import derive_seed
 
 CODI_FILE = "codi.json"
 PROJECTION_FILE = "codi_projection.safetensors"
-FAMILIES = ("gpt2", "llama")
 WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
