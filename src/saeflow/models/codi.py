@@ -138,7 +138,7 @@ class CodiModel(LanguageModel):
         """Number of parameters, the projection's included; tied ones count once."""
         return super().n_parameters + sum(each.numel() for each in self.projection.parameters())
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> CodiModel:
         """Move the weights and return the model."""
         self.projection.to(device)
         return super().to(device)

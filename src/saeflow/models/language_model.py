@@ -55,7 +55,7 @@ class LanguageModel:
         """Number of parameters; tied ones count once."""
         return sum(each.numel() for each in self.language_model.parameters())
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> LanguageModel:
         """Move the weights and return the model."""
         self.language_model.to(device)
         return self
