@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table
 from saeflow.artifacts.token_captures import capture_texts, read_text_tokens
 from saeflow.artifacts.vectors import chunk_paths, read_vectors
-from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.dictionaries import DictionarySettings, TokenHook
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.token_capture import capture_tokens
@@ -164,7 +164,7 @@ def token_bank(bank: Bank, layers: tuple[int, ...] = (0, 1, 2), hook: Any = "mlp
     return Bank(recipe, tuple(map(Site, layers)), *bank.weights.values())
 
 
-@pytest.mark.parametrize("hook", ["mlp_out", "attn_out", "resid_post"])
+@pytest.mark.parametrize("hook", get_args(TokenHook))
 def test_texts_are_encoded_at_the_hook_of_the_bank(hook: str, model: CodiModel) -> None:
     raw = random_bank("topk", k=3, d_in=WIDTH, d_sae=20)
     bank = token_bank(raw, (0, 2, 1), hook)

@@ -28,7 +28,7 @@ class EncodedTokens:
     token : Tensor of shape (tokens,)
         Its id.
     begin : Tensor of shape (tokens,)
-        Whether the tokenizer put it before the text. No SAE was trained on such a token.
+        Whether it was put before the text. No SAE was trained on such a token.
     activations : dict of int to Tensor of shape (tokens, d_in), float32
         By block: what the SAEs read.
     features : dict of int to Tensor of shape (tokens, d_sae), float32
@@ -58,7 +58,12 @@ def token_sae(bank: Bank, layer: int) -> Bank:
 
 
 def encode_texts(
-    model: LanguageModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
+    model: LanguageModel,
+    bank: Bank,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    prepend_bos: bool = False,
 ) -> Iterator[EncodedTokens]:
     """Read texts at the bank's hook and encode every token, in one pass for all its blocks.
 
@@ -72,6 +77,9 @@ def encode_texts(
         Plain texts, such as prompts.
     batch_size : int
         Most texts per forward pass; fewer where they are long.
+    prepend_bos : bool
+        Whether a begin-of-text token comes first even if the tokenizer puts none, as the release of
+        SAEs may ask for (`saeflow.models.tokens.begin_ids`).
 
     Yields
     ------
@@ -87,8 +95,10 @@ def encode_texts(
     hook = _check_reads_tokens(bank)
     layers = [site.layer for site in bank.sites]
     saes = {layer: token_sae(bank, layer).to(model.device) for layer in layers}
-    first = begin_tokens(model)
-    for batch in read_tokens(model, texts, hooks=(hook,), layers=layers, batch_size=batch_size):
+    first = begin_tokens(model, prepend_bos=prepend_bos)
+    for batch in read_tokens(
+        model, texts, hooks=(hook,), layers=layers, batch_size=batch_size, prepend_bos=prepend_bos
+    ):
         activations = dict(zip(layers, batch.activations[hook], strict=True))
         if batch.activations[hook].shape[2] != bank.d_in:
             raise SaeflowError(
