@@ -189,7 +189,7 @@ def test_shards_of_later_blocks_are_not_read(plain: Path, tmp_path: Path, damage
 def test_one_file_is_cut_too_and_foreign_layers_are_told(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", "llama")
     assert load_directory(folder, "float32", "r", last_layer=0).n_layers == 1
-    with pytest.raises(SaeflowError, match="layer 4 was asked for, .* layers 0 to 3"):
+    with pytest.raises(SaeflowError, match=r"layer 4 was asked for, .* layers 0 to 3"):
         load_directory(folder, "float32", "r", last_layer=4)
 
 

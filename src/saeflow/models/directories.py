@@ -82,8 +82,7 @@ def load_directory(
         raise SaeflowError(
             f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
         )
-    thinks = (folder / CODI_FILE).is_file()
-    codi = read_codi(folder, config.vocab_size) if thinks else None
+    codi = read_codi(folder, config.vocab_size) if is_codi(folder) else None
     if last_layer is not None:
         keep_blocks(config, last_layer, folder)
     tokenizer = read_tokenizer(folder)
@@ -95,6 +94,11 @@ def load_directory(
     loaded = CodiModel(model, projection, tokenizer, codi.tokens, revision)
     loaded.number_waves = codi.number_waves
     return loaded
+
+
+def is_codi(folder: Path) -> bool:
+    """Tell whether a directory is of a CODI model, maybe one that lacks a file."""
+    return any((folder / name).is_file() for name in (CODI_FILE, PROJECTION_FILE))
 
 
 def keep_blocks(config: PretrainedConfig, last_layer: int, where: Path) -> None:

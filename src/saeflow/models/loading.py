@@ -34,6 +34,7 @@ from saeflow.models.directories import (
     CODI_FILE,
     directory_revision,
     drop_blocks,
+    is_codi,
     load_directory,
     read_codi,
     read_config,
@@ -181,7 +182,7 @@ def _untrained(folder: Path, seed: int, dtype: str, last_layer: int | None) -> L
     """Fresh weights for the architecture and tokenizer of a directory."""
     config, tokenizer = read_config(folder), read_tokenizer(folder)
     made: LanguageModel
-    if (folder / CODI_FILE).is_file():
+    if is_codi(folder):
         codi = read_codi(folder, config.vocab_size)
         made = thinks = _fresh(config, tokenizer, codi.size, seed, dtype, codi.tokens)
         if codi.number_waves:
