@@ -140,7 +140,8 @@ class CodiModel(LanguageModel):
     def to(self, device: torch.device) -> CodiModel:
         """Move the weights and return the model."""
         self.projection.to(device)
-        return super().to(device)
+        super().to(device)
+        return self
 
     def question_ids(self, question: str) -> list[int]:
         """Token ids of a question, begin-of-thought token included (methods/0, section 1.2)."""
