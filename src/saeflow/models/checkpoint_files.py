@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from saeflow.errors import SaeflowError, first_line
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """In the order in which they are looked for, each before its index of shards."""
 INDEX_ENDING = ".index.json"
+OBJECTS = re.compile(
+    "unsupported global|can only (create|build)|trying to call reduce", re.IGNORECASE
+)
+"""How torch refuses to make what is no tensor; anything else that it says is of damage."""
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
@@ -119,7 +124,7 @@ def _load_pytorch(path: Path) -> Any:
                 raise
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if OBJECTS.search(str(error)):
             raise SaeflowError(
                 f"{path} holds Python objects beside tensors, which could run code; expected a "
                 "state dict, tensors by name, so it is not read."

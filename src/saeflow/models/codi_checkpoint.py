@@ -76,6 +76,14 @@ def convert_checkpoint(
         raise SaeflowError(f"{target} is not empty; name a new folder for the converted model.")
     if alpha <= 0:
         raise SaeflowError(f"LoRA's alpha is {alpha}; expected a number above 0.")
+    # Modules start with random numbers, which are not kept.
+    with torch.random.fork_rng(devices=[]):
+        made = _converted(checkpoint, base, alpha)
+    with atomic_folder(target) as partial:
+        save_directory(made, partial)
+
+
+def _converted(checkpoint: Path, base: Path | None, alpha: int) -> CodiModel:
     state = {
         name: tensor for name, tensor in read_state(checkpoint).items() if not _is_buffer(name)
     }
@@ -88,15 +96,8 @@ def convert_checkpoint(
     projection = _projection(checkpoint, state, config.hidden_size)
     model = _wrapped(config, family, rank, alpha)
     _fill(checkpoint, model, state, base, family)
-    made = CodiModel(
-        _merge(checkpoint, model),
-        projection,
-        tokenizer,
-        ThoughtTokens.after(vocabulary),
-        "converted",
-    )
-    with atomic_folder(target) as partial:
-        save_directory(made, partial)
+    tokens = ThoughtTokens.after(vocabulary)
+    return CodiModel(_merge(checkpoint, model), projection, tokenizer, tokens, "converted")
 
 
 def _is_buffer(name: str) -> bool:
@@ -188,7 +189,7 @@ def _wrapped(config: PretrainedConfig, family: str, rank: int, alpha: int) -> An
     """Wrap a model as the training did; its weights are yet to come."""
     from peft import LoraConfig, get_peft_model
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # peft asks for an attribute that newer transformers renamed, and is told so.
         warnings.simplefilter("ignore", FutureWarning)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
