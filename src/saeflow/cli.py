@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     codi.add_argument(
         "--base", type=Path, help="folder of the base model: its configuration and tokenizer"
     )
+    codi.add_argument(
+        "--alpha", type=int, default=32, help="LoRA's alpha (default: 32, the released ones')"
+    )
     codi.set_defaults(run=_convert_codi)
 
     unlock = commands.add_parser(
@@ -164,7 +167,8 @@ def _problems(options: argparse.Namespace) -> None:
 def _convert_codi(options: argparse.Namespace) -> None:
     from saeflow.models.codi_checkpoint import convert_checkpoint
 
-    convert_checkpoint(options.checkpoint, options.target, base=options.base)
+    base: Path | None = options.base
+    convert_checkpoint(options.checkpoint, options.target, base=base, alpha=options.alpha)
     print(f"{options.target}: converted; name it with weights: path")
 
 

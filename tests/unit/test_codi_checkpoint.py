@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.codi_checkpoint import convert_checkpoint
 from saeflow.models.codi_parts import known_config
 from saeflow.models.loading import load_directory
+from saeflow.models.tokenizer import byte_tokenizer
 from tests.lookalikes.codi import (
     Family,
     Form,
@@ -29,6 +31,7 @@ from tests.lookalikes.codi import (
     Sizes,
     Wrapper,
     base_files,
+    base_model,
     base_tokenizer,
     checkpoint_files,
     make_wrapper,
@@ -536,9 +539,31 @@ def test_command_line(
     base = write_files(base_files(family, weights=False), tmp_path / "base")
     options = [*option, str(base)] if option else []
     command = ["convert-codi", str(checkpoint), str(tmp_path / "out"), *options]
+    assert main([*command, "--alpha", "-1"]) == 1
+    assert "alpha is -1" in capsys.readouterr().err
     assert main(command) == 0
     assert str(tmp_path / "out") in capsys.readouterr().out
     load_directory(tmp_path / "out", "float32", "r")
     capsys.readouterr()
     assert main(command) == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'out'} is not empty")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SAEFLOW_SOAK" not in os.environ, reason="half a minute and 2 GB")
+def test_released_sizes_of_gpt2(tmp_path: Path) -> None:
+    config = known_config("gpt2")
+    sizes = Sizes(hidden=768, layers=12, heads=12, positions=1024, projection=768, rank=128)
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([f"<{number}>" for number in range(config.vocab_size - len(tokenizer))])
+    wrapper = Wrapper(base_model("gpt2", sizes, tokenizer, seed=0), tokenizer, sizes, seed=1)
+    trained = sum(p.numel() for p in wrapper.parameters() if p.requires_grad)
+    assert trained == 20_057_088  # methods/0, section 1.1
+    files = weight_files(state_of(wrapper), "bin")
+    # The released file's size: a base in bfloat16, LoRA in float32, the head stored apart.
+    assert round(len(files["pytorch_model.bin"]) / 2**20) == 388
+    checkpoint = write_files(files | tokenizer_files(tokenizer), tmp_path / "checkpoint")
+    model = converted(checkpoint, tmp_path, None)
+    exact = wrapper.float()
+    runs = [run_wrapper(exact, question) for question in QUESTIONS]
+    assert largest_difference(model, runs)[0] < 1e-4
