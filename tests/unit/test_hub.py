@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -98,6 +99,10 @@ def test_branch_is_found_offline_afterwards(
     ("names", "chosen"),
     [
         (["model.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
+        (
+            ["model.safetensors", "codi_projection.safetensors", "adapter_model.safetensors"],
+            ["model.safetensors", "codi_projection.safetensors"],
+        ),
         (["pytorch_model.bin", "rust_model.ot", "flax_model.msgpack"], ["pytorch_model.bin"]),
         (
             [
@@ -193,6 +198,34 @@ def test_index_alone_names_all_shards(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "s1", "b": "s2"}}')
     assert lacking(tmp_path) == ["config.json", "s1", "s2"]
     assert lacking(tmp_path, config=False, weights=False) == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_checkpoint_is_converted_with_its_base(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    bases = []
+
+    def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
+        bases.append(base)
+        if base is None or not (whole or (base / "model.safetensors").is_file()):
+            raise SaeflowError("the checkpoint lacks its base's weights")
+        (target / "config.json").write_bytes((base / "config.json").read_bytes())
+        content = (checkpoint / "pytorch_model.bin").read_bytes()
+        (target / "model.safetensors").write_bytes(content)
+
+    module = ModuleType("saeflow.models.codi_checkpoint")
+    vars(module)["convert_checkpoint"] = convert
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES}
+    base = {"repo": "someone/base", "revision": "main"}
+    folder = fetch(tmp_path / "m", checkpoint="codi", base=base)
+    assert (folder / "model.safetensors").read_bytes() == b"w" * 2000
+    assert check_fetched(folder) == COMMIT
+    assert hub.sent["model.safetensors"] == (0 if whole else 1)
+    with pytest.raises(SaeflowError, match="lacks its base"):
+        fetch(tmp_path / "n", checkpoint="codi")
+    assert bases[-1] is None
 
 
 def test_layers_are_checked_before_weights_come(hub: FakeHub, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 BESIDE = (".json", ".txt", ".model", ".jinja")
 """Endings of configuration and tokenizer files."""
+PROJECTION = "codi_projection.safetensors"
+"""As `saeflow.models.directories` names it, which would bring torch along."""
 INSTEAD = "use weights: path with path: DIRECTORY"
 
 
@@ -39,7 +41,8 @@ def weight_names(names: Sequence[str]) -> list[str]:
 
 def model_names(names: Sequence[str]) -> list[str]:
     """Files that loading a model needs: configuration, tokenizer and one form of the weights."""
-    return [*beside_weights(names), *weight_names(names)]
+    projection = [name for name in names if name == PROJECTION]
+    return [*beside_weights(names), *weight_names(names), *projection]
 
 
 def beside_weights(names: Sequence[str]) -> list[str]:
