@@ -69,7 +69,7 @@ def checked(changes: dict[str, Any]) -> Config:
         (
             {LLAMA: ["llama_k100"]},
             f"{LLAMA} holds 'llama_k100', whose SAEs read latent thoughts; expected one with hook: "
-            "resid_post or mlp_out or attn_out.",
+            "resid_post or resid_pre or mlp_out or attn_out or attn_z.",
         ),
         (
             {LLAMA: ["llama_resid"]},

@@ -20,6 +20,7 @@ from saeflow.artifacts.columns import (
 )
 from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
 from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
+from saeflow.artifacts.released import RELEASED
 from saeflow.artifacts.scaling_examples import SCALING_READING
 from saeflow.artifacts.scaling_explanations import EXPLANATION_ARTIFACTS
 from saeflow.artifacts.scaling_search import SEARCH_ARTIFACTS
@@ -372,5 +373,6 @@ ARTIFACTS = {
         *SEARCH_ARTIFACTS,
         *STEERING_ARTIFACTS,
         *EXPLANATION_ARTIFACTS,
+        RELEASED,
     )
 }
