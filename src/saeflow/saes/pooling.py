@@ -20,7 +20,7 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import read_tokens
 from saeflow.saes.bank import Bank
-from saeflow.saes.tokens import token_sae
+from saeflow.saes.tokens import TokenSaes
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 """average_then_encode: the mean activation, encoded (the study's first results);
@@ -107,7 +107,7 @@ def pool_texts(
     given = [prefix + text for text in texts]
     for number, text in enumerate(texts):
         _check_text(model, number, text, prefix, begin, pad)
-    saes = {site.layer: token_sae(bank, site.layer).to(model.device) for site in bank.sites}
+    saes = TokenSaes(bank, model.device)
     hook = str(bank.recipe.hook)
     for batch in read_tokens(model, given, hooks=(hook,), layers=list(saes), batch_size=batch_size):
         activations = dict(zip(saes, batch.activations[hook], strict=True))
