@@ -20,12 +20,12 @@ from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.token_capture import capture_tokens
 from saeflow.models.tokens import read_tokens
+from saeflow.saes import tokens as saes_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank, Recipe, Site
 from saeflow.saes.encoding import open_bank
 from saeflow.saes.quality import site_quality
 from saeflow.saes.sites import token_sites
 from saeflow.saes.storage import load_bank, save_bank
-from saeflow.saes import tokens as saes_tokens
 from saeflow.saes.tokens import EncodedTokens, TokenSaes, encode_texts, token_sae
 from saeflow.saes.train import train_bank
 from saeflow.saes.training import sources_of, train_from_capture, write_bank
