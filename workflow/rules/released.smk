@@ -18,6 +18,9 @@ rule fetch_saes:
     localrule: True
     conda:
         "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         code=code_of("fetch_saes"),
         spec=released_spec,
