@@ -305,6 +305,7 @@ def _used_keys(config: Config) -> set[str]:
     ]
     for model, dictionary, _ in banks:
         used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
+        used.add(f"dictionaries.{dictionary}.released.path")
         block = config.models[model]
         used.add(f"models.{getattr(block, 'of', model)}.path")
     return used

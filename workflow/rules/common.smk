@@ -137,11 +137,14 @@ def dataset_file(wildcards):
     return input_files(CFG.datasets[wildcards.dataset], ROOT)
 
 
+def trained_recipe(dictionary):
+    """A recipe that trains, without the block of those that do not."""
+    recipe = plain(resolve_dictionary(CFG, dictionary))
+    return {key: value for key, value in recipe.items() if key != "released"}
+
+
 def dictionary_spec(wildcards):
-    return {
-        "dictionary": plain(resolve_dictionary(CFG, wildcards.dictionary)),
-        "threads": THREADS,
-    }
+    return {"dictionary": trained_recipe(wildcards.dictionary), "threads": THREADS}
 
 
 def held_out(wildcards):

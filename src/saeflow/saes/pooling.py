@@ -20,7 +20,7 @@ from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import read_tokens, text_ids
 from saeflow.saes.bank import Bank
-from saeflow.saes.tokens import token_sae
+from saeflow.saes.tokens import TokenSaes
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 """average_then_encode: the mean activation, encoded (the study's first results);
@@ -106,7 +106,7 @@ def pool_texts(
     pad = _pad_id(model) if masking == "published" else None
     for number, ids in enumerate(text_ids(model, texts, prepend_bos=prepend_bos)):
         _check_text(number, texts[number], ids, begin, pad)
-    saes = {site.layer: token_sae(bank, site.layer).to(model.device) for site in bank.sites}
+    saes = TokenSaes(bank, model.device)
     hook = str(bank.recipe.hook)
     for batch in read_tokens(
         model,
