@@ -174,7 +174,8 @@ def write_bank(
 ) -> None:
     """Write SAELens folders and their quality table, which carries the weights' checksums."""
     save_bank(trained.bank, folder)
-    keys = {"dictionary": dictionary, "seed": seed, "control": trained.control}
+    keys: dict[str, str | int] = {"dictionary": dictionary, "seed": seed}
+    keys["control"] = trained.control
     write_quality(trained.quality, folder, keys, provenance)
 
 
