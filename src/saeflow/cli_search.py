@@ -155,7 +155,7 @@ def _load(options: argparse.Namespace) -> tuple[CodiModel, Bank]:
     from dataclasses import replace
 
     from saeflow.device import resolve_device
-    from saeflow.models.loading import directory_revision, load_directory
+    from saeflow.models.directories import directory_revision, load_directory
     from saeflow.saes.bank import Bank, Site
     from saeflow.saes.encoding import open_bank
     from saeflow.saes.storage import load_bank

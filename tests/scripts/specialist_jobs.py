@@ -12,7 +12,7 @@ from saeflow.config.specialists import (
     PublishedPools,
     SpecialistsCalibrated,
 )
-from saeflow.models.loading import save_directory
+from saeflow.models.directories import save_directory
 from saeflow.models.tokenizer import byte_tokenizer
 from tests.scripts.adapters import adapter
 from tests.small_models import bytes_with_begin, small_model, with_tokenizer

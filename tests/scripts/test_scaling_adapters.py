@@ -21,7 +21,7 @@ from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.scaling import ScalingCalibrated
 from saeflow.datasets.texts.documents import document_texts
-from saeflow.models.loading import save_directory
+from saeflow.models.directories import save_directory
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.saes.encoding import open_bank
 from tests.scripts.adapters import adapter

@@ -14,7 +14,7 @@ from saeflow.cli import main
 from saeflow.cli_search import TOKEN_HOOKS
 from saeflow.config.dictionaries import TokenHook
 from saeflow.models.codi import CodiModel
-from saeflow.models.loading import load_directory
+from saeflow.models.directories import load_directory
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.storage import CONFIG, save_bank
 from saeflow.studies.scaling.prompt_reading import read_prompts

@@ -17,7 +17,7 @@ from saeflow.config.decimal_bug import (
 )
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.models.codi import CodiModel
-from saeflow.models.loading import load_directory
+from saeflow.models.directories import load_directory
 from saeflow.studies.decimal_bug.behaviour import ask, draw_prompts
 from saeflow.studies.decimal_bug.bug import find_bug
 from saeflow.studies.decimal_bug.choice import choose_layer, choose_site

@@ -20,7 +20,8 @@ from saeflow.datasets.texts.decimals import BUGGY_FORMATS, FORMATS
 from saeflow.datasets.texts.table import texts_to_table
 from saeflow.models.capture import capture_chunk
 from saeflow.models.codi import CodiModel, answer_number
-from saeflow.models.loading import fresh_model, load_directory
+from saeflow.models.directories import load_directory
+from saeflow.models.loading import fresh_model
 from saeflow.models.reference.examples import ANSWER, IGNORED, Encoder
 from saeflow.models.reference.prepare import prepare_tokenizer
 from saeflow.models.scoring import score_texts

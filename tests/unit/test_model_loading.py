@@ -19,7 +19,8 @@ from torch import Tensor
 from saeflow.config.models import FreshModel, PathModel, UntrainedControl
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
-from saeflow.models.loading import load_directory, load_model, save_directory
+from saeflow.models.directories import load_directory, save_directory
+from saeflow.models.loading import load_model
 from tests.conftest import ROOT
 
 FAMILIES = ("llama", "gpt2")

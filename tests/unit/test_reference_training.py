@@ -16,7 +16,8 @@ from saeflow.config.mixture import Mixture
 from saeflow.config.models import PathModel, UntrainedControl
 from saeflow.datasets.mixture import mixture_problems, mixture_texts
 from saeflow.models.codi import CodiModel
-from saeflow.models.loading import fresh_model, load_directory, load_model
+from saeflow.models.directories import load_directory
+from saeflow.models.loading import fresh_model, load_model
 from saeflow.models.numbers import start_numbers
 from saeflow.models.reference.batches import WINDOW, Stream
 from saeflow.models.reference.examples import IGNORED, Encoder, ThoughtExample

@@ -325,6 +325,19 @@ def test_groups_are_read_beside_their_texts(name: str, split_by: str, tmp_path: 
     assert len({loaded.revision, without.revision, other.revision}) == 3
 
 
+@pytest.mark.parametrize("name", [".jsonl.zst", ".parquet"])
+def test_a_group_may_be_a_key_inside_another(name: str, tmp_path: Path) -> None:
+    nested = [{"body": row["body"], "meta": {"set": row["topic"]}} for row in TOPICAL]
+    flat = from_files(grouped(tmp_path / f"flat{name}", TOPICAL), group="topic")
+    found = from_files(grouped(tmp_path / f"nested{name}", nested), group="meta.set")
+    assert found.rows == flat.rows
+    own = [{"body": row["body"], "meta.set": row["topic"]} for row in TOPICAL]
+    assert from_files(grouped(tmp_path / f"own{name}", own), group="meta.set").rows == flat.rows
+    with pytest.raises(SaeflowError) as caught:
+        from_files(grouped(tmp_path / f"nested{name}", nested), group="meta.topic")
+    check_sentence(caught.value, "1: 'meta.topic' is None; expected a text")
+
+
 def test_a_blank_text_needs_no_group_and_a_group_is_never_blank(tmp_path: Path) -> None:
     rows = [{"body": " "}, *TOPICAL[:20], {"body": "", "topic": None}]
     files = [grouped(tmp_path / "a.jsonl", rows), grouped(tmp_path / "b.jsonl", TOPICAL[20:])]

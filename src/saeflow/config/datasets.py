@@ -189,7 +189,8 @@ class _Documents(Block):
     group: str | None = Field(
         None,
         min_length=1,
-        description="Column or key that names a document's group, such as its topic; null: none.",
+        description="Column or key that names a document's group, such as its topic, or a key inside "
+        "one, such as meta.pile_set_name; null: none.",
     )
     limit: int | None = Field(
         None, ge=1, description="Load only the first so many texts; null: all."

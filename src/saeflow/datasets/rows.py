@@ -62,7 +62,8 @@ def read_rows(
         The file; ``.parquet`` is read as Parquet, anything else as JSON Lines, and either may be
         compressed (`saeflow.config.text_files`).
     names : sequence of str
-        The columns.
+        The columns; ``meta.topic`` is the key ``topic`` inside the column ``meta``, unless a column
+        is called so itself.
     blanks : {"refuse", "skip"}
         Whether a row is an error or is left out whose first text is of blanks; further ones never
         may be.
@@ -82,7 +83,7 @@ def read_rows(
     source = file_source(source) if isinstance(source, Path) else source
     rows = _parquet_rows if text_format(source.name).form == "parquet" else _json_rows
     for where, row in rows(source, names):
-        texts = [row.get(name) for name in names]
+        texts = [_inside(row, name) for name in names]
         if blanks == "skip" and isinstance(texts[0], str) and not texts[0].strip():
             continue
         yield (
@@ -92,6 +93,15 @@ def read_rows(
                 for name, text in zip(names, texts, strict=True)
             ),
         )
+
+
+def _inside(row: dict[str, object], name: str) -> object:
+    """Value behind a name, which may go into objects by dots; None where there is none."""
+    if name in row or "." not in name:
+        return row.get(name)
+    outer, inner = name.split(".", 1)
+    found = row.get(outer)
+    return _inside(found, inner) if isinstance(found, dict) else None
 
 
 def read_lines(source: Source) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -187,17 +197,18 @@ def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, d
             raise SaeflowError(
                 f"{source.name} cannot be read as Parquet ({first_line(error)})."
             ) from None
-        for name in names:
-            if name not in found:
+        columns = [name if name in found else name.split(".", 1)[0] for name in names]
+        for column in columns:
+            if column not in found:
                 raise SaeflowError(
                     f"{source.name} has the columns {found}; expected "
                     f"{' and '.join(map(repr, names))}."
                 )
-        batches = file.iter_batches(ROWS, columns=list(names))
+        batches = file.iter_batches(ROWS, columns=list(dict.fromkeys(columns)))
         while True:
             try:
                 batch = next(batches, None)
-                rows = None if batch is None else batch.select(list(names)).to_pylist()
+                rows = None if batch is None else batch.to_pylist()
             except UnicodeDecodeError as error:
                 raise SaeflowError(f"{source.name}: the texts are not UTF-8 ({error}).") from None
             except Exception as error:

@@ -187,5 +187,5 @@ def written_logits(
     model: CodiModel, hidden: Float[Tensor, "rows d_in"]
 ) -> Float[Tensor, "rows tokens"]:
     """Logits of the tokens that can be written, float32 or finer; the end of thoughts cannot."""
-    logits: Tensor = model.language_model.get_output_embeddings()(hidden)
+    logits = model.logits(hidden)
     return logits[:, : model.tokens.end].to(torch.promote_types(logits.dtype, torch.float32))

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from saeflow.interventions.answers import AnswerKey
 from saeflow.interventions.thoughts import Place
-from saeflow.models.codi import CodiModel, last_of
+from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import editing
+from saeflow.models.language_model import last_of
 from saeflow.models.reader import Reader
 from saeflow.saes.bank import Bank
 

@@ -20,9 +20,9 @@ from saeflow.interventions.readings import cut
 from saeflow.interventions.steering import at_tokens
 from saeflow.interventions.writing import Edits, Writer, padded
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.hooks import editing
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reader import Reader
 from saeflow.models.sampling import Sampling
 from saeflow.models.token_capture import begin_tokens
@@ -55,7 +55,7 @@ class Continuations:
 
 
 def prompt_tokens(
-    model: CodiModel, prompts: Sequence[str], *, begin: bool = True
+    model: LanguageModel, prompts: Sequence[str], *, begin: bool = True
 ) -> list[list[int]]:
     """Token ids of prompts, with what the tokenizer puts before a text or without it.
 
@@ -97,7 +97,7 @@ def uniform_numbers(
 
 
 def steered_continuations(
-    model: CodiModel,
+    model: LanguageModel,
     place: HookedLayer,
     prompts: Sequence[Sequence[int]],
     jobs: Int[np.ndarray, " jobs"],
@@ -115,7 +115,7 @@ def steered_continuations(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; its thoughts are not used, and only tokens of its tokenizer are written.
     place : HookedLayer
         Where the vectors are added: any of `saeflow.models.hooks.TOKEN_HOOKS`.
@@ -173,11 +173,9 @@ def steered_continuations(
 class _Author:
     """A model that writes while it is steered at one place."""
 
-    def __init__(self, model: CodiModel, place: HookedLayer, untouched: int) -> None:
+    def __init__(self, model: LanguageModel, place: HookedLayer, untouched: int) -> None:
         self._model, self._place, self._untouched = model.language_model, place, untouched
-        stop = model.tokenizer.eos_token_id
-        ends = None if stop is None else [int(stop)]
-        self._writer = Writer(model.language_model, ends, vocabulary=model.tokens.pad)
+        self._writer = Writer(model.language_model, model.ends, vocabulary=model.text_vocabulary)
 
     # Not on the generator above, whose caller would compute without gradients between batches.
     @torch.no_grad()
@@ -269,7 +267,7 @@ class _Author:
 
 
 def _check(
-    model: CodiModel,
+    model: LanguageModel,
     lengths: Int[np.ndarray, " jobs"],
     new: int,
     uniform: Float[np.ndarray, "prompts samples numbers"] | None,

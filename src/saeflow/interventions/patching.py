@@ -29,9 +29,9 @@ from saeflow.interventions.patches import (
 from saeflow.interventions.prompts import PromptRun
 from saeflow.interventions.readings import cut
 from saeflow.models.candidates import Candidates
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.hooks import editing
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reader import Reader
 
 WAITING = 4
@@ -93,18 +93,18 @@ class PatchRun(PromptRun):
         self._needed[self.led] = torch.maximum(self._needed[self.led], self.n_forced)
 
     @classmethod
-    def of(cls, model: CodiModel, candidates: Sequence[Candidates], **others: Any) -> PatchRun:
+    def of(cls, model: LanguageModel, candidates: Sequence[Candidates], **others: Any) -> PatchRun:
         """Read prompts with their candidates, as `saeflow.models.candidates` finds them.
 
-        Answers end and are spelt as those of `saeflow.models.codi.CodiModel.continue_rows`.
+        Answers end and are spelt as those of `saeflow.models.language_model.LanguageModel.continue_rows`.
         """
         return cls(
             model.language_model,
             [each.prompt for each in candidates],
             [[each.true, each.other] for each in candidates],
             forced=[each.shared for each in candidates],
-            ends=[model.tokenizer.eos_token_id],
-            vocabulary=model.tokens.end,
+            ends=model.ends,
+            vocabulary=model.vocabulary,
             **others,
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from saeflow.errors import SaeflowError
+from saeflow.models.logits import unembed
 
 EXPECTED = 2**22
 """Most log-probabilities computed at once: 16 MiB of them."""
@@ -82,7 +83,7 @@ class Readings:
         hidden: Float[Tensor, "readings d_in"],
         targets: Int[Tensor, " _"] | None,
     ) -> None:
-        self._head = model.get_output_embeddings()
+        self._model = model
         self.step = most_readings(int(model.config.vocab_size))
         self.at = at
         self.expected = torch.cat([self.read(part) for part in cut(hidden, self.step)])
@@ -103,8 +104,7 @@ class Readings:
 
     def read(self, hidden: Float[Tensor, "some d_in"]) -> Float[Tensor, "some tokens"]:
         """Log-probabilities of all tokens, float32."""
-        logits: Tensor = self._head(hidden)
-        return logits.float().log_softmax(-1)
+        return unembed(self._model, hidden).float().log_softmax(-1)
 
 
 class ChangedReadings:

@@ -19,9 +19,9 @@ from torch.nn.functional import embedding_bag
 from saeflow.errors import SaeflowError
 from saeflow.interventions.readings import cut, most_readings
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import BLOCK_HOOKS
 from saeflow.models.hooks import editing, entering_at, listening
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank
 from saeflow.saes.wide.encoding import strongest_latents
@@ -51,7 +51,7 @@ class CrossEntropy:
 
 
 def spliced_cross_entropy(
-    model: CodiModel,
+    model: LanguageModel,
     saes: Mapping[str, Bank],
     contents: Sequence[str],
     *,
@@ -65,7 +65,7 @@ def spliced_cross_entropy(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the SAEs were trained on; as before behind each document.
     saes : mapping of str to Bank
         Banks of one site each, all of the same site, by names other than those of the conditions.
@@ -175,7 +175,7 @@ def _reconstructed(sae: Bank) -> Callable[[Tensor], Tensor]:
 
 @torch.no_grad()
 def _batch(
-    model: CodiModel,
+    model: LanguageModel,
     site: tuple[str, int],
     edits: Mapping[str, Callable[[Tensor], Tensor]],
     rows: list[list[int]],
@@ -209,7 +209,7 @@ def _batch(
     return CrossEntropy(numbers, predicts.sum(1).cpu().numpy(), sums)
 
 
-def _entry(model: CodiModel, site: tuple[str, int]) -> int:
+def _entry(model: LanguageModel, site: tuple[str, int]) -> int:
     """First block that an edit changes; those before it are run once for all of them."""
     hook, layer = site
     if hook == "resid_post":
@@ -218,7 +218,7 @@ def _entry(model: CodiModel, site: tuple[str, int]) -> int:
 
 
 def _losses(
-    model: CodiModel,
+    model: LanguageModel,
     ids: Int[Tensor, "batch length"],
     mask: Int[Tensor, "batch length"],
     predicts: Bool[Tensor, "batch rest"],
@@ -229,10 +229,9 @@ def _losses(
         position_ids=torch.arange(ids.shape[1], device=ids.device).expand_as(ids),
         use_cache=False,
     ).last_hidden_state[:, :-1][predicts]
-    head = model.language_model.get_output_embeddings()
     step = most_readings(int(model.language_model.config.vocab_size))
     losses = [
-        torch.nn.functional.cross_entropy(head(part).float(), wanted, reduction="none")
+        torch.nn.functional.cross_entropy(model.logits(part).float(), wanted, reduction="none")
         for part, wanted in zip(cut(hidden, step), cut(ids[:, 1:][predicts], step), strict=True)
     ]
     sums = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from saeflow.errors import SaeflowError
 from saeflow.interventions.edits import Edit
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import read_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank
@@ -197,7 +197,7 @@ def density_neighbours(
 
 
 def group_means(
-    model: CodiModel,
+    model: LanguageModel,
     place: HookedLayer,
     texts: Sequence[str],
     groups: Sequence[str],
@@ -208,7 +208,7 @@ def group_means(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     place : HookedLayer
         Where it is read, such as `fitted_place`.

@@ -18,9 +18,10 @@ from saeflow.errors import SaeflowError
 from saeflow.interventions.answers import AnswerKey
 from saeflow.interventions.edits import Edit
 from saeflow.interventions.outcomes import Outcome
-from saeflow.models.codi import CodiModel, last_of
+from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import check_place
 from saeflow.models.hooks import editing
+from saeflow.models.language_model import last_of
 from saeflow.models.reader import Reader
 
 

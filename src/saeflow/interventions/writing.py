@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from saeflow.interventions.readings import cut, most_readings
-from saeflow.models.codi import last_of
 from saeflow.models.hooks import editing
+from saeflow.models.language_model import last_of
+from saeflow.models.logits import unembed
 from saeflow.models.reader import Reader
 from saeflow.models.sampling import Sampling
 
@@ -39,7 +40,6 @@ class Writer:
         vocabulary: int | None = None,
     ) -> None:
         self._model = model
-        self._head = model.get_output_embeddings()
         self._vocabulary = vocabulary
         if ends is None:
             known = getattr(model.generation_config, "eos_token_id", None)
@@ -157,7 +157,7 @@ class Writer:
         return embedded
 
     def _logits(self, hidden: Float[Tensor, "some d_in"]) -> Float[Tensor, "some tokens"]:
-        logits: Tensor = self._head(hidden)[:, : self._vocabulary]
+        logits = unembed(self._model, hidden)[:, : self._vocabulary]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

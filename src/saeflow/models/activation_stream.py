@@ -20,8 +20,8 @@ from torch import Tensor
 from saeflow.artifacts.provenance import Provenance, config_digest
 from saeflow.errors import SaeflowError
 from saeflow.models.activation_cache import ActivationCache
-from saeflow.models.codi import CodiModel
 from saeflow.models.contexts import ContextBlock, Contexts
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import read_contexts
 from saeflow.seeds import derive_seed, torch_generator
 
@@ -38,7 +38,7 @@ class ActivationStream:
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model, on the device that shall compute.
     contexts : Contexts
         What it reads; the stream moves them on.
@@ -70,7 +70,7 @@ class ActivationStream:
 
     def __init__(
         self,
-        model: CodiModel,
+        model: LanguageModel,
         contexts: Contexts,
         *,
         hook: str,
@@ -226,14 +226,14 @@ class ActivationStream:
 
 
 def compute_block(
-    model: CodiModel, block: ContextBlock, hook: str, layer: int
+    model: LanguageModel, block: ContextBlock, hook: str, layer: int
 ) -> Float[Tensor, "tokens d_in"]:
     """Activations of the tokens of a block that count, context by context; float32."""
     ids, counts = torch.from_numpy(block.ids), torch.from_numpy(block.counts)
     return read_contexts(model, ids, counts, hook=hook, layer=layer)
 
 
-def width_at(model: CodiModel, hook: str, layer: int) -> int:
+def width_at(model: LanguageModel, hook: str, layer: int) -> int:
     """Dimensions of what a token carries at a hook, found by reading one.
 
     Raises

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel, last_of
+from saeflow.models.language_model import LanguageModel, last_of
 from saeflow.models.reader import Reader
 
 
@@ -83,14 +83,14 @@ def candidate_tokens(
 
 @torch.no_grad()
 def logit_differences(
-    model: CodiModel, candidates: Sequence[Candidates], *, batch_size: int
+    model: LanguageModel, candidates: Sequence[Candidates], *, batch_size: int
 ) -> Float[np.ndarray, " prompts"]:
     """Logit of the true number's token minus that of the other's, behind what both answers share.
 
     Parameters
     ----------
-    model : CodiModel
-        The model; its thoughts are not used.
+    model : LanguageModel
+        The model.
     candidates : sequence of Candidates
         Prompts of any lengths.
     batch_size : int
@@ -104,10 +104,9 @@ def logit_differences(
     rows = [[*each.prompt, *each.shared] for each in candidates]
     found = np.empty(len(rows))
     embed = model.language_model.get_input_embeddings()
-    head = model.language_model.get_output_embeddings()
     for batch in cut_batches(np.array([len(row) for row in rows]), batch_size):
         ids, mask = model.pad([rows[n] for n in batch], left_pad=True)
-        logits = head(last_of(Reader(model.language_model, mask), embed(ids))).double()
+        logits = model.logits(last_of(Reader(model.language_model, mask), embed(ids))).double()
         pairs = torch.tensor([[candidates[n].true, candidates[n].other] for n in batch])
         both = logits.gather(1, pairs.to(model.device))
         found[batch] = (both[:, 0] - both[:, 1]).cpu().numpy()

@@ -18,6 +18,7 @@ from saeflow.artifacts.captures import ChunkCapture
 from saeflow.artifacts.vectors import STORAGE, VectorDtype
 from saeflow.config.models import RunnableModel
 from saeflow.models.codi import CodiModel, Thoughts, answer_number
+from saeflow.models.language_model import LanguageModel
 
 FULL = 256
 """Tokens up to which a batch is as large as it may be; a batch of longer texts is smaller."""
@@ -81,12 +82,11 @@ def thought_logits(model: CodiModel, thoughts: Thoughts) -> Float[Tensor, "batch
     torch.Tensor of shape (batch, steps, tokens)
         Logits of the tokenizer's tokens, in the model's precision; its embeddings hold more.
     """
-    head = model.language_model.get_output_embeddings()
-    logits: Tensor = head(thoughts.activations["final_norm"][:, :, -1])
+    logits = model.logits(thoughts.activations["final_norm"][:, :, -1])
     return logits[..., : len(model.tokenizer)]
 
 
-def token_texts(model: CodiModel, ids: Int[np.ndarray, "*shape"]) -> list[Any]:
+def token_texts(model: LanguageModel, ids: Int[np.ndarray, "*shape"]) -> list[Any]:
     """Decode tokens, each by itself.
 
     Parameters

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from saeflow.errors import SaeflowError
 from saeflow.models.hooks import LastPositionTap
+from saeflow.models.language_model import LanguageModel, last_of
 from saeflow.models.reader import Reader
-from saeflow.models.sampling import Sampling
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 
@@ -77,7 +77,7 @@ class Thoughts:
     answers: list[str]
 
 
-class CodiModel:
+class CodiModel(LanguageModel):
     """A causal language model with CODI's projection.
 
     Parameters
@@ -108,35 +108,40 @@ class CodiModel:
         tokens: ThoughtTokens,
         revision: str,
     ) -> None:
-        self.language_model = language_model.eval()
+        super().__init__(language_model, tokenizer, revision)
         self.projection = projection.to(language_model.dtype).eval()
-        self.tokenizer = tokenizer
         self.tokens = tokens
-        self.revision = revision
         self.number_waves = False
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self.language_model.device
-        return device
+    def pad_id(self) -> int:
+        """Padding, an id of its own."""
+        return self.tokens.pad
 
     @property
-    def n_layers(self) -> int:
-        """Number of blocks."""
-        return int(self.language_model.config.num_hidden_layers)
+    def vocabulary(self) -> int:
+        """Columns of logits that may be written: the original cuts the end-of-thought token."""
+        return self.tokens.end
+
+    @property
+    def text_vocabulary(self) -> int:
+        """Ids that stand for text: those before the thought tokens."""
+        return self.tokens.pad
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokenizer's end-of-text token alone ends what is written (methods/0, section 1.2)."""
+        return [int(self.tokenizer.eos_token_id)]
 
     @property
     def n_parameters(self) -> int:
         """Number of parameters, the projection's included; tied ones count once."""
-        modules = (self.language_model, self.projection)
-        return sum(each.numel() for module in modules for each in module.parameters())
+        return super().n_parameters + sum(each.numel() for each in self.projection.parameters())
 
-    def to(self, device: torch.device) -> CodiModel:
+    def to(self, device: torch.device) -> Self:
         """Move the weights and return the model."""
-        self.language_model.to(device)
         self.projection.to(device)
-        return self
+        return super().to(device)
 
     def question_ids(self, question: str) -> list[int]:
         """Token ids of a question, begin-of-thought token included (methods/0, section 1.2)."""
@@ -225,37 +230,6 @@ class CodiModel:
         }
 
     @torch.no_grad()
-    def continue_rows(
-        self, rows: list[list[int]], *, max_new_tokens: int, sampling: Sampling | None = None
-    ) -> list[str]:
-        """Write on behind rows of token ids, without latent thoughts.
-
-        Parameters
-        ----------
-        rows : list of list of int
-            Token ids as the tokenizer gives them, none empty.
-        max_new_tokens : int
-            Longest continuation.
-        sampling : Sampling, optional
-            How tokens are drawn; None: greedily.
-
-        Returns
-        -------
-        list of str
-            The continuations alone.
-
-        Raises
-        ------
-        SaeflowError
-            If a row and its continuation do not fit the model's positions.
-        """
-        self._check_length(rows, max_new_tokens)
-        ids, mask = self.pad(rows, left_pad=True)
-        reader = Reader(self.language_model, mask)
-        hidden = last_of(reader, self.language_model.get_input_embeddings()(ids))
-        return self.texts(self._go_on(reader, hidden, max_new_tokens, sampling))
-
-    @torch.no_grad()
     def write(self, reader: Reader, *, max_new_tokens: int) -> list[list[int]]:
         """Answer greedily behind thoughts.
 
@@ -275,16 +249,6 @@ class CodiModel:
         embed = self.language_model.get_input_embeddings()
         return self._go_on(reader, last_of(reader, embed(end)), max_new_tokens)
 
-    def texts(self, rows: list[list[int]]) -> list[str]:
-        """Decode what was written, without special tokens."""
-        ours = {self.tokens.pad, self.tokens.begin, self.tokens.end}
-        return [
-            self.tokenizer.decode(
-                [token for token in row if token not in ours], skip_special_tokens=True
-            )
-            for row in rows
-        ]
-
     def _read_right_padded(
         self,
         reader: Reader,
@@ -300,63 +264,6 @@ class CodiModel:
         tap.take()
         begin = torch.full((len(ids), 1), self.tokens.begin, device=ids.device)
         return last_of(reader, embed(begin))
-
-    def _go_on(
-        self,
-        reader: Reader,
-        hidden: Float[Tensor, "batch d_in"],
-        max_new_tokens: int,
-        sampling: Sampling | None = None,
-    ) -> list[list[int]]:
-        """Write on from the hidden state that the first new token is read from."""
-        embed = self.language_model.get_input_embeddings()
-        head = self.language_model.get_output_embeddings()
-        stop = self.tokenizer.eos_token_id
-        done = torch.zeros(len(hidden), dtype=torch.bool, device=self.device)
-        written: list[Tensor] = []
-        while True:
-            # The original cuts the last column, which is the end-of-thought token.
-            logits = head(hidden)[:, : self.tokens.end]
-            token = logits.argmax(-1) if sampling is None else sampling.draw(logits, len(written))
-            token = torch.where(done, torch.full_like(token, stop), token)
-            written.append(token)
-            done = done | (token == stop)
-            if len(written) == max_new_tokens or bool(done.all()):
-                break
-            hidden = last_of(reader, embed(token[:, None]))
-        rows = torch.stack(written, dim=1).tolist()
-        return [row[: row.index(stop) + 1] if stop in row else row for row in rows]
-
-    def pad(
-        self, rows: list[list[int]], *, left_pad: bool
-    ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
-        """Token ids of rows of different lengths as one tensor, and its mask."""
-        longest = max(map(len, rows))
-        # Filled where they are made and moved once: a copy per row would stall a GPU.
-        ids = torch.full((len(rows), longest), self.tokens.pad)
-        mask = torch.zeros_like(ids)
-        for index, row in enumerate(rows):
-            where = slice(longest - len(row), None) if left_pad else slice(0, len(row))
-            ids[index, where] = torch.tensor(row, dtype=torch.long)
-            mask[index, where] = 1
-        return ids.to(self.device), mask.to(self.device)
-
-    def _check_length(self, rows: list[list[int]], further: int) -> None:
-        limit = int(self.language_model.config.max_position_embeddings)
-        longest = max(map(len, rows)) + further
-        if longest > limit:
-            raise SaeflowError(
-                f"a question with its thoughts and answer takes {longest} positions; the model has "
-                f"{limit}. Shorten max_new_tokens or leave the question out."
-            )
-
-
-def last_of(
-    reader: Reader, embeddings: Float[Tensor, "batch new d_in"]
-) -> Float[Tensor, "batch d_in"]:
-    """Read embeddings; hidden state of the last, after the final norm."""
-    hidden: Float[Tensor, "batch d_in"] = reader.read(embeddings).last_hidden_state[:, -1]
-    return hidden
 
 
 def clean_question(question: str) -> str:

@@ -20,7 +20,7 @@ from saeflow.artifacts.batches import TableGroups
 from saeflow.artifacts.catalog import TEXTS
 from saeflow.config.streams import ContextSettings
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.seeds import numpy_generator
 
 NO_TEXT = -1
@@ -72,7 +72,7 @@ class Contexts:
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer cuts documents into tokens.
     texts : Path
         Columns of `saeflow.artifacts.catalog.TEXTS`.
@@ -94,7 +94,7 @@ class Contexts:
 
     def __init__(
         self,
-        model: CodiModel,
+        model: LanguageModel,
         texts: Path,
         settings: ContextSettings,
         *,
@@ -110,7 +110,7 @@ class Contexts:
         self.settings, self.batch_size, self.seed, self.split = settings, batch_size, seed, split
         self.begin = begin_token(model.tokenizer, settings)
         self.separator = separator_token(model.tokenizer, settings)
-        self._tokenizer, self._pad = model.tokenizer, model.tokens.pad
+        self._tokenizer, self._pad = model.tokenizer, model.pad_id
         self._never = model.tokenizer.bos_token_id
         self._groups = TableGroups(texts, TEXTS)
         self._n_blocks: dict[int, int] = {}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reader import Reader
 from saeflow.models.reference.examples import IGNORED, TextExample
 
@@ -26,13 +26,13 @@ class Score(NamedTuple):
 
 @torch.no_grad()
 def score_texts(
-    model: CodiModel, examples: Sequence[TextExample], *, batch_size: int
+    model: LanguageModel, examples: Sequence[TextExample], *, batch_size: int
 ) -> list[Score]:
     """Score texts, in batches of similar length.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     examples : sequence of TextExample
         Encoded texts; only labelled tokens count, and a first token has nothing before it.
@@ -54,13 +54,13 @@ def score_texts(
 
 
 def score_endings(
-    model: CodiModel, endings: Sequence[Sequence[TextExample]], *, batch_size: int
+    model: LanguageModel, endings: Sequence[Sequence[TextExample]], *, batch_size: int
 ) -> list[list[float]]:
     """Mean log-probability of a token of each ending of each prompt, in nats.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     endings : sequence of sequence of TextExample
         By prompt: each ending encoded behind it, so that its tokens alone are labelled.
@@ -72,7 +72,7 @@ def score_endings(
     return [[next(scores).per_token for _ in each] for each in endings]
 
 
-def _score_batch(model: CodiModel, batch: Sequence[TextExample]) -> list[Score]:
+def _score_batch(model: LanguageModel, batch: Sequence[TextExample]) -> list[Score]:
     ids, mask = model.pad([example.ids for example in batch], left_pad=False)
     labels, _ = model.pad([example.labels for example in batch], left_pad=False)
     labels = labels.masked_fill(mask == 0, IGNORED)
@@ -80,7 +80,7 @@ def _score_batch(model: CodiModel, batch: Sequence[TextExample]) -> list[Score]:
     hidden = Reader(model.language_model, mask).read(embedded).last_hidden_state[:, :-1]
     labels = labels[:, 1:]
     where = labels != IGNORED
-    logits = model.language_model.get_output_embeddings()(hidden[where]).float()
+    logits = model.logits(hidden[where]).float()
     chosen = logits.log_softmax(-1).gather(1, labels[where][:, None])[:, 0]
     totals = torch.zeros(labels.shape, device=labels.device)
     totals[where] = chosen

@@ -10,9 +10,9 @@ import torch
 
 from saeflow.artifacts.vectors import STORAGE
 from saeflow.models.activation_stream import StreamDtype, compute_block, width_at
-from saeflow.models.codi import CodiModel
 from saeflow.models.contexts import Contexts
 from saeflow.models.hooks import transformer_blocks
+from saeflow.models.language_model import LanguageModel
 
 ROW_BYTES = 6
 """Bytes that a cached activation takes beside its vector: its document and position."""
@@ -64,7 +64,7 @@ class StreamCost:
 
 
 def estimate(
-    model: CodiModel,
+    model: LanguageModel,
     contexts: Contexts,
     *,
     hook: str,
@@ -79,7 +79,7 @@ def estimate(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model, on the device that shall compute.
     contexts : Contexts
         What it shall read.
@@ -132,12 +132,12 @@ def estimate(
     )
 
 
-def flops_per_position(model: CodiModel, hook: str, layer: int, length: float) -> float:
+def flops_per_position(model: LanguageModel, hook: str, layer: int, length: float) -> float:
     """Floating-point operations of the blocks that are run, per position of a context.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     hook, layer
         Where the pass ends.
@@ -186,7 +186,7 @@ def _spread(n: int, wanted: int) -> list[int]:
 
 
 def _seconds_per_position(
-    model: CodiModel, contexts: Contexts, places: list[tuple[int, int]], hook: str, layer: int
+    model: LanguageModel, contexts: Contexts, places: list[tuple[int, int]], hook: str, layer: int
 ) -> float:
     blocks = [contexts.block(*place) for place in places]
     for block in blocks[:1]:

@@ -12,23 +12,23 @@ from saeflow.artifacts.token_captures import TokenCapture
 from saeflow.config.models import RunnableModel
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import storage_form, token_texts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import read_tokens
 
 
-def begin_tokens(model: CodiModel) -> int:
+def begin_tokens(model: LanguageModel) -> int:
     """How many tokens the tokenizer puts before every text: 1 for Llama, 0 for GPT-2."""
     return len(model.tokenizer("")["input_ids"])
 
 
 def capture_tokens(
-    model: CodiModel, texts: pa.Table, settings: RunnableModel, hooks: Sequence[str]
+    model: LanguageModel, texts: pa.Table, settings: RunnableModel, hooks: Sequence[str]
 ) -> TokenCapture:
     """Read a chunk of texts: every layer of some hooks in one pass.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     texts : pyarrow.Table
         Some rows of `saeflow.artifacts.catalog.TEXTS`.
@@ -74,7 +74,7 @@ def capture_tokens(
     )
 
 
-def _check_lengths(model: CodiModel, numbers: Sequence[int], contents: Sequence[str]) -> None:
+def _check_lengths(model: LanguageModel, numbers: Sequence[int], contents: Sequence[str]) -> None:
     limit = int(model.language_model.config.max_position_embeddings)
     for number, content in zip(numbers, contents, strict=True):
         length = len(model.tokenizer(content)["input_ids"])

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import BLOCK_HOOKS, check_place
 from saeflow.models.hooks import TOKEN_HOOKS, TokenTap
+from saeflow.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TokenActivations:
 
 
 def read_tokens(
-    model: CodiModel,
+    model: LanguageModel,
     texts: Sequence[str],
     *,
     hooks: Sequence[str] = ("resid_post",),
@@ -55,7 +55,7 @@ def read_tokens(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; its tokenizer decides whether a begin-of-text token comes first.
     texts : sequence of str
         Plain texts. A text without tokens is left out.
@@ -94,7 +94,7 @@ def read_tokens(
 
 @torch.no_grad()
 def _read_batch(
-    model: CodiModel,
+    model: LanguageModel,
     rows: list[list[int]],
     numbers: Int[Tensor, " batch"],
     sites: dict[str, list[int]],
@@ -102,7 +102,7 @@ def _read_batch(
     lengths = torch.tensor([len(row) for row in rows])
     positions = torch.arange(int(lengths.max())).expand(len(rows), -1)
     mask = positions < lengths[:, None]
-    ids = torch.full(mask.shape, model.tokens.pad)
+    ids = torch.full(mask.shape, model.pad_id)
     ids[mask] = torch.tensor([token for row in rows for token in row])
     kept = mask.flatten().nonzero()[:, 0].to(model.device)
     tap = TokenTap(model.language_model, sites, kept)
@@ -124,7 +124,7 @@ def _read_batch(
 
 @torch.no_grad()
 def read_contexts(
-    model: CodiModel,
+    model: LanguageModel,
     ids: Int[Tensor, "contexts positions"],
     wanted: Bool[Tensor, "contexts positions"],
     *,
@@ -137,7 +137,7 @@ def read_contexts(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; blocks behind `layer` are not run.
     ids : torch.Tensor of shape (contexts, positions)
         Token ids.
@@ -167,7 +167,7 @@ def read_contexts(
 
 
 def _sites(
-    model: CodiModel, hooks: Sequence[str], layers: Sequence[int] | None
+    model: LanguageModel, hooks: Sequence[str], layers: Sequence[int] | None
 ) -> dict[str, list[int]]:
     blocks = list(range(model.n_layers) if layers is None else layers)
     if not set(hooks) <= set(TOKEN_HOOKS) or not hooks:

@@ -13,7 +13,7 @@ from saeflow.artifacts.provenance import config_digest
 from saeflow.artifacts.tables import write_table
 from saeflow.config.mixture import Mixture
 from saeflow.config.reference import ReferenceSettings
-from saeflow.models.loading import copy_directory, directory_revision, load_directory
+from saeflow.models.directories import copy_directory, directory_revision, load_directory
 from saeflow.report.card import write_card
 from saeflow.studies.evaluation.run import evaluate, evaluation_provenance
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from saeflow.config.specialists import Masking, Pooling
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import read_tokens
 from saeflow.saes.bank import Bank
@@ -51,7 +51,7 @@ class PooledTexts:
 
 
 def pool_texts(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     texts: Sequence[str],
     *,
@@ -70,7 +70,7 @@ def pool_texts(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the bank was trained on.
     bank : Bank
         Of tokens, on any device.
@@ -168,7 +168,7 @@ def _check_poolings(poolings: Sequence[Pooling]) -> None:
         )
 
 
-def _prefix(model: CodiModel) -> tuple[str, int]:
+def _prefix(model: LanguageModel) -> tuple[str, int]:
     """What to put before a text so that one begin-of-text token comes first, and how many do."""
     if begin := begin_tokens(model):
         return "", begin
@@ -181,7 +181,7 @@ def _prefix(model: CodiModel) -> tuple[str, int]:
     return str(first), 1
 
 
-def _pad_id(model: CodiModel) -> int:
+def _pad_id(model: LanguageModel) -> int:
     tokenizer = model.tokenizer
     # Not `or`: the id may be 0.
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -194,7 +194,7 @@ def _pad_id(model: CodiModel) -> int:
 
 
 def _check_text(
-    model: CodiModel, number: int, text: str, prefix: str, begin: int, pad: int | None
+    model: LanguageModel, number: int, text: str, prefix: str, begin: int, pad: int | None
 ) -> None:
     ids: list[int] = list(model.tokenizer(prefix + text)["input_ids"])
     if prefix and ids[1:] != list(model.tokenizer(text)["input_ids"]):

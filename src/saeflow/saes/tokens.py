@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import read_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank, Site
@@ -58,13 +58,13 @@ def token_sae(bank: Bank, layer: int) -> Bank:
 
 
 def encode_texts(
-    model: CodiModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
+    model: LanguageModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
 ) -> Iterator[EncodedTokens]:
     """Read texts at the bank's hook and encode every token, in one pass for all its blocks.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the bank was trained on.
     bank : Bank
         Of tokens, on any device.

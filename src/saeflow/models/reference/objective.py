@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from saeflow.models.codi import CodiModel, last_of
+from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import last_of
 from saeflow.models.reader import Reader
 from saeflow.models.reference.examples import IGNORED, TextExample, ThoughtExample
 

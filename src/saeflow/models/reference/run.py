@@ -14,7 +14,8 @@ from saeflow.artifacts.provenance import Provenance, config_digest
 from saeflow.artifacts.tables import write_table
 from saeflow.config.mixture import Mixture
 from saeflow.datasets.mixture import mixture_problems, mixture_texts
-from saeflow.models.loading import fresh_model, save_directory
+from saeflow.models.directories import save_directory
+from saeflow.models.loading import fresh_model
 from saeflow.models.numbers import start_numbers
 from saeflow.models.reference.checkpoint import CurvePoint
 from saeflow.models.reference.prepare import (

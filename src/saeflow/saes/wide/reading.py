@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank
@@ -95,7 +95,7 @@ def check_wide(sae: Bank) -> str:
 
 
 def read_corpus(
-    model: CodiModel,
+    model: LanguageModel,
     sae: Bank,
     numbers: Sequence[int],
     contents: Sequence[str],
@@ -108,7 +108,7 @@ def read_corpus(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the SAE was trained on.
     sae : Bank
         Bank of one site.
@@ -142,12 +142,12 @@ def read_corpus(
         yield TokenActivations(known[batch.text], batch.position, batch.token, batch.activations)
 
 
-def encode_block(model: CodiModel, sae: Bank, batch: TokenActivations) -> TokenBlock:
+def encode_block(model: LanguageModel, sae: Bank, batch: TokenActivations) -> TokenBlock:
     """Latents of a batch of documents.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; its tokenizer tells which tokens it puts before a text.
     sae : Bank
         Bank of one site, on the model's device.

@@ -19,8 +19,8 @@ from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.streams import StreamSettings
 from saeflow.errors import SaeflowError
 from saeflow.models.activation_stream import ActivationStream
-from saeflow.models.codi import CodiModel
 from saeflow.models.contexts import Contexts
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.stream_cost import StreamCost, estimate
 from saeflow.saes.bank import EVERY_TOKEN, Site
 from saeflow.saes.quality import SiteMetric
@@ -92,7 +92,7 @@ class StreamedBank:
 
 
 def train_streamed(
-    model: CodiModel,
+    model: LanguageModel,
     texts: Path,
     wanted: Sequence[Wanted],
     *,
@@ -105,7 +105,7 @@ def train_streamed(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model, on the device that shall compute.
     texts : Path
         Columns of `saeflow.artifacts.catalog.TEXTS`; those of the split train are read.

@@ -36,7 +36,7 @@ from saeflow.interventions.unit_writes import last_mlp_outputs, replacing, unit_
 from saeflow.interventions.units import Units, units_of
 from saeflow.interventions.writing import Edits
 from saeflow.models.alignment import BEGIN, Key, prompt_keys
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
@@ -81,7 +81,7 @@ class _Means:
 
 
 def attribute(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     prompts: Sequence[Prompt],
     settings: AttributionSettings,
@@ -98,7 +98,7 @@ def attribute(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Of the Llama or GPT-2 family.
     bank : Bank
         Of tokens, on the output of the MLP.
@@ -157,7 +157,7 @@ def attribute(
 class _Study:
     """What every block is asked about; fields as in `attribute`."""
 
-    model: CodiModel
+    model: LanguageModel
     saes: dict[int, Bank]
     features: dict[int, Int[np.ndarray, " features"]]
     kinds: list[Units]

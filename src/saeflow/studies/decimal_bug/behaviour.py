@@ -19,7 +19,7 @@ from saeflow.models.alignment import alignment_rows
 from saeflow.models.candidates import candidate_tokens, logit_differences
 from saeflow.models.capture import cut_batches
 from saeflow.models.chat import chat_renderer
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.sampling import Sampling
 from saeflow.progress import progress
 from saeflow.seeds import numpy_generator
@@ -42,13 +42,13 @@ class Asked(NamedTuple):
 
 
 def draw_prompts(
-    model: CodiModel, seed: int, settings: PairSettings, numbers: tuple[str, str]
+    model: LanguageModel, seed: int, settings: PairSettings, numbers: tuple[str, str]
 ) -> Asked:
     """Ask about held-out pairs and about the study's own, in all formats and both orders.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer may bring a chat template.
     seed : int
         Seed of the mixture.
@@ -66,12 +66,12 @@ def draw_prompts(
     return Asked(comparison_prompts(pairs, usable.forms, render=render), usable.note)
 
 
-def alignment_table(model: CodiModel, prompts: Sequence[Prompt]) -> pa.Table:
+def alignment_table(model: LanguageModel, prompts: Sequence[Prompt]) -> pa.Table:
     """Tell how the tokens of the study's pair correspond between formats.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer cuts the prompts.
     prompts : sequence of Prompt
         They hold the study's own pair.
@@ -95,13 +95,13 @@ def alignment_table(model: CodiModel, prompts: Sequence[Prompt]) -> pa.Table:
 
 
 def ask(
-    model: CodiModel, prompts: Sequence[Prompt], settings: BehaviourSettings, *, batch_size: int
+    model: LanguageModel, prompts: Sequence[Prompt], settings: BehaviourSettings, *, batch_size: int
 ) -> pa.Table:
     """Write greedy and sampled answers, judge them, and weigh the two numbers where they differ.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; it answers without latent thoughts.
     prompts : sequence of Prompt
         What is asked.
@@ -132,7 +132,7 @@ def ask(
 
 
 def _write(
-    model: CodiModel,
+    model: LanguageModel,
     prompts: Sequence[Prompt],
     ids: Sequence[list[int]],
     settings: BehaviourSettings,

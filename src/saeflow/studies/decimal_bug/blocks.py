@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeflow.interventions.units import units_of
-from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import hooked_module
+from saeflow.models.language_model import LanguageModel
 from saeflow.studies import rows
 from saeflow.studies.rows import row
 
@@ -19,12 +19,12 @@ EQUAL = "equal_shares"
 """Control: what every head would give if all gave alike."""
 
 
-def own_head_rows(model: CodiModel) -> Iterator[dict[str, Any]]:
+def own_head_rows(model: LanguageModel) -> Iterator[dict[str, Any]]:
     """How much of what a block of coordinates writes comes through its own head's weights.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
 
     Yields
@@ -45,12 +45,12 @@ def own_head_rows(model: CodiModel) -> Iterator[dict[str, Any]]:
 
 
 @torch.no_grad()
-def own_head_shares(model: CodiModel, layer: int) -> Float[Tensor, " blocks"]:
+def own_head_shares(model: LanguageModel, layer: int) -> Float[Tensor, " blocks"]:
     """Share of the squared weights into each block of coordinates that comes from its own head.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     layer : int
         Block of the model.

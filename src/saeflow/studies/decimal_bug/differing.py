@@ -14,7 +14,7 @@ from saeflow.datasets.comparisons.formats import PUBLISHED
 from saeflow.datasets.comparisons.pairs import CHOOSE
 from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import encode_texts
 from saeflow.stats.resampling import cluster_averages
@@ -64,13 +64,13 @@ def prone_pairs(prompts: Sequence[Prompt], half: str) -> list[PromptPair]:
 
 
 def differing_features(
-    model: CodiModel, bank: Bank, prompts: Sequence[Prompt], count: int, *, batch_size: int
+    model: LanguageModel, bank: Bank, prompts: Sequence[Prompt], count: int, *, batch_size: int
 ) -> dict[int, Int[np.ndarray, " features"]]:
     """Features of each block that differ most between formats at the last token.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the bank was trained on.
     bank : Bank
         Of tokens.
@@ -109,7 +109,7 @@ def last_tokens(
 
 
 def _last_features(
-    model: CodiModel, bank: Bank, texts: Sequence[str], batch_size: int
+    model: LanguageModel, bank: Bank, texts: Sequence[str], batch_size: int
 ) -> dict[int, Float[np.ndarray, "texts d_sae"]]:
     """Features of the last token of each text, by block."""
     shape = len(texts), bank.d_sae

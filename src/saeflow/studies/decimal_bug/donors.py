@@ -22,8 +22,8 @@ from saeflow.interventions.prompts import PromptRun
 from saeflow.interventions.units import Units
 from saeflow.models.alignment import BEGIN, Key, Numbers, align_prompts, prompt_keys
 from saeflow.models.candidates import candidate_tokens
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 from saeflow.seeds import derive_seed
 from saeflow.studies.decimal_bug.names import (
     BUGGY,
@@ -70,7 +70,7 @@ class HalfRuns:
 
     Attributes
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     asked : dict of str to Asked
         By ``buggy`` and ``plain``; the same pairs in the same order.
@@ -83,7 +83,7 @@ class HalfRuns:
         wanted.
     """
 
-    model: CodiModel
+    model: LanguageModel
     asked: dict[str, Asked]
     others: list[int]
     problems: PromptRun
@@ -92,7 +92,7 @@ class HalfRuns:
     @classmethod
     def read(
         cls,
-        model: CodiModel,
+        model: LanguageModel,
         prompts: Sequence[Prompt],
         half: str,
         *,
@@ -105,7 +105,7 @@ class HalfRuns:
 
         Parameters
         ----------
-        model : CodiModel
+        model : LanguageModel
             The model; it answers without latent thoughts.
         prompts : sequence of Prompt
             What can be asked.
@@ -138,8 +138,8 @@ class HalfRuns:
             model.language_model,
             [list(model.tokenizer(question)["input_ids"]) for question in questions],
             max_new_tokens=max_new_tokens,
-            ends=[model.tokenizer.eos_token_id],
-            vocabulary=model.tokens.end,
+            ends=model.ends,
+            vocabulary=model.vocabulary,
         )
         rows = [0] if own else other_pairs(chosen, keys, seed)
         return cls(model, asked, rows, problems, beside)
@@ -246,7 +246,7 @@ _NUMBERS: dict[str, Numbers] = {SAME_PAIR: "value", OTHER_PAIR: "place", UNLIKE_
 
 
 def _asked(
-    model: CodiModel, prompts: Mapping[str, Sequence[Prompt]], max_new_tokens: int
+    model: LanguageModel, prompts: Mapping[str, Sequence[Prompt]], max_new_tokens: int
 ) -> dict[str, Asked]:
     found = {}
     for form, some in prompts.items():

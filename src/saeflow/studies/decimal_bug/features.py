@@ -12,7 +12,7 @@ from saeflow.artifacts.decimal_bug import ATTRIBUTION, DECIMAL_BUG
 from saeflow.config.decimal_bug import DecimalCalibrated, ListSettings
 from saeflow.datasets.comparisons.pairs import CHOOSE
 from saeflow.datasets.comparisons.prompts import Prompt
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.studies import rows
 from saeflow.studies.decimal_bug.attribution import attribute
@@ -39,7 +39,7 @@ class Features(NamedTuple):
 
 
 def compare_formats(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     quality: pa.Table,
     prompts: Sequence[Prompt],
@@ -54,7 +54,7 @@ def compare_formats(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     bank : Bank
         Of tokens, on the output of the MLP.

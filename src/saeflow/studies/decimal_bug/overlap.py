@@ -17,7 +17,7 @@ from saeflow.datasets.comparisons.pairs import PUBLISHED_ITEM
 from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.errors import SaeflowError
 from saeflow.models.alignment import BEGIN, align_prompts, key_text, prompt_keys
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
 from saeflow.saes.quality import site_quality
@@ -58,13 +58,13 @@ class Check(NamedTuple):
 
 
 def check_bank(
-    model: CodiModel, bank: Bank, prompts: Sequence[Prompt], *, batch_size: int
+    model: LanguageModel, bank: Bank, prompts: Sequence[Prompt], *, batch_size: int
 ) -> list[Check]:
     """Measure the SAEs on the prompts that they will be asked about (methods/4, section 5.5).
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     bank : Bank
         Of tokens.
@@ -97,13 +97,13 @@ def check_bank(
 
 
 def published_layers(
-    model: CodiModel, bank: Bank, prompts: Sequence[Prompt], settings: ListSettings
+    model: LanguageModel, bank: Bank, prompts: Sequence[Prompt], settings: ListSettings
 ) -> list[LayerOverlap]:
     """Overlap of the last token's features between Q&A and Simple, one pair of prompts.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     bank : Bank
         Of tokens.
@@ -162,7 +162,7 @@ def layer_features(layers: Sequence[LayerOverlap], run: dict[str, Any]) -> pa.Ta
 
 
 def overlap_table(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     prompts: Sequence[Prompt],
     run: dict[str, Any],
@@ -177,7 +177,7 @@ def overlap_table(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     bank : Bank
         Of tokens.
@@ -241,7 +241,7 @@ def _comparisons(
 
 
 def _compare(
-    model: CodiModel,
+    model: LanguageModel,
     kind: str,
     prompts: tuple[Prompt, Prompt],
     encoded: tuple[Encoded, Encoded],
@@ -275,7 +275,7 @@ def _compare(
 
 
 def _encode(
-    model: CodiModel, bank: Bank, prompts: Sequence[Prompt], *, batch_size: int
+    model: LanguageModel, bank: Bank, prompts: Sequence[Prompt], *, batch_size: int
 ) -> list[Encoded]:
     """Features of every token of each prompt, by block."""
     found: list[Encoded] = [{} for _ in prompts]

@@ -20,7 +20,7 @@ from saeflow.datasets.texts.judge import judge
 from saeflow.interventions.donors import Donor
 from saeflow.interventions.patches import Patch
 from saeflow.interventions.units import KINDS, Units, units_of
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.progress import progress
 from saeflow.stats.subsets import exchanged_units
 from saeflow.studies.decimal_bug import patch_plan
@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 
 def patch(
-    model: CodiModel,
+    model: LanguageModel,
     prompts: Sequence[Prompt],
     answers: pa.Table,
     patching: PatchSettings,
@@ -56,7 +56,7 @@ def patch(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; it answers without latent thoughts.
     prompts : sequence of Prompt
         What was asked.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from saeflow.artifacts.batches import TableGroups
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.studies.scaling.reading import Document
 
 TRAIN = "train"
@@ -17,12 +17,12 @@ Cut = Callable[[str], str]
 """Gives the beginning of a text."""
 
 
-def document_cutter(model: CodiModel, positions: int) -> Cut:
+def document_cutter(model: LanguageModel, positions: int) -> Cut:
     """Cut texts to what a model reads at a time, as the published study does (methods/5, section 6.1).
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer counts; it never reads more positions than it has.
     positions : int
         Tokens of a text, those included that the tokenizer puts around it.

@@ -22,7 +22,7 @@ from saeflow.config.scaling_explanations import (
 )
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import token_texts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.writers.writer import Writer, load_writer
 from saeflow.saes.bank import Bank
 from saeflow.saes.wide.neighbours import decoder_neighbours
@@ -70,7 +70,7 @@ class ExplainedBank(NamedTuple):
 
 
 def explain_bank(
-    model: CodiModel,
+    model: LanguageModel,
     run: WideRun,
     documents: Callable[[], Iterator[Document]],
     known: pa.Table,
@@ -89,7 +89,7 @@ def explain_bank(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the SAE was trained on, or an untrained one with its own SAE.
     run : WideRun
         The SAE.
@@ -237,7 +237,7 @@ class _Kept:
         )
         return firing, pool
 
-    def read(self, model: CodiModel, documents: Sequence[Document], batch_size: int) -> None:
+    def read(self, model: LanguageModel, documents: Sequence[Document], batch_size: int) -> None:
         """Take some documents in."""
         numbers = [document.number for document in documents]
         contents = [document.content for document in documents]
@@ -254,7 +254,7 @@ class _Kept:
         self._groups = {number: self._groups[number] for number in sorted(shown)}
 
     def contexts(
-        self, model: CodiModel, near: Mapping[int, Sequence[int]]
+        self, model: LanguageModel, near: Mapping[int, Sequence[int]]
     ) -> list[FeatureContexts]:
         """Contexts of the chosen features, with near misses and random ones of both halves."""
 

@@ -19,7 +19,7 @@ from saeflow.artifacts.scaling_examples import (
 )
 from saeflow.config.scaling_reading import ReadingSettings
 from saeflow.models.capture import token_texts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.wide.maps import neighbour_map, principal_map
 from saeflow.saes.wide.neighbours import decoder_neighbours, nearest
 from saeflow.saes.wide.redundancy import unit_rows
@@ -30,7 +30,7 @@ from saeflow.studies.scaling.shown import shown_windows
 
 
 def example_tables(
-    model: CodiModel, found: CorpusSums, settings: ReadingSettings
+    model: LanguageModel, found: CorpusSums, settings: ReadingSettings
 ) -> Iterator[pa.Table]:
     """Tables of `SCALING_EXAMPLES`, one or more of each split; the first is empty."""
     run, listed = found.runs[0], found.listed.cpu().numpy()
@@ -59,7 +59,7 @@ def example_tables(
             yield columns_table(SCALING_EXAMPLES, key | {"kind": kind}, columns)
 
 
-def _shown(model: CodiModel, examples: Examples) -> dict[str, Any]:
+def _shown(model: LanguageModel, examples: Examples) -> dict[str, Any]:
     windows = (each.cpu().numpy() for each in examples.windows)
     names = ("rank", "document", "position", "value")
     columns = {name: getattr(examples, name).cpu().numpy() for name in names}
@@ -67,7 +67,7 @@ def _shown(model: CodiModel, examples: Examples) -> dict[str, Any]:
 
 
 def token_tables(
-    model: CodiModel, found: CorpusSums, settings: ReadingSettings
+    model: LanguageModel, found: CorpusSums, settings: ReadingSettings
 ) -> Iterator[pa.Table]:
     """Tables of `SCALING_TOKENS`, two of each split; the first is empty."""
     yield SCALING_TOKENS.schema().empty_table()

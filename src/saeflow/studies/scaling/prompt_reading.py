@@ -14,7 +14,7 @@ from scipy.sparse import csc_array, csr_array
 from saeflow.config.scaling_search import Level
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import token_texts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.saes.encode import encode_long
 from saeflow.saes.tokens import encode_texts
@@ -76,7 +76,7 @@ class Observations(NamedTuple):
 
 
 def read_prompts(
-    model: CodiModel, bank: Bank, prompts: Sequence[str], *, batch_size: int = 32
+    model: LanguageModel, bank: Bank, prompts: Sequence[str], *, batch_size: int = 32
 ) -> PromptReading:
     """Read prompts at the site of a bank.
 
@@ -84,7 +84,7 @@ def read_prompts(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the bank was trained on.
     bank : Bank
         Of tokens and one site, on any device.
@@ -163,7 +163,7 @@ def input_factor(blocks: Iterable[Float32[np.ndarray, "tokens d_in"]]) -> float:
 
 
 def corpus_factor(
-    model: CodiModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
+    model: LanguageModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
 ) -> float:
     """`input_factor` of a corpus, whose activations are not kept."""
     (site,) = bank.sites
@@ -236,7 +236,7 @@ def observations(
 
 
 def read_corpus(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     texts: Sequence[str],
     *,

@@ -16,7 +16,7 @@ from torch import Tensor
 from saeflow.config.scaling_reading import ReadingSettings
 from saeflow.errors import SaeflowError
 from saeflow.interventions.splicing import spliced_cross_entropy
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import TokenActivations
 from saeflow.saes.bank import Bank
 from saeflow.saes.wide.neighbours import Coactivations
@@ -130,7 +130,11 @@ class SplitSums:
         return derive_seed(self._settings.seed, "reading", what)
 
     def read(
-        self, model: CodiModel, documents: Sequence[Document], pairs: Coactivations, batch_size: int
+        self,
+        model: LanguageModel,
+        documents: Sequence[Document],
+        pairs: Coactivations,
+        batch_size: int,
     ) -> None:
         """Take some documents into everything that one pass can give."""
         for batch in _read(model, self._runs, documents, batch_size):
@@ -167,13 +171,15 @@ class SplitSums:
             per_document=self._once,
         )
 
-    def read_again(self, model: CodiModel, documents: Sequence[Document], batch_size: int) -> None:
+    def read_again(
+        self, model: LanguageModel, documents: Sequence[Document], batch_size: int
+    ) -> None:
         """Take some documents into what needs the first pass."""
         assert self.bins is not None
         for batch in _read(model, self._runs[:1], documents, batch_size):
             self.bins.add(encode_block(model, self._runs[0].bank, batch))
 
-    def splice(self, model: CodiModel, mean: Tensor, batch_size: int) -> None:
+    def splice(self, model: LanguageModel, mean: Tensor, batch_size: int) -> None:
         """Measure the cross-entropy of the documents that were drawn for it."""
         chosen = sorted((number, content) for _, number, content in self._spliced)
         numbers = np.array([number for number, _ in chosen], np.int64)
@@ -230,7 +236,7 @@ class CorpusSums:
 
 
 def sum_corpus(
-    model: CodiModel,
+    model: LanguageModel,
     runs: Sequence[WideRun],
     documents: Callable[[], Iterator[Document]],
     settings: ReadingSettings,
@@ -276,7 +282,7 @@ def sum_corpus(
 
 
 def _second_pass(
-    model: CodiModel,
+    model: LanguageModel,
     found: CorpusSums,
     documents: Iterator[Document],
     settings: ReadingSettings,
@@ -317,7 +323,7 @@ def _mean(found: CorpusSums) -> Tensor:
 
 
 def _read(
-    model: CodiModel, runs: Sequence[WideRun], documents: Sequence[Document], batch_size: int
+    model: LanguageModel, runs: Sequence[WideRun], documents: Sequence[Document], batch_size: int
 ) -> Iterator[TokenActivations]:
     numbers = [document.number for document in documents]
     contents = [document.content for document in documents]
@@ -331,7 +337,7 @@ def _chunks(documents: Iterator[Document]) -> Iterator[tuple[str, list[Document]
             yield split, [document for document in chunk if document.split == split]
 
 
-def _checked(model: CodiModel, runs: Sequence[WideRun]) -> list[WideRun]:
+def _checked(model: LanguageModel, runs: Sequence[WideRun]) -> list[WideRun]:
     """Runs on the model's device; they must be of one site."""
     places = {(check_wide(run.bank), run.bank.sites[0].layer) for run in runs}
     if len(places) != 1:

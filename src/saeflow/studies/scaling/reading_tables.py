@@ -18,7 +18,7 @@ from saeflow.artifacts.scaling_examples import (
 )
 from saeflow.config.scaling_reading import ReadingSettings
 from saeflow.interventions.splicing import ABLATIONS, CLEAN, recovered
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.wide.reading import density_counts
 from saeflow.saes.wide.redundancy import (
     LargestCosine,
@@ -70,7 +70,7 @@ class Reading(NamedTuple):
 
 
 def read_wide(
-    model: CodiModel,
+    model: LanguageModel,
     runs: Sequence[WideRun],
     documents: Callable[[], Iterator[Document]],
     settings: ReadingSettings,
@@ -86,7 +86,7 @@ def read_wide(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the SAEs were trained on.
     runs : sequence of WideRun
         The SAE, then controls and other seeds of it. One of the same dictionary and control, but

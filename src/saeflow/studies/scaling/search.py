@@ -13,7 +13,7 @@ from saeflow.artifacts.scaling_search import SEARCH, SEARCH_PROMPTS, SEARCH_TARG
 from saeflow.config.scaling_search import Inputs, SearchSettings
 from saeflow.datasets.prompt_sets import PromptSides
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.studies.rows import NONE
 from saeflow.studies.scaling.prompt_reading import (
@@ -85,13 +85,13 @@ class Read(NamedTuple):
 
 
 def search_features(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     sets: Mapping[str, PromptSides],
     settings: SearchSettings,
     run: Mapping[str, Any],
     *,
-    controls: Mapping[str, tuple[CodiModel, Bank]] | None = None,
+    controls: Mapping[str, tuple[LanguageModel, Bank]] | None = None,
     corpus: Sequence[str] = (),
     batch_size: int = 32,
 ) -> SearchTables:
@@ -102,7 +102,7 @@ def search_features(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the bank was trained on.
     bank : Bank
         Of tokens and one site.
@@ -112,7 +112,7 @@ def search_features(
         What is searched and how.
     run : mapping
         Values of the key columns dictionary and seed.
-    controls : mapping of str to (CodiModel, Bank), optional
+    controls : mapping of str to (LanguageModel, Bank), optional
         Other models or SAEs whose best feature stands beside, such as ``untrained`` and
         ``frozen_decoder``.
     corpus : sequence of str, optional
@@ -159,7 +159,11 @@ def search_features(
 
 
 def _of_corpus(
-    model: CodiModel, bank: Bank, settings: SearchSettings, corpus: Sequence[str], batch_size: int
+    model: LanguageModel,
+    bank: Bank,
+    settings: SearchSettings,
+    corpus: Sequence[str],
+    batch_size: int,
 ) -> tuple[float | None, dict[Inputs, CorpusStatistics]]:
     """Factor of inputs, None if the prompts' own is to be taken, and what scores scale by."""
     published = settings.published

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from saeflow.config.scaling_search import GroupPrompts, PromptFiles, SearchSettings
 from saeflow.datasets.prompt_sets import PromptSides, load_prompts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.studies.rows import NONE
 from saeflow.studies.scaling.corpus import Cut
 
@@ -40,7 +40,7 @@ def first_found(search: Sequence[pa.Table], places: int | None = None) -> list[i
 
 def sets_of(
     settings: SearchSettings,
-    model: CodiModel,
+    model: LanguageModel,
     *,
     files: Sequence[Path],
     texts: Sequence[pa.Table],
@@ -52,7 +52,7 @@ def sets_of(
     ----------
     settings : SearchSettings
         With its sets.
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer counts.
     files : sequence of Path
         Those that the sets with source: files name, positive before negative, in the sets' order.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from saeflow.models.capture import token_texts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 
 PART = "�"
 """What a part of a character decodes to."""
@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 
 
 def shown_windows(
-    model: CodiModel,
+    model: LanguageModel,
     ids: Int[np.ndarray, "examples window"],
     activations: Float[np.ndarray, "examples window"],
 ) -> Shown:
@@ -40,7 +40,7 @@ def shown_windows(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer decodes.
     ids : numpy.ndarray of int, shape (examples, window)
         Token ids, the example's own in the middle; -1 outside its document.
@@ -67,7 +67,7 @@ def shown_windows(
 
 
 def _join(
-    model: CodiModel,
+    model: LanguageModel,
     ids: Int[np.ndarray, " window"],
     parts: Bool[np.ndarray, " window"],
     texts: np.ndarray,

@@ -16,7 +16,7 @@ from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
 from saeflow.errors import SaeflowError
 from saeflow.interventions.steering import fitted_place, group_means
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.studies.rows import CALIBRATED, NONE
 from saeflow.studies.scaling.corpus import (
@@ -113,7 +113,7 @@ def feature_use(features: pa.Table, key: Mapping[str, Any]) -> FeatureUse:
 
 
 def steer_bank(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     topics: Mapping[str, TableGroups],
     corpus: TableGroups,
@@ -130,7 +130,7 @@ def steer_bank(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     bank : Bank
         Of one site, of this model.

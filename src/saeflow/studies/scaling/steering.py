@@ -37,8 +37,8 @@ from saeflow.interventions.steering import (
     random_direction,
     unit,
 )
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.seeds import numpy_generator
 from saeflow.stats.repetition import distinct_share, repeated_share
@@ -113,7 +113,7 @@ class Writing(NamedTuple):
 
 
 def calibrated_continuations(
-    model: CodiModel,
+    model: LanguageModel,
     sae: Bank,
     features: Mapping[str, int],
     use: FeatureUse,
@@ -127,7 +127,7 @@ def calibrated_continuations(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     sae : Bank
         Of one site, of this model.
@@ -182,7 +182,7 @@ def calibrated_continuations(
 
 
 def published_continuations(
-    model: CodiModel,
+    model: LanguageModel,
     sae: Bank,
     features: Mapping[str, int],
     scorer: TopicScorer,
@@ -256,7 +256,7 @@ def _directions(
 
 
 def _written(
-    model: CodiModel,
+    model: LanguageModel,
     writing: Writing,
     pushes: Sequence[Push],
     topics: Sequence[str],
@@ -289,7 +289,7 @@ def _written(
 
 
 def _scored(
-    model: CodiModel,
+    model: LanguageModel,
     part: Continuations,
     pushes: Sequence[Push],
     topics: Sequence[str],

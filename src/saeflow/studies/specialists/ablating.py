@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from saeflow.artifacts.specialist_effects import SPECIALIST_EFFECTS
 from saeflow.config.specialists import AblationSettings
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.stats.resampling import BOOTSTRAP
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, row
@@ -44,7 +44,7 @@ class Ablated(NamedTuple):
 
 
 def ablate_specialists(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     prompts: Mapping[str, Sequence[Prompt]],
     chosen: Sequence[Chosen],

@@ -24,8 +24,8 @@ from saeflow.interventions.edits import Change, Splice, ablate, redirect
 from saeflow.interventions.readings import TextOutcome
 from saeflow.interventions.texts import TextCondition, TextRun
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
@@ -102,7 +102,7 @@ class AblationTrials:
 
 
 def ablation_trials(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     prompts: Sequence[Prompt],
     specialists: Sequence[SpecialistFeature],
@@ -172,7 +172,7 @@ class _Read:
 
     def __init__(
         self,
-        model: CodiModel,
+        model: LanguageModel,
         bank: Bank,
         prompts: Sequence[Prompt],
         numbers: Int[np.ndarray, " prompts"],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saeflow.datasets.texts.text import Text
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reference.examples import IGNORED, Encoder
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import encode_texts
@@ -39,7 +39,7 @@ class Prompt:
     group: str
 
 
-def item_prompts(model: CodiModel, items: Sequence[Text]) -> list[Prompt]:
+def item_prompts(model: LanguageModel, items: Sequence[Text]) -> list[Prompt]:
     """Cloze lines and questions as prompts whose right ending is followed."""
     encoder = Encoder(model.tokenizer)
     prompts = []
@@ -53,7 +53,7 @@ def item_prompts(model: CodiModel, items: Sequence[Text]) -> list[Prompt]:
 
 
 def text_prompts(
-    model: CodiModel, texts: Sequence[str], groups: Sequence[str], contents: Sequence[Hashable]
+    model: LanguageModel, texts: Sequence[str], groups: Sequence[str], contents: Sequence[Hashable]
 ) -> list[Prompt]:
     """Whole texts as prompts, behind which the likeliest token is followed."""
     rows = [tuple(model.tokenizer(text)["input_ids"]) for text in texts]
@@ -62,7 +62,7 @@ def text_prompts(
 
 
 def mean_features(
-    model: CodiModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
+    model: LanguageModel, bank: Bank, texts: Sequence[str], *, batch_size: int = 32
 ) -> dict[int, Float[Tensor, " d_sae"]]:
     """Mean of each feature over all tokens of reference texts, by block; begin tokens left out."""
     sums = {site.layer: torch.zeros(bank.d_sae, dtype=torch.float64) for site in bank.sites}

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from saeflow.artifacts.specialist_effects import SPECIALIST_ACTIVATIONS, SPECIALIST_BEHAVIOUR
 from saeflow.config.specialists import TaskSettings
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.seeds import numpy_generator
 from saeflow.stats.association_strength import published_association
@@ -42,7 +42,7 @@ class Answering(NamedTuple):
 
 
 def answering(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     tasks: pa.Table,
     answers: pa.Table,

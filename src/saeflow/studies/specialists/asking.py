@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from saeflow.artifacts.specialist_effects import SPECIALIST_ANSWERS
 from saeflow.datasets.texts.text import Text
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.writers.writer import Writer
 from saeflow.studies.specialists.cloze import (
     cloze_table,
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
 
 def ask(
-    model: CodiModel,
+    model: LanguageModel,
     texts: StudyTexts,
     mixture: Sequence[Text],
     judge: Writer | None,
@@ -47,7 +47,7 @@ def ask(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; its thoughts are not used.
     texts : StudyTexts
         The study's texts, of which those with an expected answer ask.

@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from saeflow.config.specialists import Pooling
 from saeflow.datasets.matched.token_classes import CLASSES, SYNTACTIC, token_classes
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.saes.pooling import pool_texts
 from saeflow.saes.tokens import encode_texts
@@ -131,7 +131,7 @@ class Share(NamedTuple):
 
 
 def specialist_activations(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     texts: Sequence[str],
     specialists: Sequence[SpecialistFeature],
@@ -250,7 +250,7 @@ def partial_rank_correlations(
 
 
 def token_mass(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     texts: Sequence[str],
     forms: Sequence[str],
@@ -361,7 +361,7 @@ def _adjusted(rows: Sequence[_Row]) -> list[Behaviour]:
     ]
 
 
-def token_spans(model: CodiModel, text: str) -> list[tuple[int, int]]:
+def token_spans(model: LanguageModel, text: str) -> list[tuple[int, int]]:
     """Where each token begins and ends in a text, in characters; nowhere is (0, 0).
 
     Raises
@@ -378,5 +378,5 @@ def token_spans(model: CodiModel, text: str) -> list[tuple[int, int]]:
     return [(int(start), int(end)) for start, end in places]
 
 
-def _classes_of(model: CodiModel, text: str, form: str) -> list[int]:
+def _classes_of(model: LanguageModel, text: str, form: str) -> list[int]:
     return [CLASSES.index(name) for name in token_classes(text, token_spans(model, text), form)]

@@ -13,8 +13,8 @@ from torch import Tensor
 from saeflow.errors import SaeflowError
 from saeflow.interventions.edits import Edit, Splice, ablate, redirect
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import editing, listening
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reader import Reader
 from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
@@ -29,7 +29,7 @@ from saeflow.studies.specialists.rows import Key
 
 @torch.no_grad()
 def relative_change(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     prompts: Sequence[Prompt],
     specialists: Sequence[SpecialistFeature],
@@ -167,7 +167,7 @@ def _silent(
 class _Batch:
     """Prompts that are read in whole forward passes."""
 
-    def __init__(self, model: CodiModel, rows: list[list[int]], left_pad: bool) -> None:
+    def __init__(self, model: LanguageModel, rows: list[list[int]], left_pad: bool) -> None:
         self._model = model
         self._ids, self._mask = model.pad(rows, left_pad=left_pad)
         place: Int[Tensor, "batch length"] = self._mask.cumsum(1)

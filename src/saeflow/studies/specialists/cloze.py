@@ -22,7 +22,7 @@ from saeflow.datasets.texts.cloze import ARITHMETIC, OTHER
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reference.examples import Encoder, TextExample
 from saeflow.models.scoring import score_endings
 
@@ -110,12 +110,12 @@ def content_of(item: Text) -> tuple[str, str, int]:
     return item.part, item.group, item.item
 
 
-def score_cloze(model: CodiModel, items: Sequence[Text], *, batch_size: int) -> ClozeScores:
+def score_cloze(model: LanguageModel, items: Sequence[Text], *, batch_size: int) -> ClozeScores:
     """Score the right ending of each item and its distractors.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model; its thoughts are not used.
     items : sequence of Text
         Prompts with a target and at least one distractor.
@@ -176,13 +176,13 @@ def chance_of(items: Sequence[Text]) -> Float[np.ndarray, " items"]:
 
 
 def ending_covariates(
-    model: CodiModel, items: Sequence[Text], training: Iterable[str]
+    model: LanguageModel, items: Sequence[Text], training: Iterable[str]
 ) -> Float[np.ndarray, "items 3"]:
     """What may go with both a margin and an activation, and is held fixed (methods/3, section 4.7).
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer counts.
     items : sequence of Text
         Prompts with endings.
@@ -236,7 +236,7 @@ def published_prompts(rows: Sequence[MatchedText]) -> list[Text]:
 
 
 def published_answers(
-    model: CodiModel,
+    model: LanguageModel,
     prompts: Sequence[str],
     *,
     batch_size: int,
@@ -275,7 +275,7 @@ def training_lines(texts: Iterable[Text]) -> list[str]:
     return [text.text for text in texts if text.split == TRAIN]
 
 
-def _example(model: CodiModel, encoder: Encoder, prompt: str, ending: str) -> TextExample:
+def _example(model: LanguageModel, encoder: Encoder, prompt: str, ending: str) -> TextExample:
     example = encoder.continuation(prompt, ending)
     before, behind = _lengths(example)
     if not before or not behind:

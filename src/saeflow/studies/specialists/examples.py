@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int
 from saeflow.artifacts.specialists import SPECIALIST_EXAMPLES
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import token_texts
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import EncodedTokens, encode_texts
@@ -54,7 +54,7 @@ class _Pieces(NamedTuple):
 
 
 def top_texts(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     contents: Sequence[str],
     features: Sequence[tuple[int, int]],
@@ -154,7 +154,7 @@ def _examples(
             )
 
 
-def _pieces(model: CodiModel, text: str) -> _Pieces:
+def _pieces(model: LanguageModel, text: str) -> _Pieces:
     """Cut a text between its tokens, but never inside a character.
 
     A tokenizer of bytes needs several tokens for an emoji, and some leave blanks out of what they call

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from saeflow.artifacts.specialists import POOLED
 from saeflow.config.specialists import Masking, Pooling, PoolSettings
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.saes.pooling import PooledTexts, pool_texts
 from saeflow.studies.specialists.pooled import PooledFeatures, PooledShape, lengths_table
@@ -27,7 +27,7 @@ class _Sparse(NamedTuple):
 
 
 def pool_features(
-    model: CodiModel,
+    model: LanguageModel,
     bank: Bank,
     contents: Sequence[str],
     settings: Mapping[str, PoolSettings],
@@ -41,7 +41,7 @@ def pool_features(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the bank was trained on.
     bank : Bank
         Of tokens, on any device.

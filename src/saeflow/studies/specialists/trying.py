@@ -11,7 +11,7 @@ import pyarrow as pa
 from saeflow.artifacts.specialists import SPECIALIST_EXAMPLES
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED
 from saeflow.studies.specialists.ablating import (
@@ -59,7 +59,7 @@ class Subject(NamedTuple):
 
     Attributes
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     bank : Bank
         SAEs of its tokens, behind blocks.
@@ -67,7 +67,7 @@ class Subject(NamedTuple):
         Most rows per forward pass.
     """
 
-    model: CodiModel
+    model: LanguageModel
     bank: Bank
     batch_size: int
 
@@ -250,7 +250,7 @@ def published_choices(
 
 
 def read_prompts(
-    model: CodiModel, texts: StudyTexts, settings: SpecialistsCalibrated
+    model: LanguageModel, texts: StudyTexts, settings: SpecialistsCalibrated
 ) -> list[Prompt]:
     """Matched texts that are read while specialists are ablated, grouped by topic."""
     rows = [texts.pairs[each] for each in texts_to_read(texts, settings).tolist()]

@@ -1,0 +1,244 @@
+"""Directories of causal language models in Hugging Face format, with or without latent thoughts.
+
+A CODI directory is a Hugging Face directory with two files more: `codi.json`, which names the ids of
+the thought tokens and the width of the projection, and `codi_projection.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from saeflow.artifacts.digest import files_digest
+from saeflow.artifacts.files import write_text
+from saeflow.config.models import MODEL_FILES
+from saeflow.errors import SaeflowError, first_line
+from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
+from saeflow.models.families import FAMILIES
+from saeflow.models.language_model import LanguageModel
+
+CODI_FILE = "codi.json"
+PROJECTION_FILE = "codi_projection.safetensors"
+WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
+
+
+def load_directory(
+    folder: Path,
+    dtype: str,
+    revision: str,
+    *,
+    last_layer: int | None = None,
+    device: torch.device | None = None,
+) -> LanguageModel:
+    """Load a directory: a CODI model where it holds `codi.json`, else a model as it comes.
+
+    Parameters
+    ----------
+    folder : Path
+        In Hugging Face format, weights in one file or in shards.
+    dtype : str
+        Precision of the weights; they are read in no other.
+    revision : str
+        What identifies them.
+    last_layer : int, optional
+        Blocks behind this one are neither read nor run; None: all are.
+    device : torch.device, optional
+        Where the weights go as they are read, so that no second copy lies in main memory; the CPU
+        by default.
+
+    Returns
+    -------
+    LanguageModel
+        A `CodiModel` where the directory is one.
+
+    Raises
+    ------
+    SaeflowError
+        If a file is missing, foreign or damaged, or there is no such layer.
+    """
+    if not folder.is_dir():
+        raise SaeflowError(f"{folder} is no directory; expected a Hugging Face model directory.")
+    config = read_config(folder)
+    if not any(list(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS):
+        raise SaeflowError(
+            f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
+        )
+    thinks = (folder / CODI_FILE).is_file()
+    codi = read_codi(folder, config.vocab_size) if thinks else None
+    if last_layer is not None:
+        keep_blocks(config, last_layer, folder)
+    tokenizer = read_tokenizer(folder)
+    model = _read_weights(folder, config, dtype, device)
+    if codi is None:
+        return LanguageModel(model, tokenizer, revision)
+    projection = _read_projection(folder, config.hidden_size, codi.size)
+    loaded = CodiModel(model, projection, tokenizer, codi.tokens, revision)
+    loaded.number_waves = codi.number_waves
+    return loaded
+
+
+def keep_blocks(config: PretrainedConfig, last_layer: int, where: Path) -> None:
+    """Let a configuration ask for the first blocks alone.
+
+    Raises
+    ------
+    SaeflowError
+        If there is no such block.
+    """
+    n_layers = int(config.num_hidden_layers)
+    if not 0 <= last_layer < n_layers:
+        raise SaeflowError(
+            f"layer {last_layer} was asked for, but {where} has the layers 0 to {n_layers - 1}."
+        )
+    config.num_hidden_layers = last_layer + 1
+    # Families whose blocks differ in their attention list the kind of each.
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        config.layer_types = list(kinds)[: last_layer + 1]
+
+
+def _read_weights(
+    folder: Path, config: PretrainedConfig, dtype: str, device: torch.device | None
+) -> PreTrainedModel:
+    placed = {} if device is None else {"device_map": {"": str(device)}}
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            output_loading_info=True,
+            **placed,
+        )
+    except Exception as error:  # damaged files make transformers and pickle raise many kinds
+        raise SaeflowError(f"{folder}: the weights cannot be read ({first_line(error)}).") from None
+    if report["missing_keys"]:
+        # transformers would fill them with random numbers and go on.
+        raise SaeflowError(
+            f"{folder}: the weights lack {len(report['missing_keys'])} tensors, such as "
+            f"{sorted(report['missing_keys'])[0]}; expected all that config.json asks for."
+        )
+    found: PreTrainedModel = model
+    return found
+
+
+def _read_projection(folder: Path, d_in: int, size: int) -> Projection:
+    path = folder / PROJECTION_FILE
+    projection = Projection(d_in, size)
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors and the operating system have kinds of their own
+        raise SaeflowError(f"{folder}: the weights cannot be read ({first_line(error)}).") from None
+    try:
+        projection.load_state_dict(state)
+    except RuntimeError as error:
+        raise SaeflowError(
+            f"{path} does not fit a projection of {d_in} → {size} ({first_line(error)})."
+        ) from None
+    return projection
+
+
+def save_directory(model: CodiModel, folder: Path) -> None:
+    """Write a CODI directory that `load_directory` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.language_model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    size = model.projection[1].out_features
+    state = {name: value.contiguous() for name, value in model.projection.state_dict().items()}
+    save_file(state, folder / PROJECTION_FILE)
+    codi = {
+        "pad_token_id": model.tokens.pad,
+        "begin_token_id": model.tokens.begin,
+        "end_token_id": model.tokens.end,
+        "projection_size": size,
+        "number_waves": model.number_waves,
+    }
+    write_text(folder / CODI_FILE, json.dumps(codi, indent=2, sort_keys=True) + "\n")
+
+
+def directory_revision(folder: Path) -> str:
+    """Digest of the files of a model directory that decide what it gives."""
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    return files_digest(sorted(found))[:16]
+
+
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy a CODI directory with everything in it into an existing folder."""
+    for path in sorted(source.iterdir()):
+        shutil.copyfile(path, target / path.name)
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    if not (folder / "config.json").is_file():
+        raise SaeflowError(
+            f"{folder} holds no config.json; expected a Hugging Face model directory."
+        )
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers checks values with exceptions of its own
+        raise SaeflowError(
+            f"{folder / 'config.json'} cannot be read ({first_line(error)})."
+        ) from None
+    if config.model_type not in FAMILIES:
+        raise SaeflowError(
+            f"{folder / 'config.json'} names the family {config.model_type!r}; expected one of "
+            f"{', '.join(FAMILIES)}."
+        )
+    return config
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+    except Exception as error:  # malformed JSON shows as any kind of exception
+        raise SaeflowError(f"{folder} holds no readable tokenizer ({first_line(error)}).") from None
+    if tokenizer.eos_token_id is None:
+        raise SaeflowError(f"{folder}: the tokenizer has no end-of-text token, which ends answers.")
+    return tokenizer
+
+
+class CodiFile(NamedTuple):
+    """What `codi.json` says."""
+
+    tokens: ThoughtTokens
+    size: int
+    number_waves: bool
+
+
+def read_codi(folder: Path, vocabulary: int) -> CodiFile:
+    path = folder / CODI_FILE
+    if not path.is_file() or not (folder / PROJECTION_FILE).is_file():
+        raise SaeflowError(
+            f"{folder} holds no {CODI_FILE} with {PROJECTION_FILE}; the study needs a CODI model, "
+            "which thinks in latent steps."
+        )
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        tokens = ThoughtTokens(
+            int(values["pad_token_id"]), int(values["begin_token_id"]), int(values["end_token_id"])
+        )
+        size = int(values["projection_size"])
+        ids = (tokens.pad, tokens.begin, tokens.end)
+        if size < 1 or min(ids) < 0 or max(ids) >= vocabulary:
+            raise ValueError(f"ids {ids} of {vocabulary} embeddings, projection_size {size}")
+        return CodiFile(tokens, size, bool(values.get("number_waves", False)))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise SaeflowError(
+            f"{path} is malformed ({type(error).__name__}: {error}); expected pad_token_id, "
+            "begin_token_id, end_token_id and projection_size."
+        ) from None
