@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from saeflow.saes.bank import Bank
 
 NAME = "prompts"
-TOKEN_HOOKS = ("resid_post", "mlp_out", "attn_out")
+TOKEN_HOOKS = ("resid_post", "resid_pre", "mlp_out", "attn_out", "attn_z")
 """Those of `saeflow.config.dictionaries.TokenHook`, without waiting for pydantic."""
 DESCRIPTION = """\
 Search the features of a sparse autoencoder that fire on positive prompts and not on negative ones.

@@ -171,8 +171,9 @@ def wildcards_page(root: Path) -> str:
         "| report | `index.html` and the other pages, `assets/`, `data/` |",
         "",
         "Hooks: `embed` (input of block 0), `resid_post` (output of a block, before the final norm), "
-        "`final_norm` (output of the final norm; its only layer is 0); of texts also `mlp_out` and "
-        "`attn_out` (what a block's MLP and its attention add). Steps: 0 is the begin-of-thought "
+        "`final_norm` (output of the final norm; its only layer is 0); of texts also `resid_pre` (input "
+        "of a block), `mlp_out` and `attn_out` (what its MLP and its attention add) and `attn_z` (the "
+        "heads in front of the attention's output projection). Steps: 0 is the begin-of-thought "
         "token, 1 to 6 are the latent thoughts. Logs and benchmarks mirror these paths in "
         "`results/logs/` and `results/benchmarks/`.",
         "",

@@ -17,7 +17,7 @@ Control = Literal[
     "pca",
     "raw_neurons",
 ]
-TokenHook = Literal["resid_post", "mlp_out", "attn_out"]
+TokenHook = Literal["resid_post", "resid_pre", "mlp_out", "attn_out", "attn_z"]
 FIXED_CONTROLS: tuple[Control, ...] = ("random_rotation", "pca", "raw_neurons")
 """Controls that are not trained and have one latent per dimension of the activations."""
 CONTROLS = (
@@ -59,9 +59,10 @@ class DictionarySettings(Block):
     hook: TokenHook | None = Field(
         None,
         description="null: SAEs of latent thoughts, one per layer and step. Else SAEs of the tokens "
-        "of texts, one per block: of the output of the block (resid_post), of its MLP (mlp_out) or "
-        "of its attention (attn_out). A begin-of-text token, which a tokenizer adds, trains none: "
-        "its activation is the same in every text and far larger than others.",
+        "of texts, one per block: of its output (resid_post) or input (resid_pre), of what its MLP "
+        "(mlp_out) or its attention (attn_out) adds, or of the heads in front of the attention's "
+        "output projection, side by side (attn_z). A begin-of-text token, which a tokenizer adds, "
+        "trains none: its activation is the same in every text and far larger than others.",
     )
     architecture: Literal["abstopk", "topk"] = Field(
         "abstopk",

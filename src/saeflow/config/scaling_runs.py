@@ -211,12 +211,14 @@ def wide_layer_contradictions(config: Config, model: str, n_layers: int) -> Iter
         return
     name = main_bank(config, model).dictionary
     recipe = resolve_dictionary(config, name)
-    behind = recipe.hook == "resid_post" and recipe.layers != (n_layers - 1,)
+    behind = recipe.hook == "resid_pre" or (
+        recipe.hook == "resid_post" and recipe.layers != (n_layers - 1,)
+    )
     if "block_output" in steering.published.bugs and not behind:
         yield (
             "studies.scaling.calibrated.steering.published.bugs holds 'block_output', which adds behind "
             f"the next block, but of model {model!r} no block reads what {name!r} does: {_told(recipe)}; "
-            "expected resid_post before the last block, or bugs without it."
+            "expected resid_pre, resid_post before the last block, or bugs without it."
         )
 
 

@@ -37,6 +37,7 @@ from saeflow.interventions.units import Units, units_of
 from saeflow.interventions.writing import Edits
 from saeflow.models.alignment import BEGIN, Key, prompt_keys
 from saeflow.models.language_model import LanguageModel
+from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
@@ -99,7 +100,7 @@ def attribute(
     Parameters
     ----------
     model : LanguageModel
-        Of the Llama or GPT-2 family.
+        Of one of `saeflow.models.families.FAMILIES`.
     bank : Bank
         Of tokens, on the output of the MLP.
     prompts : sequence of Prompt
@@ -262,7 +263,7 @@ class _Study:
             for units in self.kinds
             for each in later
         }
-        hook, block = ("resid_post", layer - 1) if layer else ("embed", 0)
+        hook, block = same_between_blocks(HookedLayer("resid_pre", layer))
         for batch in self._read(prompts, (hook,), [block]):
             entering, mask = _rows_of(batch, hook)
             numbers = last_tokens(batch.text)[0].tolist()
