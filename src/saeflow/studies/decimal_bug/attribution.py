@@ -36,8 +36,8 @@ from saeflow.interventions.unit_writes import last_mlp_outputs, replacing, unit_
 from saeflow.interventions.units import Units, units_of
 from saeflow.interventions.writing import Edits
 from saeflow.models.alignment import BEGIN, Key, prompt_keys
-from saeflow.models.language_model import LanguageModel
 from saeflow.models.conventions import HookedLayer, same_between_blocks
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank

@@ -24,8 +24,8 @@ from saeflow.interventions.edits import Change, Splice, ablate, redirect
 from saeflow.interventions.readings import TextOutcome
 from saeflow.interventions.texts import TextCondition, TextRun
 from saeflow.models.capture import cut_batches
-from saeflow.models.language_model import LanguageModel
 from saeflow.models.conventions import HookedLayer, same_between_blocks
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
