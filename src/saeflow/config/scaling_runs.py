@@ -154,7 +154,12 @@ def scaling_contradictions(config: Config) -> Iterator[str]:
     for model, run in scaling_models(config).items():
         recipes = {name: resolve_dictionary(config, name) for name in run.dictionaries}
         for name, recipe in recipes.items():
-            if recipe.stream is None:
+            if recipe.released is not None:
+                yield (
+                    f"{KEY}.{model}.dictionaries holds {name!r}, whose SAEs are released; expected one "
+                    "with a block stream, for the study is also about training."
+                )
+            elif recipe.stream is None:
                 yield (
                     f"{KEY}.{model}.dictionaries holds {name!r}, which is trained on captured "
                     "activations; expected one with a block stream."

@@ -87,9 +87,44 @@ def spliced_cross_entropy(
         If the SAEs do not read tokens of one site, are named as a condition is, do not fit the model,
         or a document does not fit the model's positions.
     """
-    site = _site(saes)
-    first = begin_tokens(model)
+    _site(saes)
     rows: list[list[int]] = [list(model.tokenizer(content)["input_ids"]) for content in contents]
+    yield from spliced_rows(
+        model, saes, rows, begin=begin_tokens(model), mean=mean, batch_size=batch_size
+    )
+
+
+def spliced_rows(
+    model: CodiModel,
+    saes: Mapping[str, Bank],
+    rows: Sequence[Sequence[int]],
+    *,
+    begin: int,
+    mean: Float[Tensor, " d_in"],
+    batch_size: int = 32,
+) -> Iterator[CrossEntropy]:
+    """`spliced_cross_entropy` of documents that are cut into tokens already.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of int
+        Token ids of each document, those before it included.
+    begin : int
+        How many tokens at the beginning of each are neither changed nor counted.
+    model, saes, mean, batch_size
+        As there.
+
+    Yields
+    ------
+    CrossEntropy
+        As there.
+
+    Raises
+    ------
+    SaeflowError
+        As there.
+    """
+    site = _site(saes)
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     limit = int(model.language_model.config.max_position_embeddings)
     if len(rows) and lengths.max() > limit:
@@ -97,12 +132,13 @@ def spliced_cross_entropy(
             f"document {int(lengths.argmax())} takes {lengths.max()} positions; the model has {limit}. "
             "Cut the document or leave it out."
         )
-    some = (lengths > first + 1).nonzero()[0]
+    some = (lengths > begin + 1).nonzero()[0]
     edits = {ZERO: torch.zeros_like, MEAN: lambda x: mean.to(x).expand_as(x)}
     edits |= {name: _reconstructed(sae.to(model.device)) for name, sae in saes.items()}
     for batch in cut_batches(lengths[some], batch_size):
         chosen = np.sort(some[batch])
-        yield _batch(model, site, edits, [rows[document] for document in chosen], chosen, first)
+        documents = [list(rows[document]) for document in chosen]
+        yield _batch(model, site, edits, documents, chosen, begin)
 
 
 def _site(saes: Mapping[str, Bank]) -> tuple[str, int]:

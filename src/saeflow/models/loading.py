@@ -17,9 +17,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from saeflow.artifacts.model_files import FILES_TABLE
 from saeflow.config.mixture import Architecture
 from saeflow.config.models import (
-    MODEL_FILES,
     FreshModel,
     HubModel,
     ModelSpec,
@@ -40,9 +40,10 @@ from saeflow.models.directories import (
     read_config,
     read_tokenizer,
 )
-from saeflow.models.hub import hub_folder
+from saeflow.models.hub import fetch_files
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.numbers import start_numbers
+from saeflow.models.repository_files import INSTEAD, check_fetched, lacking, model_names
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.seeds import derive_seed
 
@@ -85,9 +86,11 @@ def load_model(
         return fresh_model(settings, byte_tokenizer(), seed, settings.dtype)
     if folder is None:
         folder = snapshot(settings) if isinstance(settings, HubModel) else Path(settings.path)
+    fetched = check_fetched(folder) if (folder / FILES_TABLE).is_file() else None
     if control is not None:
         return _untrained(folder, control.seed, settings.dtype, last_layer)
-    revision = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
+    named = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
+    revision = fetched or named
     return load_directory(folder, settings.dtype, revision, last_layer=last_layer, device=device)
 
 
@@ -236,12 +239,9 @@ def snapshot(settings: HubModel) -> Path:
     SaeflowError
         If the hub cannot be reached and the cache does not hold the model.
     """
-    return hub_folder(
-        settings.repo,
-        settings.revision,
-        MODEL_FILES,
-        instead="use weights: path with path: DIRECTORY",
-    )
+    return fetch_files(
+        settings.repo, settings.revision, model_names, instead=INSTEAD, missing=lacking
+    ).folder
 
 
 def _fresh(

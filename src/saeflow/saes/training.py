@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -174,11 +174,33 @@ def write_bank(
 ) -> None:
     """Write SAELens folders and their quality table, which carries the weights' checksums."""
     save_bank(trained.bank, folder)
+    keys: dict[str, str | int] = {"dictionary": dictionary, "seed": seed}
+    keys["control"] = trained.control
+    write_quality(trained.quality, folder, keys, provenance)
+
+
+def write_quality(
+    quality: Sequence[tuple[str, SiteMetric]],
+    folder: Path,
+    keys: Mapping[str, str | int],
+    provenance: Provenance,
+) -> None:
+    """Write the quality table of the SAEs that a folder holds, with their checksums.
+
+    Parameters
+    ----------
+    quality : sequence of (split, SiteMetric)
+        How well each reconstructs.
+    folder : Path
+        Of the bank.
+    keys : mapping
+        Values of the columns dictionary, seed and control.
+    provenance : Provenance
+        Where it comes from.
+    """
     rows = [
         {
-            "dictionary": dictionary,
-            "seed": seed,
-            "control": trained.control,
+            **keys,
             "layer": metric.site.layer,
             "step": None if metric.site.step == EVERY_TOKEN else metric.site.step,
             "split": split,
@@ -189,7 +211,7 @@ def write_bank(
             "interval": "none",
             "n": metric.n,
         }
-        for split, metric in trained.quality
+        for split, metric in quality
     ]
     digests = json.dumps(weight_digests(folder), sort_keys=True)
     provenance = replace(provenance, extra={**provenance.extra, "weights_sha256": digests})

@@ -41,7 +41,7 @@ from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
-from saeflow.saes.tokens import token_sae
+from saeflow.saes.tokens import TokenSaes
 from saeflow.stats.exact import adjusted
 from saeflow.stats.resampling import cluster_averages
 from saeflow.stats.unit_effects import unit_effects
@@ -138,7 +138,7 @@ def attribute(
     features = {layer: features[layer] for layer in sorted(features) if len(features[layer])}
     study = _Study(
         model=model,
-        saes={layer: token_sae(bank, layer).to(model.device) for layer in features},
+        saes=TokenSaes(bank, model.device),
         features=features,
         kinds=kinds,
         pairs=prone_pairs(prompts, REPORT),
@@ -159,7 +159,7 @@ class _Study:
     """What every block is asked about; fields as in `attribute`."""
 
     model: LanguageModel
-    saes: dict[int, Bank]
+    saes: Mapping[int, Bank]
     features: dict[int, Int[np.ndarray, " features"]]
     kinds: list[Units]
     pairs: list[PromptPair]

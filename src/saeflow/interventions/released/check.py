@@ -1,0 +1,229 @@
+"""The self-check of released SAEs: read on a few hundred tokens before any study reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from saeflow.artifacts.checks import CHECKS, CHECKS_FILE, NOT_TESTED
+from saeflow.artifacts.provenance import Provenance, metadata_of
+from saeflow.artifacts.released import RELEASED, RELEASED_FILE
+from saeflow.artifacts.tables import read_table, write_table
+from saeflow.errors import SaeflowError
+from saeflow.interventions.released.causes import Places, likely_cause
+from saeflow.interventions.released.judge import Check, Release, judge, passes
+from saeflow.interventions.released.measure import Reading, measure, measure_recovery
+from saeflow.interventions.released.places import has_place, neighbours, own_place, read_places
+from saeflow.interventions.released.tokens import CheckTokens, check_tokens
+from saeflow.models.codi import CodiModel
+from saeflow.models.token_capture import begin_tokens
+from saeflow.progress import progress
+from saeflow.saes.bank import Site
+from saeflow.saes.quality import SiteMetric
+from saeflow.saes.storage import load_bank
+from saeflow.saes.training import write_quality
+
+_SPLITS = ("validation", "all")
+"""What the quality of a released SAE is called that of: it was trained on none of our texts."""
+
+
+@dataclass(frozen=True)
+class CheckedLayer:
+    """What one SAE gave.
+
+    Attributes
+    ----------
+    layer : int
+        Its block.
+    checks : list of Check
+        Beside what it should give.
+    quality : list of SiteMetric
+        As of SAEs that are trained here, of what it reconstructs.
+    """
+
+    layer: int
+    checks: list[Check]
+    quality: list[SiteMetric]
+
+
+def check_released(
+    model: CodiModel,
+    folder: Path,
+    texts: pa.Table,
+    dictionary: str,
+    *,
+    judged: bool = True,
+) -> list[CheckedLayer]:
+    """Read every SAE of a fetched bank on a few texts, one SAE in memory at a time.
+
+    Parameters
+    ----------
+    model : CodiModel
+        The model that the SAEs were trained on.
+    folder : Path
+        Bank with `saeflow.artifacts.released.RELEASED_FILE`.
+    texts : pyarrow.Table
+        Columns of `saeflow.artifacts.catalog.TEXTS`.
+    dictionary : str
+        Its name, for messages.
+    judged : bool
+        Whether the SAEs must fit; not on an untrained control, which they are not meant for.
+
+    Returns
+    -------
+    list of CheckedLayer
+        In order of layers.
+
+    Raises
+    ------
+    SaeflowError
+        If an SAE does not give what it should, with the likely cause; or a file is damaged.
+    """
+    table = read_table(folder / RELEASED_FILE, RELEASED)
+    digests = json.loads(metadata_of(table.schema).get("weights_sha256", "null"))
+    releases = {row["layer"]: Release.of_row(row) for row in table.to_pylist()}
+    sizes = [each.context_size for each in releases.values() if each.context_size]
+    tokens = check_tokens(model, texts, context_size=min(sizes, default=None))
+    hooks = {row["layer"]: row["hook"] for row in table.to_pylist()}
+    begins = {layer: _begins(each, tokens, model) for layer, each in releases.items()}
+    places = {begin: _read(model, tokens, begin, hooks, begins) for begin in set(begins.values())}
+    found = []
+    for layer in progress(sorted(releases), description="check", total=len(releases), unit="SAEs"):
+        sae = load_bank(folder, digests=digests and _of_layer(digests, layer), sites=[Site(layer)])
+        reading = Reading(
+            sae, own_place(hooks[layer], layer), releases[layer].centred, begins[layer]
+        )
+        around = places[begins[layer]]
+        checked = _check(model, reading, releases[layer], tokens, around, hooks[layer])
+        if judged and not passes(checked.checks):
+            cause = likely_cause(model, reading, releases[layer], tokens, around, hooks[layer])
+            failed = "; ".join(str(each) for each in checked.checks if each.passed is False)
+            raise SaeflowError(
+                f"the SAE of layer {layer} of dictionary {dictionary!r} ({releases[layer].name}) does "
+                f"not give what it should: {failed}; {cause}."
+            )
+        found.append(checked if judged else _untested(checked))
+    return found
+
+
+def _of_layer(digests: dict[str, str], layer: int) -> dict[str, str]:
+    return {name: each for name, each in digests.items() if name.startswith(f"{Site(layer).name}/")}
+
+
+def _begins(release: Release, tokens: CheckTokens, model: CodiModel) -> bool:
+    """Whether a begin token comes first; what is not told is as the tokenizer does by itself."""
+    told = begin_tokens(model) > 0 if release.begin is None else release.begin
+    return told and tokens.begin is not None
+
+
+def _read(
+    model: CodiModel,
+    tokens: CheckTokens,
+    begin: bool,
+    hooks: dict[int, str],
+    begins: dict[int, bool],
+) -> Places:
+    """Activations at the places of all layers that are read so, and beside them, in one pass."""
+    wanted = set()
+    for layer, hook in hooks.items():
+        if begins[layer] == begin:
+            beside = neighbours(hook, layer, model.n_layers)
+            wanted |= {own_place(hook, layer), *(each for each in beside if has_place(model, each))}
+    return read_places(model, tokens.with_begin(begin), wanted)
+
+
+def _check(
+    model: CodiModel,
+    reading: Reading,
+    release: Release,
+    tokens: CheckTokens,
+    places: Places,
+    hook: str,
+) -> CheckedLayer:
+    layer, x = reading.sae.sites[0].layer, places[reading.place]
+    reading = replace(reading, sae=reading.sae.to(model.device))
+    found = measure(reading, x, model.device)
+    recovered = measure_recovery(model, reading, tokens.with_begin(reading.begin), x)
+    elsewhere = [
+        measure(replace(reading, place=place), places[place], model.device).explained_variance
+        for place in neighbours(hook, layer, model.n_layers)
+        if place in places and places[place].shape[1] == reading.sae.d_in
+    ]
+    checks = judge(found, recovered, max(elsewhere, default=float("nan")), release, x.shape[1])
+    quality = [
+        SiteMetric(Site(layer), name, value, found.n) for name, value in found.quality.items()
+    ]
+    return CheckedLayer(layer, checks, quality)
+
+
+def _untested(checked: CheckedLayer) -> CheckedLayer:
+    checks = [replace(each, low=None, high=None, source=NOT_TESTED) for each in checked.checks]
+    return replace(checked, checks=checks)
+
+
+def write_checked(
+    found: Sequence[CheckedLayer],
+    source: Path,
+    folder: Path,
+    dictionary: str,
+    provenance: Provenance,
+) -> None:
+    """Write a checked bank: the fetched files, its quality and its checks.
+
+    Parameters
+    ----------
+    found : sequence of CheckedLayer
+        What `check_released` gave.
+    source : Path
+        The fetched bank.
+    folder : Path
+        Existing and empty. On the same file system its files share their space with those fetched.
+    dictionary : str
+        Its name.
+    provenance : Provenance
+        Where the numbers come from.
+    """
+    for path in sorted(each for each in source.rglob("*") if each.is_file()):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(path, target)
+    quality = [(split, each) for split in _SPLITS for layer in found for each in layer.quality]
+    keys: dict[str, str | int] = {"dictionary": dictionary, "seed": 0, "control": "none"}
+    write_quality(quality, folder, keys, provenance)
+    rows = [_row(dictionary, layer.layer, each) for layer in found for each in layer.checks]
+    write_table(
+        pa.Table.from_pylist(rows, CHECKS.schema()), folder / CHECKS_FILE, CHECKS, provenance
+    )
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system does not allow that."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _row(dictionary: str, layer: int, check: Check) -> dict[str, Any]:
+    return {
+        "dictionary": dictionary,
+        "layer": layer,
+        "metric": check.metric,
+        "value": check.value if check.value == check.value else None,
+        "ci_low": None,
+        "ci_high": None,
+        "interval": "none",
+        "n": check.n,
+        "expected": check.expected,
+        "bound_low": check.low,
+        "bound_high": check.high,
+        "source": check.source,
+        "passed": check.passed,
+    }
