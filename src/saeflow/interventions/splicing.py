@@ -95,7 +95,7 @@ def spliced_cross_entropy(
 
 
 def spliced_rows(
-    model: CodiModel,
+    model: LanguageModel,
     saes: Mapping[str, Bank],
     rows: Sequence[Sequence[int]],
     *,

@@ -20,8 +20,8 @@ from saeflow.interventions.released.judge import (
 from saeflow.interventions.released.measure import Measured, Reading, measure, measure_recovery
 from saeflow.interventions.released.places import neighbours, place_name, read_places
 from saeflow.interventions.released.tokens import CheckTokens
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 
 Places = dict[HookedLayer, Float[Tensor, "tokens d_in"]]
 
@@ -55,7 +55,7 @@ class Variation(NamedTuple):
 
 
 def likely_cause(
-    model: CodiModel,
+    model: LanguageModel,
     reading: Reading,
     release: Release,
     tokens: CheckTokens,
@@ -66,7 +66,7 @@ def likely_cause(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     reading : Reading
         How the SAE was read when it failed.
@@ -116,7 +116,7 @@ def _finite(share: float) -> float:
 
 
 def _variations(
-    model: CodiModel, reading: Reading, tokens: CheckTokens, places: Places, hook: str
+    model: LanguageModel, reading: Reading, tokens: CheckTokens, places: Places, hook: str
 ) -> Iterator[Variation]:
     layer, own = reading.sae.sites[0].layer, reading.place
     for place in neighbours(hook, layer, model.n_layers):

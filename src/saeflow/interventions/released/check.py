@@ -22,7 +22,7 @@ from saeflow.interventions.released.judge import Check, Release, judge, passes
 from saeflow.interventions.released.measure import Reading, measure, measure_recovery
 from saeflow.interventions.released.places import has_place, neighbours, own_place, read_places
 from saeflow.interventions.released.tokens import CheckTokens, check_tokens
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Site
@@ -54,7 +54,7 @@ class CheckedLayer:
 
 
 def check_released(
-    model: CodiModel,
+    model: LanguageModel,
     folder: Path,
     texts: pa.Table,
     dictionary: str,
@@ -65,7 +65,7 @@ def check_released(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the SAEs were trained on.
     folder : Path
         Bank with `saeflow.artifacts.released.RELEASED_FILE`.
@@ -117,14 +117,14 @@ def _of_layer(digests: dict[str, str], layer: int) -> dict[str, str]:
     return {name: each for name, each in digests.items() if name.startswith(f"{Site(layer).name}/")}
 
 
-def _begins(release: Release, tokens: CheckTokens, model: CodiModel) -> bool:
+def _begins(release: Release, tokens: CheckTokens, model: LanguageModel) -> bool:
     """Whether a begin token comes first; what is not told is as the tokenizer does by itself."""
     told = begin_tokens(model) > 0 if release.begin is None else release.begin
     return told and tokens.begin is not None
 
 
 def _read(
-    model: CodiModel,
+    model: LanguageModel,
     tokens: CheckTokens,
     begin: bool,
     hooks: dict[int, str],
@@ -140,7 +140,7 @@ def _read(
 
 
 def _check(
-    model: CodiModel,
+    model: LanguageModel,
     reading: Reading,
     release: Release,
     tokens: CheckTokens,

@@ -14,8 +14,8 @@ from torch import Tensor
 from saeflow.errors import SaeflowError
 from saeflow.interventions.released.tokens import FIRST
 from saeflow.interventions.splicing import CLEAN, MEAN, ZERO, recovered, spliced_rows
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank, Site
 from saeflow.saes.quality import site_quality
 
@@ -133,7 +133,7 @@ class Recovered(NamedTuple):
 
 
 def measure_recovery(
-    model: CodiModel,
+    model: LanguageModel,
     reading: Reading,
     rows: Sequence[Sequence[int]],
     x: Float[Tensor, "tokens d_in"],
@@ -144,7 +144,7 @@ def measure_recovery(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     reading : Reading
         How.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 
 TOKENS, TEXTS = 512, 8
 """How many tokens a check reads, and from how many texts at least."""
@@ -41,7 +41,7 @@ class CheckTokens:
 
 
 def check_tokens(
-    model: CodiModel,
+    model: LanguageModel,
     texts: pa.Table,
     *,
     context_size: int | None = None,
@@ -52,7 +52,7 @@ def check_tokens(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer cuts.
     texts : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.TEXTS`; those of other splits than train come first.
