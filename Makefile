@@ -22,7 +22,11 @@ test: env
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: env
-	$(BIN)/python -m tests.benchmarks $(ARGS)
+	@[ .venv/peers/installed -nt envs/bench.txt ] || { \
+	  $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --upgrade \
+	    --target .venv/peers --requirement envs/bench.txt && touch .venv/peers/installed; } \
+	  || echo "peers of envs/bench.txt could not be installed; benchmarks skip them"
+	PYTHONPATH=.venv/peers $(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: env
 	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/unit -q -s --timeout 7200 $(ARGS)

@@ -1,4 +1,4 @@
-"""``saeflow``: look at artifacts, search features, export them, make problems, mend a lock."""
+"""``saeflow``: look at artifacts, search features, export them, make problems, convert, mend a lock."""
 
 from __future__ import annotations
 
@@ -88,6 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     problems.add_argument("--split", choices=["train", "validation"], default="train")
     problems.set_defaults(run=_problems)
 
+    codi = commands.add_parser(
+        "convert-codi", help="merge a released CODI checkpoint into a model directory"
+    )
+    codi.add_argument("checkpoint", type=Path, help="folder of the checkpoint, as downloaded")
+    codi.add_argument("target", type=Path, help="new folder to write")
+    codi.add_argument(
+        "--base", type=Path, help="folder of the base model: its configuration and tokenizer"
+    )
+    codi.add_argument(
+        "--alpha", type=int, default=32, help="LoRA's alpha (default: 32, the released ones')"
+    )
+    codi.set_defaults(run=_convert_codi)
+
     unlock = commands.add_parser(
         "unlock", help="remove the lock of a killed run if no live process owns it"
     )
@@ -149,6 +162,14 @@ def _problems(options: argparse.Namespace) -> None:
         raise SaeflowError(str(error)) from None
     write_text(options.target, "".join(to_jsonl_line(problem) + "\n" for problem in made))
     print(f"{options.target}: {len(made)} problems")
+
+
+def _convert_codi(options: argparse.Namespace) -> None:
+    from saeflow.models.codi_checkpoint import convert_checkpoint
+
+    base: Path | None = options.base
+    convert_checkpoint(options.checkpoint, options.target, base=base, alpha=options.alpha)
+    print(f"{options.target}: converted; name it with weights: path")
 
 
 def _unlock(options: argparse.Namespace) -> None:

@@ -14,11 +14,11 @@ from saeflow.errors import SaeflowError
 if TYPE_CHECKING:
     from saeflow.config.scaling_search import SearchSettings
     from saeflow.datasets.prompt_sets import PromptSides
-    from saeflow.models.codi import CodiModel
+    from saeflow.models.language_model import LanguageModel
     from saeflow.saes.bank import Bank
 
 NAME = "prompts"
-TOKEN_HOOKS = ("resid_post", "mlp_out", "attn_out")
+TOKEN_HOOKS = ("resid_post", "resid_pre", "mlp_out", "attn_out", "attn_z")
 """Those of `saeflow.config.dictionaries.TokenHook`, without waiting for pydantic."""
 DESCRIPTION = """\
 Search the features of a sparse autoencoder that fire on positive prompts and not on negative ones.
@@ -150,7 +150,7 @@ def _sides(options: argparse.Namespace) -> PromptSides:
     return prompt_sides(*given)
 
 
-def _load(options: argparse.Namespace) -> tuple[CodiModel, Bank]:
+def _load(options: argparse.Namespace) -> tuple[LanguageModel, Bank]:
     """The model and the one SAE that is searched, before any prompt is read."""
     from dataclasses import replace
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.config.calibration import (
-    bank_layer_contradictions,
     calibrated_banks,
     calibrated_models,
     calibration_contradictions,
@@ -26,12 +26,12 @@ from saeflow.config.hierarchy_runs import (
     hierarchy_contradictions,
     hierarchy_models,
 )
+from saeflow.config.hub_runs import fetched_as, layers_not_there
 from saeflow.config.mixture import Mixture, parse_mixture
-from saeflow.config.models import MODEL_FILES, PathModel
+from saeflow.config.models import MODEL_FILES, HubModel, PathModel
 from saeflow.config.root import (
     Config,
     evaluated_models,
-    layer_contradictions,
     named_paths,
     resolve_dictionary,
     resolve_model,
@@ -42,7 +42,6 @@ from saeflow.config.scaling_runs import (
     scaling_banks,
     scaling_contradictions,
     scaling_models,
-    wide_layer_contradictions,
 )
 from saeflow.config.specialist_runs import (
     specialist_banks,
@@ -102,13 +101,13 @@ def check_paths(config: Config, root: Path) -> None:
             _check_directory(folder, f"models.{control.of if control else name}.path")
             if name not in studied:
                 continue
-            n_layers = _layer_count(folder)
-            for check in (
-                layer_contradictions,
-                bank_layer_contradictions,
-                wide_layer_contradictions,
-            ):
-                for sentence in check(config, name, n_layers):
+            for sentence in layers_not_there(config, name, _layer_count(folder)):
+                raise SaeflowError(sentence)
+        elif isinstance(settings, HubModel) and name in studied:
+            # Before a model is fetched nobody knows its layers; the job that fetches it looks.
+            folder = Path("results/models") / str(fetched_as(config, name))
+            if _holds(folder, settings):
+                for sentence in layers_not_there(config, name, _layer_count(folder)):
                     raise SaeflowError(sentence)
 
 
@@ -306,6 +305,7 @@ def _used_keys(config: Config) -> set[str]:
     ]
     for model, dictionary, _ in banks:
         used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
+        used.add(f"dictionaries.{dictionary}.released.path")
         block = config.models[model]
         used.add(f"models.{getattr(block, 'of', model)}.path")
     return used
@@ -319,6 +319,19 @@ def _check_directory(folder: Path, key: str) -> None:
             f"{key} is {str(folder)!r}, which holds no weights; expected model.safetensors or "
             "pytorch_model.bin."
         )
+
+
+def _holds(folder: Path, settings: HubModel) -> bool:
+    """Whether a folder of this run holds what a block names now, and not what it named before."""
+    if not (folder / FILES_TABLE).is_file() or not (folder / "config.json").is_file():
+        return False
+    from saeflow.artifacts.tables import read_table
+
+    try:
+        table = read_table(folder / FILES_TABLE, MODEL_FILES_TABLE)
+    except SaeflowError:
+        return False
+    return bool(table["repo"][0].as_py() == settings.repo)
 
 
 def _layer_count(folder: Path) -> int:

@@ -19,6 +19,7 @@ QUICK = {
     "patching": ["--patches", "12", "--memory", "96", "192"],
     "wide_sae": ["--steps", "3", "--batch", "512"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
+    "extraction": ["--rounds", "2"],
 }
 
 

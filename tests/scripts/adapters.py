@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 def adapter(name: str, tmp_path: Path, **parts: Any) -> None:
     """Run a script; parts are the attributes of Snakemake's object, dicts becoming namespaces."""
     names = {
-        key: SimpleNamespace(**value) if isinstance(value, dict) else value
+        key: SimpleNamespace(**value) if isinstance(value, dict) and key != "config" else value
         for key, value in parts.items()
         if key != "params"
     }

@@ -289,8 +289,8 @@ def test_every_hook_has_its_width(model: CodiModel) -> None:
     with pytest.raises(SaeflowError) as caught:
         width_at(small, "resid_post", 3)
     check_sentence(caught.value, "there is no layer 3 of the hook 'resid_post'")
-    with pytest.raises(SaeflowError, match="no layer 0 of the hook 'resid_pre'"):
-        width_at(small, "resid_pre", 0)
+    with pytest.raises(SaeflowError, match="no layer 0 of the hook 'resid_mid'"):
+        width_at(small, "resid_mid", 0)
 
 
 def test_buffer_stays_of_one_size(llama: CodiModel, tmp_path: Path) -> None:

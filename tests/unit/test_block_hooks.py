@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
+from transformers import BloomConfig, BloomForCausalLM, PreTrainedModel
 
 from saeflow.errors import SaeflowError
 from saeflow.interventions.edits import steer
@@ -22,7 +22,7 @@ from tests.sentences import check_sentence
 from tests.small_models import FAMILIES, LAYERS, QUESTIONS, small_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-INSIDE = BLOCK_HOOKS[1:]
+INSIDE = BLOCK_HOOKS[2:]
 WIDTH = 16
 
 
@@ -42,7 +42,7 @@ def seen(model: PreTrainedModel, hook: str, ids: Sequence[int] = (5, 9, 33, 7)) 
 
 def test_captures_of_thoughts_keep_no_more_than_before() -> None:
     assert HOOKS == ("embed", "resid_post", "final_norm")
-    assert set(TOKEN_HOOKS) == {*HOOKS, *INSIDE}
+    assert set(TOKEN_HOOKS) == {*HOOKS, *INSIDE, "resid_pre"}
 
 
 def test_a_block_writes_what_its_hooks_carry(model: CodiModel) -> None:
@@ -128,19 +128,18 @@ def test_edits_reach_what_follows_and_leave_no_trace(model: CodiModel, hook: str
 
 @pytest.mark.parametrize("hook", INSIDE)
 def test_a_model_without_the_module_is_named(hook: str) -> None:
-    config = GPTNeoXConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1,
-                           num_attention_heads=2, intermediate_size=8)  # fmt: skip
-    model = GPTNeoXForCausalLM(config)
-    del model.gpt_neox.layers[0].mlp
-    looked_for = {"mlp_out": "mlp", "attn_out": "self_attn or attn",
-                  "attn_z": "self_attn or attn.o_proj or c_proj"}[hook]  # fmt: skip
+    config = BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2)
+    model = BloomForCausalLM(config)
+    del model.transformer.h[0].mlp
+    looked_for = {"mlp_out": "mlp", "attn_out": "self_attn or attn or attention",
+                  "attn_z": "self_attn or attn or attention.o_proj or c_proj or dense"}[hook]  # fmt: skip
     for enter in (
         listening(model, {hook: (0,)}, lambda *_: None),
         editing(model, {(hook, 0): abs}),
     ):
         with pytest.raises(SaeflowError) as raised, enter:
             pass
-        check_sentence(raised.value, "GPTNeoXForCausalLM", looked_for, hook)
+        check_sentence(raised.value, "BloomForCausalLM", looked_for, hook, "gpt_neox")
     assert not any(each._forward_hooks for each in model.modules())
 
 

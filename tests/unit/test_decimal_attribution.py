@@ -16,7 +16,7 @@ import torch
 from scipy.stats import false_discovery_control
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import FalconConfig, FalconForCausalLM
 
 from saeflow.artifacts.decimal_bug import ATTRIBUTION
 from saeflow.artifacts.provenance import Provenance
@@ -374,12 +374,12 @@ def test_what_cannot_be_attributed_is_told(
 
 def test_a_model_without_the_module_is_named(bank: Bank, prompts: list[Prompt]) -> None:
     made = small_model("llama")
-    config = GPTNeoXConfig(vocab_size=300, hidden_size=WIDTH, num_hidden_layers=LAYERS,
-                           num_attention_heads=HEADS, intermediate_size=24)  # fmt: skip
-    made.language_model = GPTNeoXForCausalLM(config).eval()
+    config = FalconConfig(vocab_size=300, hidden_size=WIDTH, num_hidden_layers=LAYERS,
+                          num_attention_heads=HEADS)  # fmt: skip
+    made.language_model = FalconForCausalLM(config).eval()
     with pytest.raises(SaeflowError) as raised:
         attribute(made, bank, prompts, SETTINGS, RUN, batch_size=5)
-    check_sentence(raised.value, "GPTNeoXForCausalLM", "attn_z")
+    check_sentence(raised.value, "FalconForCausalLM", "attn_z")
 
 
 def test_features_that_never_differ_leave_an_empty_table(

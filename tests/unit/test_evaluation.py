@@ -21,6 +21,7 @@ from saeflow.datasets.texts.table import texts_to_table
 from saeflow.models.capture import capture_chunk
 from saeflow.models.codi import CodiModel, answer_number
 from saeflow.models.directories import load_directory
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.loading import fresh_model
 from saeflow.models.reference.examples import ANSWER, IGNORED, Encoder
 from saeflow.models.reference.prepare import prepare_tokenizer
@@ -186,6 +187,26 @@ def measured(model: CodiModel, mixture: Mixture) -> pa.Table:
     return evaluate(
         model, mixture.seed, settings, texts, sizes, latents=LATENTS, batch_size=8
     ).measures
+
+
+def test_a_model_without_thoughts_is_measured_on_texts_alone(
+    measured: pa.Table, model: CodiModel, mixture: Mixture, tmp_path: Path
+) -> None:
+    plain = LanguageModel(model.language_model, model.tokenizer, "plain")
+    sizes = ReferenceSettings(n_problems=16, n_texts=28, n_lens=10)
+    texts = texts_to_table(mixture_texts(mixture.seed, mixture.parts, buggy=False))
+    settings = mixture.parts.problems
+    found = evaluate(plain, mixture.seed, settings, texts, sizes, latents=LATENTS, batch_size=8)
+    assert found.lens.num_rows == 0
+    assert found.lens.schema == LOGIT_LENS.schema()
+    ours, theirs = cells_of(found.measures), cells_of(measured)
+    assert {key[0] for key in ours} == {key[0] for key in theirs} - {"problems", "logit_lens"}
+    assert all(theirs[key] == row for key, row in ours.items() if row["metric"] == "loss")
+    site = Site(ROOT / "workflow" / "report", tmp_path / "report", [MODELS])
+    write_models_page(site, {"a": found.measures}, {}, {"a": LATENTS})
+    page = (tmp_path / "report" / MODELS.href).read_text(encoding="utf-8")
+    assert "a has no latent thoughts; it is measured on texts alone." in page
+    assert "model-1-lens" not in page
 
 
 def test_an_untrained_model_is_at_chance(measured: pa.Table, model: CodiModel) -> None:

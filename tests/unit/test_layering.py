@@ -15,7 +15,17 @@ from tests.conftest import ROOT
 SOURCE = ROOT / "src" / "saeflow"
 MODULES = sorted(SOURCE.rglob("*.py"))
 ROWS = [
-    {"cli", "cli_search", "generated_files", "jobs", "preflight", "runlock", "show", "__main__"},
+    {
+        "cli",
+        "cli_search",
+        "generated_files",
+        "jobs",
+        "paper_preset",
+        "preflight",
+        "runlock",
+        "show",
+        "__main__",
+    },
     {"report"},
     {"studies"},
     {"interventions"},

@@ -322,21 +322,12 @@ def test_missing_tokens_of_the_tokenizer_are_told(model: CodiModel) -> None:
     check_sentence(caught.value, "no begin-of-text token", "prepend_bos=False")
 
 
-def test_tokenizer_that_marks_the_start_of_a_text_is_told(model: CodiModel) -> None:
+def test_begin_changes_no_token_of_a_tokenizer_that_marks_the_start_of_texts(
+    model: CodiModel,
+) -> None:
     marking = Tokenizer(models.BPE(vocab={"▁": 0, "b": 1, "<s>": 2}, merges=[]))
     marking.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=marking, bos_token="<s>")
     other = with_tokenizer(model, tokenizer)
-    assert len(by_text(pool_texts(other, bank_of(), ["b"]))) == 1
-    with pytest.raises(SaeflowError) as caught:
-        next(pool_texts(other, bank_of(), ["b"], prepend_bos=True))
-    check_sentence(caught.value, "text 0 gives other tokens with '<s>' before it")
-
-
-def test_what_does_not_fit_is_told(model: CodiModel) -> None:
-    with pytest.raises(SaeflowError) as caught:
-        next(pool_texts(model, bank_of(), ["a"], poolings=[]))
-    check_sentence(caught.value, "the poolings []", "encode_then_average")
-    with pytest.raises(SaeflowError) as caught:
-        next(pool_texts(model, bank_of((1,), width=WIDTH + 1), ["a"]))
-    check_sentence(caught.value, f"{WIDTH + 1} dimensions", f"block 1 gives {WIDTH}")
+    assert other.tokenizer("<s>b")["input_ids"] != [2, *other.tokenizer("b")["input_ids"]]
+    check(other, bank_of(), ["b"], begin=1, first=[2], prepend_bos=True)

@@ -69,7 +69,7 @@ def checked(changes: dict[str, Any]) -> Config:
         (
             {LLAMA: ["llama_k100"]},
             f"{LLAMA} holds 'llama_k100', whose SAEs read latent thoughts; expected one with hook: "
-            "resid_post or mlp_out or attn_out.",
+            "resid_post or resid_pre or mlp_out or attn_out or attn_z.",
         ),
         (
             {LLAMA: ["llama_resid"]},
@@ -146,7 +146,7 @@ def checked(changes: dict[str, Any]) -> Config:
             {f"{WIDE}.layers": [3], f"{WIDE}_published.layers": [3]},
             f"{STEERING}.published.bugs holds 'block_output', which adds behind the next block, but of "
             "model 'llama' no block reads what 'llama_wide' does: resid_post of layer 3 on "
-            "'documents'; expected resid_post before the last block, or bugs without it.",
+            "'documents'; expected resid_pre, resid_post before the last block, or bugs without it.",
         ),
         (
             {f"{WIDE}.hook": "mlp_out", f"{WIDE}_published.hook": "mlp_out"},

@@ -41,12 +41,12 @@ def checked(changes: dict[str, Any]) -> Config:
         (
             {LLAMA: ["llama_k100"]},
             f"{LLAMA} holds 'llama_k100', whose SAEs read latent thoughts; expected one with hook: "
-            "resid_post.",
+            "resid_post or resid_pre.",
         ),
         (
             {LLAMA: ["llama_mlp"]},
             f"{LLAMA} holds 'llama_mlp', whose SAEs read the hook mlp_out; expected one with hook: "
-            "resid_post.",
+            "resid_post or resid_pre.",
         ),
         (
             {f"{STUDY}.calibrated.pooling": {"poolings": ["max"]}},

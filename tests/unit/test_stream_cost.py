@@ -64,7 +64,14 @@ def test_operations_are_those_that_torch_counts(model: CodiModel, corpus: Path) 
     block = max(contexts.blocks(0), key=lambda each: each.ids.size)
     # Torch counts no fused attention on a CPU.
     model.language_model.set_attn_implementation("eager")
-    for hook, layer in (("resid_post", 1), ("resid_post", 2), ("final_norm", 0), ("embed", 0)):
+    places = [
+        ("resid_post", 1),
+        ("resid_post", 2),
+        ("resid_pre", 2),
+        ("final_norm", 0),
+        ("embed", 0),
+    ]
+    for hook, layer in places:
         with FlopCounterMode(display=False) as counter:
             compute_block(model, block, hook, layer)
         expected = (

@@ -33,6 +33,7 @@ from saeflow.datasets.selection import trains
 from saeflow.datasets.texts.sources import load_texts
 from saeflow.errors import SaeflowError
 from saeflow.preflight import input_files
+from tests.hub_cache import offline, put_repo
 from tests.sentences import check_sentence
 
 CONTENTS = [f"Text {number} – ünïcode" for number in range(40)]
@@ -605,3 +606,19 @@ def test_hub_needs_a_commit() -> None:
     block = {"source": "text_hub", "repo": REPO, "revision": "main", "files": ["x"]}
     with pytest.raises(ValidationError, match="revision"):
         TextHub.model_validate(block)
+
+
+def test_offline_the_cache_of_the_hub_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "train/00.jsonl.zst": zst(encoded(CONTENTS[:20], ".jsonl")),
+        "train/01.jsonl.zst": zst(encoded(CONTENTS[20:], ".jsonl")),
+    }
+    put_repo(tmp_path / "cache", REPO, COMMIT, files, kind="dataset")
+    offline(monkeypatch, tmp_path / "cache")
+    block = {"source": "text_hub", "repo": REPO, "revision": COMMIT, "files": ["train/*.zst"]}
+    expected = from_files(put(tmp_path / "all.txt", CONTENTS), split_by="content")
+    assert load(block, []) == expected
+    with pytest.raises(SaeflowError, match=r"the cache in .* holds no file of someone/pile@0123"):
+        load({**block, "files": ["val.jsonl.zst"]}, [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +15,18 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table
 from saeflow.artifacts.token_captures import capture_texts, read_text_tokens
 from saeflow.artifacts.vectors import chunk_paths, read_vectors
-from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.dictionaries import DictionarySettings, TokenHook
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.token_capture import capture_tokens
 from saeflow.models.tokens import read_tokens
+from saeflow.saes import tokens as saes_tokens
 from saeflow.saes.bank import EVERY_TOKEN, Bank, Recipe, Site
 from saeflow.saes.encoding import open_bank
 from saeflow.saes.quality import site_quality
 from saeflow.saes.sites import token_sites
 from saeflow.saes.storage import load_bank, save_bank
-from saeflow.saes.tokens import EncodedTokens, encode_texts, token_sae
+from saeflow.saes.tokens import EncodedTokens, TokenSaes, encode_texts, token_sae
 from saeflow.saes.train import train_bank
 from saeflow.saes.training import sources_of, train_from_capture, write_bank
 from tests.sentences import check_sentence
@@ -164,7 +165,7 @@ def token_bank(bank: Bank, layers: tuple[int, ...] = (0, 1, 2), hook: Any = "mlp
     return Bank(recipe, tuple(map(Site, layers)), *bank.weights.values())
 
 
-@pytest.mark.parametrize("hook", ["mlp_out", "attn_out", "resid_post"])
+@pytest.mark.parametrize("hook", get_args(TokenHook))
 def test_texts_are_encoded_at_the_hook_of_the_bank(hook: str, model: CodiModel) -> None:
     raw = random_bank("topk", k=3, d_in=WIDTH, d_sae=20)
     bank = token_bank(raw, (0, 2, 1), hook)
@@ -183,6 +184,51 @@ def test_texts_are_encoded_at_the_hook_of_the_bank(hook: str, model: CodiModel) 
             kept = pre.topk(3).values[:, -1:]
             values = torch.where(pre >= kept, pre, 0).clamp(min=0)
             torch.testing.assert_close(one.features[layer], values, atol=1e-4, rtol=1e-4)
+
+
+def test_saes_that_do_not_fit_are_moved_one_at_a_time_and_give_the_same(
+    model: CodiModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = token_bank(random_bank("topk", k=3, d_in=WIDTH, d_sae=20), (0, 2, 1))
+    whole = list(encode_texts(model, bank, QUESTIONS, batch_size=2))
+    moved: list[int] = []
+
+    class Elsewhere(TokenSaes):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self._resident = False
+
+        def __getitem__(self, layer: int) -> Bank:
+            found = super().__getitem__(layer)
+            moved.append(len(self._there))
+            return found
+
+    monkeypatch.setattr(saes_tokens, "TokenSaes", Elsewhere)
+    for one, other in zip(whole, encode_texts(model, bank, QUESTIONS, batch_size=2), strict=True):
+        assert dict(one.features).keys() == dict(other.features).keys() == {0, 1, 2}
+        for layer, values in one.features.items():
+            assert torch.equal(values, other.features[layer])
+    assert set(moved) == {1}
+
+
+def test_features_of_a_block_are_computed_once_until_another_is_asked_for(
+    model: CodiModel,
+) -> None:
+    bank = token_bank(random_bank("topk", k=3, d_in=WIDTH, d_sae=20))
+    batch = next(encode_texts(model, bank, QUESTIONS))
+    first = batch.features[1]
+    assert batch.features[1] is first
+    assert batch.features[2] is not first
+    assert torch.equal(batch.features[1], first)
+    with pytest.raises(KeyError):
+        batch.features[7]
+
+
+def test_one_sae_of_a_bank_is_no_copy() -> None:
+    bank = token_bank(random_bank("topk", k=3, d_in=WIDTH, d_sae=20))
+    one = token_sae(bank, 2)
+    assert one.W_enc.data_ptr() == bank.W_enc[2].data_ptr()
+    assert torch.equal(one.W_dec[0], bank.W_dec[2])
 
 
 def test_bank_of_thoughts_or_of_another_model_is_refused(model: CodiModel) -> None:

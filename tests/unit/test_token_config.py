@@ -73,8 +73,8 @@ TOKENS: dict[str, Any] = {
         ),
         (
             {"dictionaries.mlp.hook": "mlp"},
-            "dictionaries.mlp.hook is 'mlp': expected 'resid_post', 'mlp_out' or 'attn_out', or "
-            "null.",
+            "dictionaries.mlp.hook is 'mlp': expected 'resid_post', 'resid_pre', "
+            "'mlp_out', 'attn_out' or 'attn_z', or null.",
         ),
         (
             {"dictionaries.p": {"of": "mlp", "control": "pca", "hook": "mlp_out"}},

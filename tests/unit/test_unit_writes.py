@@ -14,6 +14,7 @@ from saeflow.interventions.units import units_of
 from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import transformer_blocks
 from saeflow.models.tokens import read_tokens
+from tests.lens_models import tiny_model
 from tests.sentences import check_sentence
 from tests.small_models import FAMILIES, LAYERS, QUESTIONS, small_model
 
@@ -82,3 +83,13 @@ def test_what_cannot_be_read_or_replaced_is_told(model: CodiModel) -> None:
     check_sentence(raised.value, "block 1", "[2, 0]")
     with pytest.raises(SaeflowError, match="expected different ones of 0 to 3"):
         replacing(units, 4, entering)
+
+
+def test_heads_behind_which_a_norm_stands_write_no_parts() -> None:
+    model = tiny_model("gemma2")
+    carried = torch.ones(1, 24)
+    with pytest.raises(SaeflowError) as raised:
+        unit_writes(model, units_of(model, "head"), 0, carried)
+    check_sentence(raised.value, "Gemma2ForCausalLM", "norms what its heads write", "attn_out")
+    whole = unit_writes(model, units_of(model, "attn_out"), 0, torch.ones(1, 32))
+    assert torch.equal(whole[0, 0], torch.ones(32))

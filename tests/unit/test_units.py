@@ -9,7 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from saeflow.errors import SaeflowError
 from saeflow.interventions.units import KINDS, Units, units_of
@@ -27,6 +35,13 @@ def gpt2() -> GPT2LMHeadModel:
     return GPT2LMHeadModel(GPT2Config(n_embd=16, n_head=4, n_layer=2, vocab_size=30)).eval()
 
 
+def gemma2() -> Gemma2ForCausalLM:
+    """Its heads are not as wide as the model's width says."""
+    settings = {"num_hidden_layers": 2, "intermediate_size": 8, "vocab_size": 30, "head_dim": 6}
+    sizes = {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return Gemma2ForCausalLM(Gemma2Config(**sizes | settings)).eval()
+
+
 def carried(model: PreTrainedModel, hook: str) -> Tensor:
     """What the last block carries at a hook, on one text."""
     found: list[Tensor] = []
@@ -42,6 +57,7 @@ def carried(model: PreTrainedModel, hook: str) -> Tensor:
         (llama(num_key_value_heads=4), {"head": (4, 16), "kv_group": (4, 16), "block": (4, 16)}),
         (llama(num_key_value_heads=1), {"head": (4, 16), "kv_group": (1, 16), "block": (4, 16)}),
         (llama(head_dim=6), {"head": (4, 24), "kv_group": (2, 24), "block": (4, 16)}),
+        (gemma2(), {"head": (4, 24), "kv_group": (2, 24), "block": (4, 16)}),
         (gpt2(), {"head": (4, 16), "kv_group": (4, 16), "block": (4, 16)}),
     ],
 )

@@ -34,6 +34,7 @@ REASONLESS = {
     "compare",
     "report",
     "evaluation",
+    "fetch",
     "reference_models",
 }
 """Targets that only gather; they never appear because something changed."""

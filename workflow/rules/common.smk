@@ -35,6 +35,7 @@ from saeflow.config.calibration import (
 )
 from saeflow.config.held_out import held_out_problems
 from saeflow.config.hierarchy_runs import hierarchy_banks
+from saeflow.config.hub_runs import fetched_as, hub_models
 from saeflow.config.public_tables import (
     DISCOVERY_TABLES,
     RECORD_TABLES,
@@ -57,6 +58,7 @@ from saeflow.preflight import (
     curve_files,
     input_files,
     read_mixture,
+    read_models,
     study_datasets,
     study_dictionaries,
     studied_models,
@@ -115,7 +117,7 @@ def plain(block):
 
 def located_elsewhere(block):
     # Where a file lies decides nothing; it is an input, and its content is what counts.
-    block = plain(block)
+    block = {k: v for k, v in plain(block).items() if k != "weights_gb"}
     if block.get("weights") == "fresh":
         return {k: v for k, v in block.items() if k != "path"}
     if {"path", "text_file"} & {block.get("source"), block.get("weights")}:
@@ -135,11 +137,14 @@ def dataset_file(wildcards):
     return input_files(CFG.datasets[wildcards.dataset], ROOT)
 
 
+def trained_recipe(dictionary):
+    """A recipe that trains, without the block of those that do not."""
+    recipe = plain(resolve_dictionary(CFG, dictionary))
+    return {key: value for key, value in recipe.items() if key != "released"}
+
+
 def dictionary_spec(wildcards):
-    return {
-        "dictionary": plain(resolve_dictionary(CFG, wildcards.dictionary)),
-        "threads": THREADS,
-    }
+    return {"dictionary": trained_recipe(wildcards.dictionary), "threads": THREADS}
 
 
 def held_out(wildcards):
@@ -394,8 +399,18 @@ def report_banks(wildcards):
 # Memory and time are asked for by what a job reads, doubled on every attempt.
 
 
+def unfetched_mb(wildcards):
+    """Megabytes of a model that the hub will give, as configured; 0 once they can be counted."""
+    model = getattr(wildcards, "model", None)
+    base = model and fetched_as(CFG, model)
+    if not base or os.path.exists(f"results/models/{base}"):
+        return 0
+    return 1000 * (CFG.models[base].weights_gb or 0)
+
+
 def mem_mb(wildcards, input, attempt):
-    return max(2000, int(6 * total_mb(input))) * attempt
+    megabytes = total_mb(input) + unfetched_mb(wildcards)
+    return max(2000, int(6 * megabytes)) * attempt
 
 
 def runtime(wildcards, attempt):

@@ -10,7 +10,31 @@ def model_spec(wildcards):
     }
 
 
+def fetch_spec(wildcards):
+    # What decides the weights; how a model is run reaches the jobs that run it.
+    block = plain(CFG.models[wildcards.model])
+    return {
+        key: block[key] for key in ("weights", "repo", "revision", "checkpoint", "base")
+    }
+
+
+def fetched_folder(name):
+    return f"results/models/{name}"
+
+
+# What the studies take from the hub, and the target `fetch` with it.
+FETCHED = sorted(
+    {
+        fetched_folder(fetched_as(CFG, name))
+        for name in {*read_models(CFG), *EVALUATED}
+        if fetched_as(CFG, name)
+    }
+)
+
+
 def model_files(wildcards):
+    if fetched_as(CFG, wildcards.model):
+        return [fetched_folder(fetched_as(CFG, wildcards.model))]
     return input_files(resolve_model(CFG, wildcards.model)[0], ROOT)
 
 

@@ -63,7 +63,7 @@ def wide_spec(group):
 
 def wide_recipe(dictionary):
     """A recipe without what says how it is trained but not what comes of it."""
-    recipe = plain(resolve_dictionary(CFG, dictionary))
+    recipe = trained_recipe(dictionary)
     stream = without(recipe["stream"], "checkpoint_minutes", "saes_per_job")
     return {**recipe, "stream": stream}
 

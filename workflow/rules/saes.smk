@@ -13,6 +13,7 @@ rule train_bank:
         "results/benchmarks/saes/{model}/{dictionary}/seed{seed}.tsv"
     wildcard_constraints:
         model=in_no_group(BANK, {**TRAINED_GROUPS, **WIDE_BANKS}),
+        dictionary=one_of(TRAINED),
     conda:
         "../../envs/saeflow.yaml"
     threads: THREADS

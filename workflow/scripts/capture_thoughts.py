@@ -9,13 +9,13 @@ from saeflow.artifacts.tables import read_table
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.capture import capture_chunk
-from saeflow.models.loading import load_from_spec
+from saeflow.models.loading import load_from_spec, thinking
 
 with job(snakemake):
     set_threads(snakemake.params.spec["threads"])
     device = resolve_device()
-    spec, model = load_from_spec(snakemake.params.spec, snakemake.input.model)
-    model.to(device)
+    spec, loaded = load_from_spec(snakemake.params.spec, snakemake.input.model)
+    model = thinking(loaded).to(device)
     problems = read_table(Path(snakemake.input.problems), PROBLEMS)
     provenance = inherit(
         problems,

@@ -11,7 +11,7 @@ from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.selection import held_out_numbers
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job, run_keys
-from saeflow.models.loading import load_from_spec
+from saeflow.models.loading import load_from_spec, thinking
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.hierarchy.intervene import intervene, search_inputs
 from saeflow.studies.hierarchy.screening import Subject
@@ -24,7 +24,7 @@ with job(snakemake):
     numbers = held_out_numbers(problems, given["held_out"])
     bank = open_bank(Path(wanted.bank)).to(resolve_device())
     convention = given["layer_convention"]
-    subject = Subject.of(model.to(resolve_device()), bank, convention, spec.model)
+    subject = Subject.of(thinking(model).to(resolve_device()), bank, convention, spec.model)
     settings = CausalSettings.model_validate(given["causal"])
     run, names = run_keys(snakemake, "calibrated"), (snakemake.wildcards.dataset, given["balanced"])
     sets_only = given["sets_only"]

@@ -9,7 +9,7 @@ from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.specialists import PoolSettings
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
-from saeflow.models.loading import load_from_spec
+from saeflow.models.loading import last_block, load_from_spec
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.specialists.pool import pool_features
 from saeflow.studies.specialists.texts import read_texts
@@ -17,23 +17,23 @@ from saeflow.studies.specialists.texts import read_texts
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
     set_threads(given["model"]["threads"])
-    spec, model = load_from_spec(given["model"], wanted.model)
-    device = resolve_device()
+    bank = open_bank(Path(wanted.bank)).to(resolve_device())
+    last = last_block(bank.recipe.hook, (site.layer for site in bank.sites))
+    spec, model = load_from_spec(given["model"], wanted.model, last_layer=last)
     texts = read_table(Path(wanted.texts), SPECIALIST_TEXTS)
     pooled = pool_features(
-        model.to(device),
-        open_bank(Path(wanted.bank)).to(device),
+        model,
+        bank,
         read_texts(texts).contents,
         {mode: PoolSettings.model_validate(each) for mode, each in given["pooling"].items()},
         batch_size=spec.model.batch_size,
     )
-    packages = ("torch", "transformers")
     provenance = inherit(
         texts,
         config=config_digest(given),
         seed=int(snakemake.wildcards.seed),
         model_revision=model.revision,
-        packages=packages,
+        packages=("torch", "transformers"),
     )
     shaped = replace(provenance, extra={**provenance.extra, **pooled.shape.metadata()})
     write_table(pooled.table, Path(snakemake.output.pooled), POOLED, shaped)

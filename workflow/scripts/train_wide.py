@@ -10,13 +10,15 @@ from saeflow.artifacts.tables import check_schema
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
-from saeflow.models.loading import load_from_spec
+from saeflow.models.loading import last_block, load_from_spec
 from saeflow.saes.wide.streamed import Wanted, train_streamed
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
     set_threads(given["model"]["threads"])
-    spec, model = load_from_spec(given["model"], wanted.model)
+    block = DictionarySettings(**given["banks"][0][2])
+    last = last_block(block.hook, block.layers)
+    spec, model = load_from_spec(given["model"], wanted.model, last_layer=last)
     texts, targets = Path(wanted.texts), [Path(path) for path in snakemake.output.banks]
     state = targets[0].with_name(f"{targets[0].name}.training")
     banks = train_streamed(

@@ -20,6 +20,8 @@ from saeflow.artifacts.columns import (
 )
 from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
 from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
+from saeflow.artifacts.model_files import MODEL_FILES_TABLE
+from saeflow.artifacts.released import RELEASED
 from saeflow.artifacts.scaling_examples import SCALING_READING
 from saeflow.artifacts.scaling_explanations import EXPLANATION_ARTIFACTS
 from saeflow.artifacts.scaling_search import SEARCH_ARTIFACTS
@@ -368,9 +370,11 @@ ARTIFACTS = {
         *SPECIALIST_ARTIFACTS,
         *EFFECT_ARTIFACTS,
         SCALING_TRAINING,
+        MODEL_FILES_TABLE,
         *SCALING_READING,
         *SEARCH_ARTIFACTS,
         *STEERING_ARTIFACTS,
         *EXPLANATION_ARTIFACTS,
+        RELEASED,
     )
 }

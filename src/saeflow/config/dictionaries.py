@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from saeflow.config.base import Block, Name
+from saeflow.config.released import LAYER, ReleasedSettings
 from saeflow.config.streams import StreamSettings
 
 Control = Literal[
@@ -17,7 +18,7 @@ Control = Literal[
     "pca",
     "raw_neurons",
 ]
-TokenHook = Literal["resid_post", "mlp_out", "attn_out"]
+TokenHook = Literal["resid_post", "resid_pre", "mlp_out", "attn_out", "attn_z"]
 FIXED_CONTROLS: tuple[Control, ...] = ("random_rotation", "pca", "raw_neurons")
 """Controls that are not trained and have one latent per dimension of the activations."""
 CONTROLS = (
@@ -59,9 +60,10 @@ class DictionarySettings(Block):
     hook: TokenHook | None = Field(
         None,
         description="null: SAEs of latent thoughts, one per layer and step. Else SAEs of the tokens "
-        "of texts, one per block: of the output of the block (resid_post), of its MLP (mlp_out) or "
-        "of its attention (attn_out). A begin-of-text token, which a tokenizer adds, trains none: "
-        "its activation is the same in every text and far larger than others.",
+        "of texts, one per block: of its output (resid_post) or input (resid_pre), of what its MLP "
+        "(mlp_out) or its attention (attn_out) adds, or of the heads in front of the attention's "
+        "output projection, side by side (attn_z). A begin-of-text token, which a tokenizer adds, "
+        "trains none: its activation is the same in every text and far larger than others.",
     )
     architecture: Literal["abstopk", "topk"] = Field(
         "abstopk",
@@ -102,6 +104,34 @@ class DictionarySettings(Block):
         "several on activations that were captured; architecture and training are then named here. "
         "null: captured.",
     )
+    released: ReleasedSettings | None = Field(
+        None,
+        description="SAEs that others trained, in place of any training; architecture, d_sae and k "
+        "are theirs, the seed is 0, and the data set serves to check and measure them. null: trained "
+        "here.",
+    )
+
+    @model_validator(mode="after")
+    def _released_are_as_they_are(self) -> DictionarySettings:
+        if self.released is None:
+            return self
+        if self.hook is None:
+            raise ValueError(
+                "released SAEs read tokens of texts, but hook is null; expected a hook"
+            )
+        for key in ("stream", "architecture", "control", "d_sae", "k", "training", "rows"):
+            usual = type(self).model_fields[key].get_default(call_default_factory=True)
+            if getattr(self, key) != usual:
+                raise ValueError(
+                    f"{key} is given beside released, whose SAEs are trained; leave it out"
+                )
+        several = isinstance(self.layers, str) or len(self.layers) > 1
+        if several and LAYER not in self.released.sae_id:
+            raise ValueError(
+                f"released.sae_id is {self.released.sae_id!r}, one SAE, but layers names several; "
+                f"expected {LAYER} in it, or one layer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> DictionarySettings:
@@ -194,6 +224,10 @@ class DictionaryControl(Block):
             If the dictionary is a control itself or has fewer than k latents; the message, in
             one sentence without a full stop, is meant to follow the block's key and a colon.
         """
+        if base.released is not None:
+            raise ValueError(
+                f"of is {self.of!r}, whose SAEs are released; expected a dictionary that is trained here"
+            )
         if base.control is not None or base.d_sae is None:
             raise ValueError(
                 f"of is {self.of!r}, which is the control {base.control} itself; expected a "

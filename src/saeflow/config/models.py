@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from saeflow.config.base import Block, Name
 
@@ -81,12 +81,44 @@ class PathModel(_Model):
     path: str = Field(min_length=1, description="The directory; relative to the repository.")
 
 
+Repo = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=96)]
+"""Name of a repository, such as ``openai-community/gpt2``."""
+
+
+class HubBase(Block):
+    """The model that a checkpoint on the hub was trained from."""
+
+    repo: Repo = Field(description="Model repository.")
+    revision: str = Field(min_length=1, description="Commit or branch of the repository.")
+
+
 class HubModel(_Model):
-    """A causal language model on the Hugging Face hub, with CODI's projection beside it."""
+    """A causal language model on the Hugging Face hub, as it comes or as a CODI checkpoint."""
 
     weights: Literal["hub"] = Field(description="The Hugging Face hub.")
-    repo: str = Field(min_length=1, description="Model repository.")
-    revision: str = Field(min_length=1, description="Commit of the repository.")
+    repo: Repo = Field(description="Model repository.")
+    revision: str = Field(
+        min_length=1,
+        description="Commit of the repository, or a branch, whose commit is recorded.",
+    )
+    checkpoint: Literal["codi"] | None = Field(
+        None, description="What the repository holds where it is no whole model: codi."
+    )
+    base: HubBase | None = Field(
+        None,
+        description="What a CODI checkpoint was trained from; null: all comes from the checkpoint.",
+    )
+    weights_gb: float | None = Field(
+        None, gt=0, description="Gigabytes of the weights, for plans made before they are fetched."
+    )
+
+    @model_validator(mode="after")
+    def _base_of_a_checkpoint(self) -> HubModel:
+        if self.base is not None and self.checkpoint is None:
+            raise ValueError(
+                "base belongs to a checkpoint; expected checkpoint: codi beside it, or no base"
+            )
+        return self
 
 
 class UntrainedControl(Block):

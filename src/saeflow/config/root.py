@@ -371,6 +371,10 @@ def named_paths(config: Config) -> Iterator[tuple[str, str]]:
         teller = getattr(explanations, who)
         if isinstance(teller, LocalSettings) and teller.path is not None:
             yield f"studies.scaling.calibrated.explanations.{who}.path", teller.path
+    for name, dictionary in config.dictionaries.items():
+        released = getattr(dictionary, "released", None)
+        if released is not None and released.path is not None:
+            yield f"dictionaries.{name}.released.path", released.path
     for name, model in config.models.items():
         if isinstance(model, PathModel):
             yield f"models.{name}.path", model.path

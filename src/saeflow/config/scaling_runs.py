@@ -154,7 +154,12 @@ def scaling_contradictions(config: Config) -> Iterator[str]:
     for model, run in scaling_models(config).items():
         recipes = {name: resolve_dictionary(config, name) for name in run.dictionaries}
         for name, recipe in recipes.items():
-            if recipe.stream is None:
+            if recipe.released is not None:
+                yield (
+                    f"{KEY}.{model}.dictionaries holds {name!r}, whose SAEs are released; expected one "
+                    "with a block stream, for the study is also about training."
+                )
+            elif recipe.stream is None:
                 yield (
                     f"{KEY}.{model}.dictionaries holds {name!r}, which is trained on captured "
                     "activations; expected one with a block stream."
@@ -211,12 +216,14 @@ def wide_layer_contradictions(config: Config, model: str, n_layers: int) -> Iter
         return
     name = main_bank(config, model).dictionary
     recipe = resolve_dictionary(config, name)
-    behind = recipe.hook == "resid_post" and recipe.layers != (n_layers - 1,)
+    behind = recipe.hook == "resid_pre" or (
+        recipe.hook == "resid_post" and recipe.layers != (n_layers - 1,)
+    )
     if "block_output" in steering.published.bugs and not behind:
         yield (
             "studies.scaling.calibrated.steering.published.bugs holds 'block_output', which adds behind "
             f"the next block, but of model {model!r} no block reads what {name!r} does: {_told(recipe)}; "
-            "expected resid_post before the last block, or bugs without it."
+            "expected resid_pre, resid_post before the last block, or bugs without it."
         )
 
 

@@ -44,7 +44,7 @@ def trained_pair(config: Config) -> tuple[str, str] | None:
 
 def specialist_contradictions(config: Config) -> Iterator[str]:
     """Sentences about what the study cannot run."""
-    yield from run_contradictions(config, KEY, _runs(config), hooks=["resid_post"])
+    yield from run_contradictions(config, KEY, _runs(config), hooks=["resid_post", "resid_pre"])
     study = config.studies.specialists
     if study is None:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from saeflow.config.dictionaries import TokenHook
+from saeflow.config.dictionaries import DictionarySettings, TokenHook
 from saeflow.config.models import FreshModel
 from saeflow.config.root import (
     Config,
@@ -29,9 +29,18 @@ def captured_hooks(config: Config, dataset: str) -> list[TokenHook]:
         {
             recipe.hook
             for recipe in recipes
-            if recipe.dataset == dataset and recipe.hook and recipe.stream is None
+            if recipe.dataset == dataset and recipe.hook and _is_captured(recipe)
         }
     )
+
+
+def released_dictionaries(config: Config) -> list[str]:
+    """Names of the dictionaries whose SAEs others trained."""
+    return [name for name in config.dictionaries if resolve_dictionary(config, name).released]
+
+
+def _is_captured(recipe: DictionarySettings) -> bool:
+    return recipe.stream is None and recipe.released is None
 
 
 class TokenBank(NamedTuple):
@@ -85,6 +94,12 @@ def run_contradictions(
         yield from token_bank_contradictions(
             config, f"{key}.{model}", model, run.dictionaries, hooks=hooks
         )
+        for name in released_dictionaries(config):
+            if name in run.dictionaries and tuple(run.seeds) != (0,):
+                yield (
+                    f"{key}.{model}.seeds is {list(run.seeds)}, but {name!r} among its dictionaries is "
+                    "released, of which there is the seed 0 alone; expected [0]."
+                )
 
 
 def token_bank_contradictions(

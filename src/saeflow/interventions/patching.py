@@ -29,7 +29,7 @@ from saeflow.interventions.patches import (
 from saeflow.interventions.prompts import PromptRun
 from saeflow.interventions.readings import cut
 from saeflow.models.candidates import Candidates
-from saeflow.models.conventions import HookedLayer
+from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.hooks import editing
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.reader import Reader
@@ -286,4 +286,4 @@ class PatchRun(PromptRun):
 
 def _entrance(layer: int) -> HookedLayer:
     """Where what a block reads is kept."""
-    return HookedLayer("resid_post", layer - 1) if layer else HookedLayer("embed", 0)
+    return same_between_blocks(HookedLayer("resid_pre", layer))

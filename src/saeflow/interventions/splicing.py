@@ -19,7 +19,7 @@ from torch.nn.functional import embedding_bag
 from saeflow.errors import SaeflowError
 from saeflow.interventions.readings import cut, most_readings
 from saeflow.models.capture import cut_batches
-from saeflow.models.conventions import BLOCK_HOOKS
+from saeflow.models.conventions import BLOCK_HOOKS, HookedLayer, same_between_blocks
 from saeflow.models.hooks import editing, entering_at, listening
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
@@ -153,7 +153,7 @@ def _site(saes: Mapping[str, Bank]) -> tuple[str, int]:
     taken = sorted({CLEAN, *ABLATIONS} & set(saes))
     if taken:
         raise SaeflowError(f"an SAE to splice is named {taken[0]!r}; expected another name.")
-    return hooks[0]
+    return same_between_blocks(HookedLayer(*hooks[0]))
 
 
 def _reconstructed(sae: Bank) -> Callable[[Tensor], Tensor]:

@@ -299,11 +299,12 @@ def published_place(
     """
     if "block_output" not in bugs:
         return place
-    block = {"embed": 0, "resid_post": place.layer + 1}.get(place.hook, n_layers)
+    blocks = {"embed": 0, "resid_pre": place.layer, "resid_post": place.layer + 1}
+    block = blocks.get(place.hook, n_layers)
     if block >= n_layers:
         raise SaeflowError(
             f"nothing is added behind a block that reads the layer {place.layer} of {place.hook}: none "
-            f"of {n_layers} does; expected an SAE of embed or resid_post before the last block, or "
+            f"of {n_layers} does; expected an SAE of embed, resid_pre or resid_post before the last block, or "
             "bugs without block_output."
         )
     return HookedLayer("resid_post", block)

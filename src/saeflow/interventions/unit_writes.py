@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from saeflow.errors import SaeflowError
 from saeflow.interventions.units import Units
 from saeflow.interventions.writing import Edits
-from saeflow.models.hooks import TokenTap, editing, entering_at, hooked_module
+from saeflow.models.families import norms_what_it_writes
+from saeflow.models.hooks import TokenTap, editing, entering_at, hooked_module, transformer_blocks
 
 
 @torch.no_grad()
@@ -28,7 +29,7 @@ def unit_writes(
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of the Llama or GPT-2 family.
+        Of one of `saeflow.models.families.FAMILIES`.
     units : Units
         Of the kind head, kv_group, block or attn_out.
     layer : int
@@ -44,12 +45,17 @@ def unit_writes(
     Raises
     ------
     SaeflowError
-        If the model lacks the module.
+        If the model lacks the module, or norms what its heads write, as Gemma-2 does.
     """
     masks = torch.stack([units.mask([unit]) for unit in range(units.n_units)])
     parts = carried.float()[:, None] * masks.to(carried.device)
     if units.hook != "attn_z":
         return parts
+    if norms_what_it_writes(transformer_blocks(model)[layer]):
+        raise SaeflowError(
+            f"{type(model).__name__} norms what its heads write before it joins the residual stream, "
+            "so it has no part for each; expected units of the kind block or attn_out."
+        )
     projection = hooked_module(model, units.hook, layer)
     weight = torch.as_tensor(projection.weight).float()
     # A linear map keeps a row per output; the GPT-2 family keeps one per input.
@@ -95,7 +101,7 @@ def last_mlp_outputs(
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of the Llama or GPT-2 family.
+        Of one of `saeflow.models.families.FAMILIES`.
     block : int
         First block that is computed.
     entering : torch.Tensor of shape (rows, length, d_model)

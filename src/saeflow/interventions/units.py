@@ -76,7 +76,7 @@ def units_of(model: PreTrainedModel, kind: str) -> Units:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of the Llama or GPT-2 family.
+        Of one of `saeflow.models.families.FAMILIES`.
     kind : str
         See `Units`.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -138,10 +137,11 @@ class CodiModel(LanguageModel):
         """Number of parameters, the projection's included; tied ones count once."""
         return super().n_parameters + sum(each.numel() for each in self.projection.parameters())
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> CodiModel:
         """Move the weights and return the model."""
         self.projection.to(device)
-        return super().to(device)
+        super().to(device)
+        return self
 
     def question_ids(self, question: str) -> list[int]:
         """Token ids of a question, begin-of-thought token included (methods/0, section 1.2)."""

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from saeflow.errors import SaeflowError
 
-BLOCK_HOOKS = ("resid_post", "mlp_out", "attn_out", "attn_z")
+BLOCK_HOOKS = ("resid_post", "resid_pre", "mlp_out", "attn_out", "attn_z")
 """Hooks that every block has; the last three are inside it (`saeflow.models.hooks.TOKEN_HOOKS`)."""
 
 LayerConvention = Literal["block_output", "hidden_states_after", "hidden_states_before"]
@@ -17,6 +17,16 @@ class HookedLayer(NamedTuple):
 
     hook: str
     layer: int
+
+
+def same_between_blocks(place: HookedLayer) -> HookedLayer:
+    """The same place under the name that interventions know it by.
+
+    What enters a block (``resid_pre``) is what the block before it gave, or the embedding.
+    """
+    if place.hook != "resid_pre":
+        return place
+    return HookedLayer("resid_post", place.layer - 1) if place.layer else HookedLayer("embed", 0)
 
 
 def hooked_layers(convention: LayerConvention, n_layers: int) -> list[HookedLayer]:
@@ -53,12 +63,12 @@ def check_place(hook: str, layer: int, n_layers: int, *, inside: bool = False) -
     hook : str
         One of `saeflow.models.hooks.HOOKS` or, if `inside`, of `saeflow.models.hooks.TOKEN_HOOKS`.
     layer : int
-        Block of ``resid_post`` and of the hooks inside blocks; 0 for the other hooks.
+        Block of the hooks that blocks have (`BLOCK_HOOKS`); 0 for the other hooks.
     n_layers : int
         Number of blocks.
     inside : bool
-        Whether hooks inside blocks can be used; interventions that go on from the edge of a block
-        cannot.
+        Whether all hooks of blocks can be used. Interventions that go on from the edge of a block
+        cannot use those inside it, and know each edge by one name (`same_between_blocks`).
 
     Raises
     ------
@@ -67,6 +77,8 @@ def check_place(hook: str, layer: int, n_layers: int, *, inside: bool = False) -
     """
     known = BLOCK_HOOKS if inside else BLOCK_HOOKS[:1]
     expected = f"{', '.join(known)} 0 to {n_layers - 1}, embed 0 or final_norm 0"
+    if hook == "resid_pre" and not inside:
+        raise SaeflowError(f"the hook {hook!r} goes by another name here; expected {expected}.")
     if hook in BLOCK_HOOKS and hook not in known:
         raise SaeflowError(f"the hook {hook!r} is inside a block; expected {expected}.")
     last = {"embed": 0, "final_norm": 0}.get(hook, n_layers - 1 if hook in known else -1)

@@ -7,8 +7,12 @@ the thought tokens and the width of the projection, and `codi_projection.safeten
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +36,8 @@ from saeflow.models.language_model import LanguageModel
 
 CODI_FILE = "codi.json"
 PROJECTION_FILE = "codi_projection.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
 WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -76,18 +82,23 @@ def load_directory(
         raise SaeflowError(
             f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
         )
-    thinks = (folder / CODI_FILE).is_file()
-    codi = read_codi(folder, config.vocab_size) if thinks else None
+    codi = read_codi(folder, config.vocab_size) if is_codi(folder) else None
     if last_layer is not None:
         keep_blocks(config, last_layer, folder)
     tokenizer = read_tokenizer(folder)
-    model = _read_weights(folder, config, dtype, device)
+    with _needed_shards(folder, last_layer) as shards:
+        model = _read_weights(shards, folder, config, dtype, device)
     if codi is None:
         return LanguageModel(model, tokenizer, revision)
     projection = _read_projection(folder, config.hidden_size, codi.size)
     loaded = CodiModel(model, projection, tokenizer, codi.tokens, revision)
     loaded.number_waves = codi.number_waves
     return loaded
+
+
+def is_codi(folder: Path) -> bool:
+    """Tell whether a directory is of a CODI model, maybe one that lacks a file."""
+    return any((folder / name).is_file() for name in (CODI_FILE, PROJECTION_FILE))
 
 
 def keep_blocks(config: PretrainedConfig, last_layer: int, where: Path) -> None:
@@ -110,13 +121,55 @@ def keep_blocks(config: PretrainedConfig, last_layer: int, where: Path) -> None:
         config.layer_types = list(kinds)[: last_layer + 1]
 
 
+def drop_blocks(model: PreTrainedModel, last_layer: int, where: Path) -> None:
+    """Cut off the blocks of a whole model that lie behind one.
+
+    Raises
+    ------
+    SaeflowError
+        If there is no such block.
+    """
+    keep_blocks(model.config, last_layer, where)
+    name = "h" if hasattr(model.base_model, "h") else "layers"
+    setattr(model.base_model, name, getattr(model.base_model, name)[: last_layer + 1])
+
+
+@contextmanager
+def _needed_shards(folder: Path, last_layer: int | None) -> Iterator[Path]:
+    """Give a directory whose shards hold no blocks behind the last alone, as links.
+
+    transformers opens every shard that the index names, be it needed or not.
+    """
+    index = folder / INDEX_FILE
+    if last_layer is None or not index.is_file():
+        yield folder
+        return
+    try:
+        listed = json.loads(index.read_text())
+        weights = {
+            name: shard
+            for name, shard in listed["weight_map"].items()
+            if (block := _BLOCK.search(name)) is None or int(block[1]) <= last_layer
+        }
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise SaeflowError(f"{index} cannot be read ({first_line(error)}).") from None
+    with TemporaryDirectory(prefix="saeflow-shards-") as made:
+        links = Path(made)
+        # The files beside the weights matter, too: generation_config.json names further ends.
+        plain = {path.name for path in folder.iterdir() if path.suffix == ".json"} - {INDEX_FILE}
+        for name in sorted({*plain, *weights.values()}):
+            (links / name).symlink_to((folder / name).resolve())
+        (links / INDEX_FILE).write_text(json.dumps({**listed, "weight_map": weights}))
+        yield links
+
+
 def _read_weights(
-    folder: Path, config: PretrainedConfig, dtype: str, device: torch.device | None
+    shards: Path, folder: Path, config: PretrainedConfig, dtype: str, device: torch.device | None
 ) -> PreTrainedModel:
     placed = {} if device is None else {"device_map": {"": str(device)}}
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
+            shards,
             config=config,
             dtype=getattr(torch, dtype),
             local_files_only=True,
@@ -182,6 +235,13 @@ def copy_directory(source: Path, target: Path) -> None:
 
 
 def read_config(folder: Path) -> PretrainedConfig:
+    """Read the configuration of a model of a family that is known.
+
+    Raises
+    ------
+    SaeflowError
+        If it is missing, damaged or of another family.
+    """
     if not (folder / "config.json").is_file():
         raise SaeflowError(
             f"{folder} holds no config.json; expected a Hugging Face model directory."
@@ -201,6 +261,13 @@ def read_config(folder: Path) -> PretrainedConfig:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a model.
+
+    Raises
+    ------
+    SaeflowError
+        If it is missing or damaged, or has no end-of-text token.
+    """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True
@@ -221,6 +288,13 @@ class CodiFile(NamedTuple):
 
 
 def read_codi(folder: Path, vocabulary: int) -> CodiFile:
+    """Read what a CODI directory says of its thought tokens.
+
+    Raises
+    ------
+    SaeflowError
+        If that is missing or damaged, or names ids that the vocabulary lacks.
+    """
     path = folder / CODI_FILE
     if not path.is_file() or not (folder / PROJECTION_FILE).is_file():
         raise SaeflowError(

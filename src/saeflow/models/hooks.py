@@ -18,16 +18,20 @@ from transformers import PreTrainedModel
 
 from saeflow.errors import SaeflowError
 from saeflow.models.conventions import BLOCK_HOOKS
+from saeflow.models.families import FAMILIES, FINAL_NORMS, module_named, names_inside
 
 HOOKS = ("embed", "resid_post", "final_norm")
 """embed: input of block 0; resid_post: output of a block; final_norm: output of the final norm.
 
 Captures of thoughts hold all of them."""
 TOKEN_HOOKS = (*HOOKS, *BLOCK_HOOKS[1:])
-"""`HOOKS` and those inside blocks of the Llama and GPT-2 families.
+"""`HOOKS` and those that blocks have beside.
 
-mlp_out: output of the MLP; attn_out: output of attention, behind the projection W_O; attn_z: input
-of that projection, the query heads side by side, of width n_heads * head_dim."""
+resid_pre: input of a block; mlp_out, attn_out: what its MLP and its attention add to the residual
+stream, so in Gemma-2 behind the norms that follow them; attn_z: input of the projection W_O, the
+query heads side by side, of width n_heads * head_dim. All are TransformerLens' (`hook_names`)."""
+BEFORE = ("embed", "resid_pre", "attn_z")
+"""Hooks that are the input of their module."""
 
 
 class _Enough(Exception):  # noqa: N818 - ends a forward pass, tells of no error
@@ -56,24 +60,23 @@ def transformer_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def final_norm(model: PreTrainedModel) -> nn.Module:
-    """Norm between the last block and the output embedding."""
-    for name in ("norm", "ln_f"):
-        module = getattr(model.base_model, name, None)
-        if isinstance(module, nn.Module):
-            return module
-    raise SaeflowError(f"{type(model).__name__} has no final norm named 'norm' or 'ln_f'.")
+    """Norm between the last block and the output embedding.
 
-
-_INSIDE = {
-    "mlp_out": (("mlp",),),
-    "attn_out": (("self_attn", "attn"),),
-    "attn_z": (("self_attn", "attn"), ("o_proj", "c_proj")),
-}
-"""Names that the module of a hook has within its block, in either family, from the outside in."""
+    Raises
+    ------
+    SaeflowError
+        If there is none under a known name.
+    """
+    found = module_named(model.base_model, [FINAL_NORMS])
+    if found is None:
+        raise SaeflowError(
+            f"{type(model).__name__} has no final norm named {' or '.join(FINAL_NORMS)}."
+        )
+    return found
 
 
 def hooked_module(model: PreTrainedModel, hook: str, layer: int) -> nn.Module:
-    """Module whose output is a hook; for ``embed`` and ``attn_z`` it is the module's input.
+    """Module whose output is a hook, or whose input is one of `BEFORE`.
 
     Raises
     ------
@@ -82,21 +85,18 @@ def hooked_module(model: PreTrainedModel, hook: str, layer: int) -> nn.Module:
     """
     if hook == "final_norm":
         return final_norm(model)
-    module: nn.Module = transformer_blocks(model)[layer]
-    for names in _INSIDE.get(hook, ()):
-        found = [getattr(module, name) for name in names if hasattr(module, name)]
-        if not found:
-            wanted = ".".join(" or ".join(each) for each in _INSIDE[hook])
-            raise SaeflowError(
-                f"{type(model).__name__} has no module {wanted} in its block {layer}, where the "
-                f"hook {hook} is; expected a model of the Llama or GPT-2 family."
-            )
-        module = found[0]
+    block: nn.Module = transformer_blocks(model)[layer]
+    if hook in ("embed", "resid_pre", "resid_post"):
+        return block
+    names = names_inside(block, hook)
+    module = module_named(block, names)
+    if module is None:
+        raise SaeflowError(
+            f"{type(model).__name__} has no module {'.'.join(map(' or '.join, names))} in its block "
+            f"{layer}, where the hook {hook} is; expected a model of the families "
+            f"{', '.join(FAMILIES)}."
+        )
     return module
-
-
-_BEFORE = ("embed", "attn_z")
-"""Hooks that are the input of their module."""
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def listening(
         for hook, layers in sites.items():
             for layer in layers:
                 module = hooked_module(model, hook, layer)
-                if hook in _BEFORE:
+                if hook in BEFORE:
                     look = _passes(hook, layer, keep)
                     handle = module.register_forward_pre_hook(look, with_kwargs=True)
                 else:
@@ -171,7 +171,7 @@ def editing(
     with ExitStack() as handles:
         for (hook, layer), edit in edits.items():
             module = hooked_module(model, hook, layer)
-            if hook in _BEFORE:
+            if hook in BEFORE:
                 handle = module.register_forward_pre_hook(_takes(edit), with_kwargs=True)
             else:
                 handle = module.register_forward_hook(_replaces(edit))
@@ -206,7 +206,7 @@ def entering_at(
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Its blocks return a tensor, as those of the Llama, GPT-2 and Gemma families do.
+        Its blocks return a tensor, as those of `saeflow.models.families.FAMILIES` do.
     block : int
         First block that is computed; those before it are passed by.
     hidden : torch.Tensor of shape (batch, length, d_in)

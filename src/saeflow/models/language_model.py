@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,9 @@ from saeflow.errors import SaeflowError
 from saeflow.models.logits import unembed
 from saeflow.models.reader import Reader
 from saeflow.models.sampling import Sampling
+
+# typing.Self is not known to beartype where methods are decorated one by one, as tests do.
+ModelT = TypeVar("ModelT", bound="LanguageModel")
 
 
 class LanguageModel:
@@ -55,7 +58,7 @@ class LanguageModel:
         """Number of parameters; tied ones count once."""
         return sum(each.numel() for each in self.language_model.parameters())
 
-    def to(self, device: torch.device) -> Self:
+    def to(self: ModelT, device: torch.device) -> ModelT:
         """Move the weights and return the model."""
         self.language_model.to(device)
         return self

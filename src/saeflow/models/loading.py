@@ -17,9 +17,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from saeflow.artifacts.model_files import FILES_TABLE
 from saeflow.config.mixture import Architecture
 from saeflow.config.models import (
-    MODEL_FILES,
     FreshModel,
     HubModel,
     ModelSpec,
@@ -33,15 +33,17 @@ from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
 from saeflow.models.directories import (
     CODI_FILE,
     directory_revision,
-    keep_blocks,
+    drop_blocks,
+    is_codi,
     load_directory,
     read_codi,
     read_config,
     read_tokenizer,
 )
-from saeflow.models.hub import hub_folder
+from saeflow.models.hub import fetch_files
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.numbers import start_numbers
+from saeflow.models.repository_files import INSTEAD, check_fetched, lacking, model_names
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.seeds import derive_seed
 
@@ -84,14 +86,16 @@ def load_model(
         return fresh_model(settings, byte_tokenizer(), seed, settings.dtype)
     if folder is None:
         folder = snapshot(settings) if isinstance(settings, HubModel) else Path(settings.path)
+    fetched = check_fetched(folder) if (folder / FILES_TABLE).is_file() else None
     if control is not None:
         return _untrained(folder, control.seed, settings.dtype, last_layer)
-    revision = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
+    named = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
+    revision = fetched or named
     return load_directory(folder, settings.dtype, revision, last_layer=last_layer, device=device)
 
 
 def thinking(model: LanguageModel) -> CodiModel:
-    """Refuse a model without latent thoughts.
+    """Refuse a model without latent thoughts, for studies of thoughts.
 
     Raises
     ------
@@ -104,6 +108,24 @@ def thinking(model: LanguageModel) -> CodiModel:
         f"the model {model.revision} does not think in latent steps, which this study reads; expected a "
         f"CODI model, whose directory holds {CODI_FILE}."
     )
+
+
+def last_block(hook: str | None, layers: Iterable[int]) -> int | None:
+    """Tell the last block that a job needs which reads a hook at some layers and no logits.
+
+    Parameters
+    ----------
+    hook : str or None
+        One of `saeflow.models.hooks.TOKEN_HOOKS`; None for thoughts.
+    layers : iterable of int
+        Block indices.
+
+    Returns
+    -------
+    int or None
+        For `load_from_spec`; None where all blocks are needed.
+    """
+    return None if hook in (None, "final_norm") else max(layers)
 
 
 def load_from_spec(
@@ -162,15 +184,18 @@ def load_beside(
 def _untrained(folder: Path, seed: int, dtype: str, last_layer: int | None) -> LanguageModel:
     """Fresh weights for the architecture and tokenizer of a directory."""
     config, tokenizer = read_config(folder), read_tokenizer(folder)
+    made: LanguageModel
+    if is_codi(folder):
+        codi = read_codi(folder, config.vocab_size)
+        made = thinks = _fresh(config, tokenizer, codi.size, seed, dtype, codi.tokens)
+        if codi.number_waves:
+            start_numbers(thinks)
+    else:
+        made = LanguageModel(_fresh_weights(config, seed, dtype), tokenizer, f"fresh:{seed}")
     if last_layer is not None:
-        keep_blocks(config, last_layer, folder)
-    if not (folder / CODI_FILE).is_file():
-        return LanguageModel(_fresh_weights(config, seed, dtype), tokenizer, f"fresh:{seed}")
-    codi = read_codi(folder, config.vocab_size)
-    model = _fresh(config, tokenizer, codi.size, seed, dtype, codi.tokens)
-    if codi.number_waves:
-        start_numbers(model)
-    return model
+        # Cut off afterwards: fewer blocks would draw other weights for those that are left.
+        drop_blocks(made.language_model, last_layer, folder)
+    return made
 
 
 def _fresh_weights(config: PretrainedConfig, seed: int, dtype: str) -> PreTrainedModel:
@@ -214,12 +239,9 @@ def snapshot(settings: HubModel) -> Path:
     SaeflowError
         If the hub cannot be reached and the cache does not hold the model.
     """
-    return hub_folder(
-        settings.repo,
-        settings.revision,
-        MODEL_FILES,
-        instead="use weights: path with path: DIRECTORY",
-    )
+    return fetch_files(
+        settings.repo, settings.revision, model_names, instead=INSTEAD, missing=lacking
+    ).folder
 
 
 def _fresh(

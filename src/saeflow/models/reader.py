@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from saeflow.errors import SaeflowError
 from saeflow.models.hooks import entering_at, final_norm, transformer_blocks
 
 
@@ -27,7 +28,8 @@ class Reader:
 
     def __init__(self, model: PreTrainedModel, mask: Int[Tensor, "batch length"]) -> None:
         self._model = model
-        self._cache = DynamicCache(config=model.config)
+        # Without the configuration, by which layers with a window would forget what `fork` asks for.
+        self._cache = DynamicCache()
         self.mask = mask.clone()
         self._read = 0
         self._first_block = 0
@@ -102,7 +104,7 @@ class Reader:
             Hidden states after the final norm.
         """
         seen = slice(self._read, self._read + hidden.shape[1])
-        n_blocks = len(self._cache.layers)
+        n_blocks = len(transformer_blocks(self._model))
         if block < n_blocks:
             with entering_at(self._model, block, hidden), _last_mlp_at(self._model, wanted):
                 hidden = self.read(hidden, whole.mask[rows, seen]).last_hidden_state
@@ -137,11 +139,17 @@ class Reader:
         -------
         transformers.modeling_outputs.BaseModelOutputWithPast
             ``last_hidden_state`` is after the final norm.
+
+        Raises
+        ------
+        SaeflowError
+            If padding between tokens is in the way of a model whose attention has a window.
         """
         grow = self._read + embeddings.shape[1] - self.mask.shape[1]
         if grow > 0:
             new = self.mask.new_ones(len(self.mask), grow) if mask is None else mask
             self.mask = torch.cat([self.mask, new], dim=1)
+        self._check_window()
         positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, self._read :]
         output = self._model.base_model(
             inputs_embeds=embeddings,
@@ -153,6 +161,21 @@ class Reader:
         )
         self._read += embeddings.shape[1]
         return output
+
+    def _check_window(self) -> None:
+        """A window counts places, so between a row's tokens there must be no padding."""
+        config = self._model.config
+        local = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        if not local or self.mask.shape[1] <= config.sliding_window:
+            return
+        places = self.mask.cumsum(1)
+        between = (places > 0) & (places < places[:, -1:]) & (self.mask == 0)
+        if bool(between.any()):
+            raise SaeflowError(
+                f"{type(self._model).__name__} looks {config.sliding_window} places back in some "
+                "blocks, but padding stands between the tokens of a text; expected texts padded on "
+                "the left, or no longer than that."
+            )
 
 
 @contextmanager

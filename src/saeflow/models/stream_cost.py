@@ -144,7 +144,8 @@ def flops_per_position(model: LanguageModel, hook: str, layer: int, length: floa
     length : float
         Positions of a context; attention is counted without the half that a causal mask spares.
     """
-    last = {"embed": 0, "final_norm": model.n_layers}.get(hook, layer + 1)
+    ends = {"embed": 0, "resid_pre": layer, "final_norm": model.n_layers}
+    last = ends.get(hook, layer + 1)
     blocks = list(transformer_blocks(model.language_model))[:last]
     config = model.language_model.config
     heads = int(config.num_attention_heads)

@@ -13,12 +13,12 @@ from saeflow.config.models import RunnableModel
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import storage_form, token_texts
 from saeflow.models.language_model import LanguageModel
-from saeflow.models.tokens import read_tokens
+from saeflow.models.tokens import begin_ids, read_tokens
 
 
-def begin_tokens(model: LanguageModel) -> int:
-    """How many tokens the tokenizer puts before every text: 1 for Llama, 0 for GPT-2."""
-    return len(model.tokenizer("")["input_ids"])
+def begin_tokens(model: LanguageModel, *, prepend_bos: bool = False) -> int:
+    """How many tokens stand before every text: 1 for Llama, 0 for GPT-2, 1 if `prepend_bos`."""
+    return len(begin_ids(model, prepend_bos=prepend_bos))
 
 
 def capture_tokens(

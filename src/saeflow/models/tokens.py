@@ -39,6 +39,51 @@ class TokenActivations:
     activations: dict[str, Float[Tensor, "layers tokens d_in"]]
 
 
+def begin_ids(model: LanguageModel, *, prepend_bos: bool = False) -> list[int]:
+    """Tokens that stand before every text.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Its tokenizer puts some there, such as Llama's, or none, such as GPT-2's.
+    prepend_bos : bool
+        Where it puts none, put its begin-of-text token, as TransformerLens does; the end-of-text
+        token stands in where there is none. SAEs were trained on such texts if their release says
+        so. Id 0 is a token like any other.
+
+    Raises
+    ------
+    SaeflowError
+        If the tokenizer has neither token.
+    """
+    tokenizer = model.tokenizer
+    own = [int(token) for token in tokenizer("")["input_ids"]]
+    if own or not prepend_bos:
+        return own
+    # Not `or`: the id may be 0.
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if first is None:
+        raise SaeflowError(
+            "the tokenizer has no begin-of-text token, nor one of the end of a text that could stand "
+            "in for it; expected one, or prepend_bos=False."
+        )
+    return [int(first)]
+
+
+def text_ids(
+    model: LanguageModel, texts: Sequence[str], *, prepend_bos: bool = False
+) -> list[list[int]]:
+    """Token ids of texts, begin tokens (`begin_ids`) included.
+
+    A token that is put before a text is put there as an id, so it never changes how the text is cut.
+    """
+    rows = [list(model.tokenizer(text)["input_ids"]) for text in texts]
+    if not prepend_bos or begin_ids(model):
+        return rows
+    first = begin_ids(model, prepend_bos=True)
+    return [[*first, *row] for row in rows]
+
+
 def read_tokens(
     model: LanguageModel,
     texts: Sequence[str],
@@ -46,6 +91,7 @@ def read_tokens(
     hooks: Sequence[str] = ("resid_post",),
     layers: Sequence[int] | None = None,
     batch_size: int = 32,
+    prepend_bos: bool = False,
 ) -> Iterator[TokenActivations]:
     """Read texts, without thoughts, and keep what every token carries.
 
@@ -65,6 +111,9 @@ def read_tokens(
         Blocks whose activations are kept; all by default.
     batch_size : int
         Most texts per forward pass; fewer where they are long.
+    prepend_bos : bool
+        Whether a begin-of-text token comes first even if the tokenizer puts none (`begin_ids`). It
+        changes what all tokens carry.
 
     Yields
     ------
@@ -78,7 +127,7 @@ def read_tokens(
         positions.
     """
     sites = _sites(model, hooks, layers)
-    rows: list[list[int]] = [list(model.tokenizer(text)["input_ids"]) for text in texts]
+    rows = text_ids(model, texts, prepend_bos=prepend_bos)
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     limit = int(model.language_model.config.max_position_embeddings)
     if len(rows) and lengths.max() > limit:

@@ -50,7 +50,8 @@ def write_models_page(
     }
     figures = {}
     for number, name in enumerate(latents, start=1):
-        figures[f"model-{number}-lens"] = lens_figure(cells_of(evaluations[name]))
+        if models[number - 1]["problems"]:
+            figures[f"model-{number}-lens"] = lens_figure(cells_of(evaluations[name]))
         if name in curves:
             figures[f"model-{number}-curves"] = curves_figure(curves[name])
     site.write_page(MODELS.href, "models.html.jinja", context, figures)

@@ -223,8 +223,13 @@ class Bank:
                 )
         if tuple(sites) == self.sites:
             return self
-        index = torch.tensor([self.sites.index(site) for site in sites], device=self.device)
-        weights = (each.index_select(0, index) for each in self.weights.values())
+        places = [self.sites.index(site) for site in sites]
+        index = torch.tensor(places, device=self.device)
+        # One of many wide SAEs is looked at where it lies: a copy of each would double their memory.
+        weights = (
+            each.narrow(0, places[0], 1) if len(places) == 1 else each.index_select(0, index)
+            for each in self.weights.values()
+        )
         return Bank(self.recipe, tuple(sites), *weights)
 
     def to(self, device: torch.device | str) -> Bank:

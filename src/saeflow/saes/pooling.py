@@ -18,9 +18,9 @@ from saeflow.config.specialists import Masking, Pooling
 from saeflow.errors import SaeflowError
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
-from saeflow.models.tokens import read_tokens
+from saeflow.models.tokens import read_tokens, text_ids
 from saeflow.saes.bank import Bank
-from saeflow.saes.tokens import token_sae
+from saeflow.saes.tokens import TokenSaes
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 """average_then_encode: the mean activation, encoded (the study's first results);
@@ -102,14 +102,20 @@ def pool_texts(
         unless the bank has another width than the model.
     """
     _check_poolings(poolings)
-    prefix, begin = _prefix(model) if prepend_bos else ("", begin_tokens(model))
+    begin = begin_tokens(model, prepend_bos=prepend_bos)
     pad = _pad_id(model) if masking == "published" else None
-    given = [prefix + text for text in texts]
-    for number, text in enumerate(texts):
-        _check_text(model, number, text, prefix, begin, pad)
-    saes = {site.layer: token_sae(bank, site.layer).to(model.device) for site in bank.sites}
+    for number, ids in enumerate(text_ids(model, texts, prepend_bos=prepend_bos)):
+        _check_text(number, texts[number], ids, begin, pad)
+    saes = TokenSaes(bank, model.device)
     hook = str(bank.recipe.hook)
-    for batch in read_tokens(model, given, hooks=(hook,), layers=list(saes), batch_size=batch_size):
+    for batch in read_tokens(
+        model,
+        texts,
+        hooks=(hook,),
+        layers=list(saes),
+        batch_size=batch_size,
+        prepend_bos=prepend_bos,
+    ):
         activations = dict(zip(saes, batch.activations[hook], strict=True))
         keep = batch.position >= begin if pad is None else batch.token != pad
         yield _pool(saes, activations, batch.text, keep, poolings)
@@ -168,19 +174,6 @@ def _check_poolings(poolings: Sequence[Pooling]) -> None:
         )
 
 
-def _prefix(model: LanguageModel) -> tuple[str, int]:
-    """What to put before a text so that one begin-of-text token comes first, and how many do."""
-    if begin := begin_tokens(model):
-        return "", begin
-    first = model.tokenizer.bos_token or model.tokenizer.eos_token
-    if first is None:
-        raise SaeflowError(
-            "the tokenizer has no begin-of-text token, nor one of the end of a text that could stand "
-            "in for it; expected one, or prepend_bos=False."
-        )
-    return str(first), 1
-
-
 def _pad_id(model: LanguageModel) -> int:
     tokenizer = model.tokenizer
     # Not `or`: the id may be 0.
@@ -193,15 +186,7 @@ def _pad_id(model: LanguageModel) -> int:
     return int(pad)
 
 
-def _check_text(
-    model: LanguageModel, number: int, text: str, prefix: str, begin: int, pad: int | None
-) -> None:
-    ids: list[int] = list(model.tokenizer(prefix + text)["input_ids"])
-    if prefix and ids[1:] != list(model.tokenizer(text)["input_ids"]):
-        raise SaeflowError(
-            f"text {number} gives other tokens with {prefix!r} before it than without; expected a "
-            "tokenizer that keeps the two apart, or prepend_bos=False."
-        )
+def _check_text(number: int, text: str, ids: Sequence[int], begin: int, pad: int | None) -> None:
     counted = len(ids) - begin if pad is None else sum(token != pad for token in ids)
     if counted < 1:
         what = "is empty" if not text else f"({text[:40]!r}) has no token that counts"

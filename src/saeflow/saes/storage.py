@@ -130,20 +130,27 @@ def load_bank(
         of a kind that `Bank` does not compute or differ among themselves.
     """
     chosen = _chosen(folder, sites, digests)
-    recipes, weights = [], []
-    for site in chosen:
+    recipes: list[Recipe] = []
+    stacked: dict[str, Tensor] = {}
+    for place, site in enumerate(chosen):
         config_path = _existing(folder / site.name / CONFIG)
         weights_path = _existing(folder / site.name / WEIGHTS)
         config = _read_config(config_path)
         recipes.append(_recipe_of(config, config_path))
         _check_digest(weights_path, f"{site.name}/{WEIGHTS}", digests)
-        weights.append(_read_weights(weights_path, config))
-        if recipes[-1] != recipes[0] or weights[-1]["b_dec"].shape != weights[0]["b_dec"].shape:
+        weights = _read_weights(weights_path, config)
+        if not stacked:
+            # Filled one by one: to stack wide SAEs that were read before would take twice their memory.
+            stacked = {
+                name: torch.empty(len(chosen), *each.shape) for name, each in weights.items()
+            }
+        if recipes[-1] != recipes[0] or weights["b_dec"].shape != stacked["b_dec"].shape[1:]:
             raise SaeflowError(
                 f"{config_path} describes another SAE than {folder / chosen[0].name / CONFIG}; "
                 "expected one architecture, d_in, d_sae, k and training in a bank."
             )
-    stacked = {name: torch.stack([each[name] for each in weights]) for name in weights[0]}
+        for name, each in weights.items():
+            stacked[name][place] = each
     return Bank(recipes[0], tuple(chosen), **stacked)
 
 

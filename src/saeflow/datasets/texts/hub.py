@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from saeflow.config.datasets import TextHub
 from saeflow.config.text_files import KNOWN, text_format
-from saeflow.datasets.rows import Source
+from saeflow.datasets.rows import Source, file_source
 from saeflow.errors import SaeflowError, first_line
 
 _IN_ORDER: dict[str, Any] = {"block_size": 0, "cache_type": "none"}
@@ -21,7 +23,8 @@ def hub_sources(settings: TextHub, filesystem: Any = None) -> list[Source]:
     settings : TextHub
         Repository, commit and patterns.
     filesystem : fsspec file system, optional
-        Where the repository is; the Hugging Face hub by default.
+        Where the repository is; by default the Hugging Face hub or, with ``HF_HUB_OFFLINE``, its
+        cache on this machine.
 
     Raises
     ------
@@ -30,8 +33,10 @@ def hub_sources(settings: TextHub, filesystem: Any = None) -> list[Source]:
         file holds no texts by its name.
     """
     if filesystem is None:
-        from huggingface_hub import HfFileSystem
+        from huggingface_hub import HfFileSystem, constants
 
+        if constants.HF_HUB_OFFLINE:
+            return _cached_sources(settings, Path(constants.HF_HUB_CACHE))
         filesystem = HfFileSystem()
     root = f"datasets/{settings.repo}@{settings.revision}"
     where = f"{settings.repo}@{settings.revision}"
@@ -51,10 +56,32 @@ def hub_sources(settings: TextHub, filesystem: Any = None) -> list[Source]:
         if not paths:
             raise SaeflowError(f"{where} does not exist or holds no file that fits {pattern!r}.")
         found.update(dict.fromkeys(paths))
-    for path in found:
+    _check_forms(found)
+    return [_source(filesystem, path) for path in found]
+
+
+def _cached_sources(settings: TextHub, cache: Path) -> list[Source]:
+    """The same files, as far as the cache of huggingface_hub holds that commit of the repository."""
+    home = cache / f"datasets--{settings.repo.replace('/', '--')}"
+    folder = home / "snapshots" / settings.revision
+    found: dict[Path, None] = {}
+    for pattern in settings.files:
+        paths = sorted(each for each in folder.glob(pattern) if each.is_file())
+        if not paths:
+            raise SaeflowError(
+                f"HF_HUB_OFFLINE is set, and the cache in {cache} holds no file of {settings.repo}@"
+                f"{settings.revision} that fits {pattern!r}; download it with a network, or use "
+                "source: text_file with path: FILES."
+            )
+        found.update(dict.fromkeys(paths))
+    _check_forms(map(str, found))
+    return [file_source(path) for path in found]
+
+
+def _check_forms(paths: Iterable[str]) -> None:
+    for path in paths:
         if not text_format(path).form:
             raise SaeflowError(f"{path} holds no texts by its name; expected {KNOWN}.")
-    return [_source(filesystem, path) for path in found]
 
 
 def _source(filesystem: Any, path: str) -> Source:

@@ -36,11 +36,12 @@ from saeflow.interventions.unit_writes import last_mlp_outputs, replacing, unit_
 from saeflow.interventions.units import Units, units_of
 from saeflow.interventions.writing import Edits
 from saeflow.models.alignment import BEGIN, Key, prompt_keys
+from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.tokens import TokenActivations, read_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Bank
-from saeflow.saes.tokens import token_sae
+from saeflow.saes.tokens import TokenSaes
 from saeflow.stats.exact import adjusted
 from saeflow.stats.resampling import cluster_averages
 from saeflow.stats.unit_effects import unit_effects
@@ -99,7 +100,7 @@ def attribute(
     Parameters
     ----------
     model : LanguageModel
-        Of the Llama or GPT-2 family.
+        Of one of `saeflow.models.families.FAMILIES`.
     bank : Bank
         Of tokens, on the output of the MLP.
     prompts : sequence of Prompt
@@ -137,7 +138,7 @@ def attribute(
     features = {layer: features[layer] for layer in sorted(features) if len(features[layer])}
     study = _Study(
         model=model,
-        saes={layer: token_sae(bank, layer).to(model.device) for layer in features},
+        saes=TokenSaes(bank, model.device),
         features=features,
         kinds=kinds,
         pairs=prone_pairs(prompts, REPORT),
@@ -158,7 +159,7 @@ class _Study:
     """What every block is asked about; fields as in `attribute`."""
 
     model: LanguageModel
-    saes: dict[int, Bank]
+    saes: Mapping[int, Bank]
     features: dict[int, Int[np.ndarray, " features"]]
     kinds: list[Units]
     pairs: list[PromptPair]
@@ -262,7 +263,7 @@ class _Study:
             for units in self.kinds
             for each in later
         }
-        hook, block = ("resid_post", layer - 1) if layer else ("embed", 0)
+        hook, block = same_between_blocks(HookedLayer("resid_pre", layer))
         for batch in self._read(prompts, (hook,), [block]):
             entering, mask = _rows_of(batch, hook)
             numbers = last_tokens(batch.text)[0].tolist()

@@ -29,7 +29,9 @@ QA, SIMPLE = PUBLISHED["Q&A"], PUBLISHED["Simple"]
 FORMAT = "format"
 """Comparison of Q&A with Simple; the others are paraphrases of either."""
 CHUNK = 16
-"""Pairs whose features are held at a time."""
+"""Pairs whose features are held at a time, at most."""
+HELD = 4e9
+"""Bytes that these features may take."""
 CHECKED = 300
 """Prompts on which the SAEs themselves are checked, at most."""
 METRICS = ("l0_mean", "explained_variance", "fvu")
@@ -203,9 +205,10 @@ def overlap_table(
     wanted = _comparisons(forms)
     read = sorted({place for comparison in wanted for place in comparison[1:]})
     parts = [OVERLAP.schema().empty_table()]
-    chunks = range(0, len(items), CHUNK)
+    size = _chunk_size(model, bank, prompts, len(read))
+    chunks = range(0, len(items), size)
     for start in progress(chunks, description="pairs compared", total=len(chunks), unit="chunks"):
-        chosen = [by_item[item][place] for item in items[start : start + CHUNK] for place in read]
+        chosen = [by_item[item][place] for item in items[start : start + size] for place in read]
         encoded = dict(
             zip(
                 ((each.item, each.form, each.order) for each in chosen),
@@ -215,7 +218,7 @@ def overlap_table(
         )
         rows = [
             row
-            for item in items[start : start + CHUNK]
+            for item in items[start : start + size]
             for kind, one, other in wanted
             for row in _compare(
                 model,
@@ -227,6 +230,13 @@ def overlap_table(
         ]
         parts.append(pa.Table.from_pylist(rows, OVERLAP.schema()))
     return pa.concat_tables(parts).combine_chunks()
+
+
+def _chunk_size(model: LanguageModel, bank: Bank, prompts: Sequence[Prompt], n_read: int) -> int:
+    """Pairs of which features of every token and block can be held; fewer than `CHUNK` of wide SAEs."""
+    longest = max((len(model.tokenizer(each.text)["input_ids"]) for each in prompts), default=1)
+    each = n_read * longest * len(bank.sites) * bank.d_sae * np.dtype(np.float32).itemsize
+    return max(1, min(CHUNK, int(HELD // each)))
 
 
 def _comparisons(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from saeflow.datasets.texts.decimals import FORMATS, PRONE
 from saeflow.datasets.texts.judge import RIGHT, WRONG, called_bigger, judge
 from saeflow.datasets.texts.text import TRAIN, Text
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.reference.examples import IGNORED, Encoder, TextExample
 from saeflow.models.scoring import score_endings, score_texts
 from saeflow.studies.evaluation.measures import Measure, What, constant, mean, share
@@ -21,13 +21,13 @@ _ANSWER_TOKENS = 16
 
 
 def evaluate_texts(
-    model: CodiModel, texts: Sequence[Text], *, n_texts: int, batch_size: int
+    model: LanguageModel, texts: Sequence[Text], *, n_texts: int, batch_size: int
 ) -> Iterator[Measure]:
     """Loss on held-out texts, and choice among matched continuations.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     texts : sequence of Text
         The whole mixture; what is held out is measured, the rest gives token frequencies.
@@ -65,7 +65,7 @@ def evaluate_texts(
 
 
 def evaluate_decimals(
-    model: CodiModel, texts: Sequence[Text], *, n_texts: int, batch_size: int
+    model: LanguageModel, texts: Sequence[Text], *, n_texts: int, batch_size: int
 ) -> Iterator[Measure]:
     """Answers to held-out pairs of numbers in all six formats.
 
@@ -130,7 +130,7 @@ def _by_group(texts: Sequence[Text], *, levels: bool = False) -> dict[str, list[
 
 
 def chosen_rightly(
-    model: CodiModel, encoder: Encoder, texts: Sequence[Text], batch_size: int
+    model: LanguageModel, encoder: Encoder, texts: Sequence[Text], batch_size: int
 ) -> list[bool]:
     """Tell for each prompt whether its right continuation is the likeliest per token."""
     endings = [
@@ -141,7 +141,7 @@ def chosen_rightly(
     return [right > max(wrong) for right, *wrong in scores]
 
 
-def _verdicts(model: CodiModel, texts: Sequence[Text], batch_size: int) -> list[str]:
+def _verdicts(model: LanguageModel, texts: Sequence[Text], batch_size: int) -> list[str]:
     rows = [model.tokenizer(text.prompt)["input_ids"] for text in texts]
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     verdicts = [""] * len(texts)

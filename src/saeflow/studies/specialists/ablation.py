@@ -24,7 +24,7 @@ from saeflow.interventions.edits import Change, Splice, ablate, redirect
 from saeflow.interventions.readings import TextOutcome
 from saeflow.interventions.texts import TextCondition, TextRun
 from saeflow.models.capture import cut_batches
-from saeflow.models.conventions import HookedLayer
+from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
@@ -181,7 +181,7 @@ class _Read:
         self.numbers, self._seed = numbers, seed
         hook = str(bank.recipe.hook)
         layers = [site.layer for site in bank.sites]
-        self._places = {layer: HookedLayer(hook, layer) for layer in layers}
+        self._places = {layer: same_between_blocks(HookedLayer(hook, layer)) for layer in layers}
         self._saes = {layer: token_sae(bank, layer).to(model.device) for layer in layers}
         rows = [[*each.ids, *each.target[:-1]] for each in prompts]
         at = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool)

@@ -44,7 +44,7 @@ def relative_change(
     Parameters
     ----------
     model, bank
-        Model and SAEs of its tokens, behind blocks (resid_post).
+        Model and SAEs of its tokens, between blocks (resid_post or resid_pre).
     prompts : sequence of Prompt
         What is read; targets are not.
     specialists : sequence of SpecialistFeature
@@ -72,10 +72,11 @@ def relative_change(
         If a specialist is not of the bank, or the bank reads inside blocks.
     """
     check_specialists(bank, specialists)
-    if bank.recipe.hook != "resid_post":
+    hook = str(bank.recipe.hook)
+    if hook not in ("resid_post", "resid_pre"):
         raise SaeflowError(
-            f"the bank reads {bank.recipe.hook}; expected one of resid_post, behind which whole blocks "
-            "follow."
+            f"the bank reads {hook}; expected one of resid_post or resid_pre, behind which whole "
+            "blocks follow."
         )
     found = np.full((len(specialists), model.n_layers, len(prompts)), np.nan)
     saes = {site.layer: token_sae(bank, site.layer).to(model.device) for site in bank.sites}
@@ -85,7 +86,7 @@ def relative_change(
         batch = _Batch(model, [list(prompts[n].ids) for n in numbers], left_pad)
         clean = batch.read({})
         size = batch.norms(clean)
-        silent = _silent(batch, clean, saes)
+        silent = _silent(batch, clean if hook == "resid_post" else batch.read({}, hook), saes)
         for number, each in enumerate(specialists):
             if bool(silent[each.layer][each.feature]):
                 found[number, each.layer :, numbers] = 0.0
@@ -95,7 +96,7 @@ def relative_change(
             if at_random:
                 directions = _random_directions(bank.d_in, each, numbers, seed)
                 edit = redirect(splice, directions.to(model.device))
-            changed = batch.read({("resid_post", each.layer): batch.edit(edit)})
+            changed = batch.read({(hook, each.layer): batch.edit(edit)})
             moved = batch.norms(changed - clean)
             share = (moved / torch.where(size > 0, size, 1.0))[each.layer :]
             # An index before a slice puts the indexed axis first.
@@ -174,12 +175,12 @@ class _Batch:
         self.tokens = (self._mask == 1) & (place > begin_tokens(model))
 
     def read(
-        self, edits: dict[tuple[str, int], Callable[[Tensor], Tensor]]
+        self, edits: dict[tuple[str, int], Callable[[Tensor], Tensor]], hook: str = "resid_post"
     ) -> Float[Tensor, "layers batch length d_in"]:
-        """Output of every block."""
+        """What every block carries at a hook, by default its output."""
         seen: dict[int, Tensor] = {}
 
-        def keep(hook: str, layer: int, hidden: Tensor) -> None:
+        def keep(_: str, layer: int, hidden: Tensor) -> None:
             seen[layer] = hidden.float()
 
         language_model = self._model.language_model
@@ -187,7 +188,7 @@ class _Batch:
         # Listeners come behind edits, so that they hear what is edited.
         with (
             editing(language_model, edits),
-            listening(language_model, {"resid_post": blocks}, keep),
+            listening(language_model, {hook: blocks}, keep),
         ):
             embedded = language_model.get_input_embeddings()(self._ids)
             Reader(language_model, self._mask).read(embedded)

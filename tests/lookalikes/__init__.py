@@ -1,0 +1,1 @@
+"""Files in the exact formats of upstream releases, for tests and smoke presets."""

@@ -1,0 +1,38 @@
+# Helper functions of SAEs that others trained.
+
+from saeflow.config.decimal_runs import decimal_banks
+from saeflow.config.models import FreshModel, HubModel
+from saeflow.config.specialist_runs import specialist_banks
+from saeflow.config.token_banks import released_dictionaries
+
+RELEASED = released_dictionaries(CFG)
+TRAINED = [name for name in CFG.dictionaries if name not in RELEASED]
+# What the target `fetch` takes from the hub, beside models.
+FETCHED += sorted(
+    {
+        f"results/released/{bank.model}/{bank.dictionary}"
+        for bank in [*decimal_banks(CFG), *specialist_banks(CFG)]
+        if bank.dictionary in RELEASED
+    }
+)
+
+
+def released_folder(wildcards):
+    """The directory that the SAEs are in, if they are in one."""
+    path = resolve_dictionary(CFG, wildcards.dictionary).released.path
+    return [] if path is None else os.path.relpath(ROOT / path)
+
+
+def released_spec(wildcards):
+    """What the SAEs are and what they must fit: of the model its shape and its name."""
+    model, _ = resolve_model(CFG, wildcards.model)
+    recipe = plain(resolve_dictionary(CFG, wildcards.dictionary))
+    return {
+        "fresh": plain(model) if isinstance(model, FreshModel) else None,
+        "repo": model.repo if isinstance(model, HubModel) else None,
+        "dictionary": {
+            **{key: recipe[key] for key in ("dataset", "hook", "layers")},
+            # Where a directory lies decides nothing; it is an input.
+            "released": without(recipe["released"], "path"),
+        },
+    }

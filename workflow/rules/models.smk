@@ -1,0 +1,33 @@
+# Models of the Hugging Face hub. Fetched where Snakemake itself runs, for compute nodes may have no
+# network; every job of such a model, and of its untrained controls, reads the folder made here.
+
+
+localrules:
+    fetch_model,
+
+
+# Everything that a configuration takes from the hub: `snakemake fetch` on a login node.
+rule fetch:
+    input:
+        FETCHED,
+
+
+rule fetch_model:
+    output:
+        model=directory("results/models/{model}"),
+    log:
+        "results/logs/models/{model}.log",
+    benchmark:
+        "results/benchmarks/models/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(hub_models(CFG)),
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("fetch_model"),
+        spec=fetch_spec,
+    script:
+        "../scripts/fetch_model.py"
