@@ -129,11 +129,9 @@ def _variations(
         how, other = "with activations centred over their dimensions", reading.in_its_centre()
     yield Variation("centring", how, other, places[own])
     yield from _scalings(reading, places[own], model.device)
-    if tokens.begin is not None:
-        found = read_places(model, tokens.with_begin(not reading.begin), [own])
-        how = f"with{'out' if reading.begin else ''} a begin token before each text"
-        other = replace(reading, begin=not reading.begin)
-        yield Variation("the begin token", how, other, found[own])
+    found = read_places(model, tokens.with_begin(not reading.begin), [own])
+    how = f"with{'out' if reading.begin else ''} a begin token before each text"
+    yield Variation("the begin token", how, replace(reading, begin=not reading.begin), found[own])
 
 
 def _scalings(
