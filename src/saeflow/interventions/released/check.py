@@ -189,7 +189,9 @@ def write_checked(
     provenance : Provenance
         Where the numbers come from.
     """
-    for path in sorted(each for each in source.rglob("*") if each.is_file()):
+    files = (each for each in source.rglob("*") if each.is_file())
+    # Snakemake keeps the time of a folder in a hidden file, which two folders must not share.
+    for path in sorted(each for each in files if not each.name.startswith(".")):
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(path, target)
