@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def principal_sae(x: Tensor, hook: Any, layer: int, rank: int) -> Bank:
     recipe = Recipe("standard", 2 * rank, 2 * rank, hook=hook)
     weights = W_enc, -(mean @ W_enc), W_enc.T.contiguous(), mean
     return Bank(recipe, (Site(layer),), *(each[None] for each in weights))
+
+
+def thresholded(bank: Bank, x: Tensor, share: float) -> Bank:
+    """The same, but with a threshold that a share of what was active passes; so it knows its unit."""
+    pre = bank.encode(x[None])[0]
+    threshold = pre[pre > 0].quantile(1 - share).repeat(1, bank.d_sae)
+    recipe = replace(bank.recipe, architecture="jumprelu")
+    return Bank(recipe, bank.sites, *bank.weights.values(), threshold)
 
 
 def changed(bank: Bank, **weights: Tensor) -> Bank:
