@@ -36,3 +36,15 @@ def released_spec(wildcards):
             "released": without(recipe["released"], "path"),
         },
     }
+
+
+def check_spec(wildcards):
+    return {"model": model_spec(wildcards)}
+
+
+def check_mb(wildcards, input, attempt):
+    """The model as other jobs hold it, and some copies of one SAE: layers are checked one by one."""
+    folders = list(Path(input.bank).glob("layer*"))
+    megabytes = total_mb([*input.model, input.texts]) + unfetched_mb(wildcards)
+    largest = max((total_mb([folder]) for folder in folders), default=0)
+    return max(2000, int(6 * megabytes + 4 * largest)) * attempt

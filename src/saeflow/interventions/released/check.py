@@ -92,7 +92,7 @@ def check_released(
     sizes = [each.context_size for each in releases.values() if each.context_size]
     tokens = check_tokens(model, texts, context_size=min(sizes, default=None))
     hooks = {row["layer"]: row["hook"] for row in table.to_pylist()}
-    begins = {layer: _begins(each, tokens, model) for layer, each in releases.items()}
+    begins = {layer: _begins(each, model) for layer, each in releases.items()}
     places = {begin: _read(model, tokens, begin, hooks, begins) for begin in set(begins.values())}
     found = []
     for layer in progress(sorted(releases), description="check", total=len(releases), unit="SAEs"):
@@ -117,10 +117,9 @@ def _of_layer(digests: dict[str, str], layer: int) -> dict[str, str]:
     return {name: each for name, each in digests.items() if name.startswith(f"{Site(layer).name}/")}
 
 
-def _begins(release: Release, tokens: CheckTokens, model: LanguageModel) -> bool:
+def _begins(release: Release, model: LanguageModel) -> bool:
     """Whether a begin token comes first; what is not told is as the tokenizer does by itself."""
-    told = begin_tokens(model) > 0 if release.begin is None else release.begin
-    return told and tokens.begin is not None
+    return begin_tokens(model) > 0 if release.begin is None else release.begin
 
 
 def _read(
@@ -190,7 +189,9 @@ def write_checked(
     provenance : Provenance
         Where the numbers come from.
     """
-    for path in sorted(each for each in source.rglob("*") if each.is_file()):
+    files = (each for each in source.rglob("*") if each.is_file())
+    # Snakemake keeps the time of a folder in a hidden file, which two folders must not share.
+    for path in sorted(each for each in files if not each.name.startswith(".")):
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(path, target)

@@ -11,7 +11,7 @@ from torch import Tensor
 from saeflow.errors import SaeflowError
 from saeflow.interventions.released.tokens import FIRST
 from saeflow.models.capture import cut_batches
-from saeflow.models.conventions import HookedLayer
+from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.hooks import TokenTap, hooked_module
 from saeflow.models.language_model import LanguageModel
 
@@ -21,7 +21,7 @@ _BATCH = 32
 
 def own_place(hook: str, layer: int) -> HookedLayer:
     """Place of an SAE; the input of a block is the output of the one before it."""
-    return _between(layer) if hook == "resid_pre" else HookedLayer(hook, layer)
+    return same_between_blocks(HookedLayer(hook, layer))
 
 
 def neighbours(hook: str, layer: int, n_layers: int) -> list[HookedLayer]:
@@ -60,7 +60,7 @@ def place_name(place: HookedLayer, like: str) -> str:
 
 def _between(edge: int) -> HookedLayer:
     """Residual stream at an edge of blocks: 0 before the first, 1 behind it."""
-    return HookedLayer("resid_post", edge - 1) if edge else HookedLayer("embed", 0)
+    return same_between_blocks(HookedLayer("resid_pre", edge))
 
 
 def _edges(edge: int, n_layers: int) -> list[HookedLayer]:
