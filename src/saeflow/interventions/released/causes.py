@@ -187,8 +187,9 @@ def _scales(
 
 
 def _fit(found: Measured, release: Release) -> float:
-    """What explains much with as many latents as published: where a threshold is passed by all of them,
-    more are active and more is explained, however wrong the scale.
+    """What explains much with as many latents as published.
+
+    Where a threshold is passed by all of them, more is explained, however wrong the scale.
     """
     wanted = release.l0 or found.l0
     off = abs(math.log2(found.l0 / wanted)) if found.l0 > 0 else 10.0
