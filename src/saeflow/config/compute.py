@@ -13,3 +13,9 @@ class ComputeSettings(Block):
     threads: int = Field(
         2, ge=1, le=256, description="CPU threads of numeric jobs; another count changes last bits."
     )
+    gpu_memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Memory of one GPU, in GB, that these studies need; a run that starts on a machine "
+        "without such a GPU stops with a sentence. null: none is needed.",
+    )

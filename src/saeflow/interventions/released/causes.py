@@ -202,4 +202,4 @@ def _best_scale(fit: Callable[[float], float]) -> float:
     for step in _STEPS:
         best = max(found, key=lambda power: found[power])
         found |= {power: fit(2.0**power) for power in (best - step, best + step)}
-    return 2.0 ** max(found, key=lambda power: found[power])
+    return float(2.0 ** max(found, key=lambda power: found[power]))
