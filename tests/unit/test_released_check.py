@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from saeflow.artifacts.tables import read_table
 from saeflow.config.models import PathModel
 from saeflow.datasets.mixture import mixture_texts
 from saeflow.errors import SaeflowError
+from saeflow.interventions.released import judge as judging
 from saeflow.interventions.released.check import check_released, link_or_copy, write_checked
+from saeflow.interventions.released.measure import MEASURABLE
 from saeflow.interventions.released.places import neighbours, own_place, read_places
-from saeflow.interventions.released.tokens import CheckTokens, check_tokens
+from saeflow.interventions.released.tokens import TEXTS as TEXTS_READ
+from saeflow.interventions.released.tokens import TOKENS, CheckTokens, check_tokens
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.hooks import hooked_module
 from saeflow.models.language_model import LanguageModel
@@ -442,3 +446,23 @@ def test_damaged_weights_stop(
     with pytest.raises(SaeflowError) as error:
         check_released(llama, tmp_path, texts, "jb")
     check_sentence(error.value, "sae_weights.safetensors")
+
+
+def test_the_page_names_every_metric_and_bound() -> None:
+    page = (ROOT / "docs/released_saes.md").read_text(encoding="utf-8")
+    metrics = (judging.L0, judging.EXPLAINED, judging.RECOVERED_ZERO, judging.RECOVERED_MEAN)
+    for metric in (*metrics, judging.EXPLAINED_ELSEWHERE):
+        assert f"| `{metric}` |" in page
+    rows = [line for line in page.splitlines() if "own bound |" in line or "| published |" in line]
+    bounds = (
+        judging.TOLERANCE,
+        judging.LEAST_EXPLAINED,
+        judging.LEAST_RECOVERED,
+        judging.ELSEWHERE,
+    )
+    for bound in bounds:
+        assert any(re.search(rf"\b{bound}\b", row) for row in rows), bound
+    assert judging.L0_FACTOR == 2
+    assert "half to twice the published" in page
+    assert f"{MEASURABLE} nats per token" in page
+    assert f"{TOKENS} tokens of at least {TEXTS_READ} texts" in page
