@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from saeflow.artifacts.catalog import QUALITY, TEXTS
+from saeflow.artifacts.catalog import QUALITY
 from saeflow.artifacts.checks import CHECKS, CHECKS_FILE
 from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table
 from saeflow.config.models import PathModel
 from saeflow.datasets.mixture import mixture_texts
 from saeflow.errors import SaeflowError
-from saeflow.interventions.released import check as checking
+from saeflow.interventions.released import judge as judging
 from saeflow.interventions.released.check import check_released, link_or_copy, write_checked
+from saeflow.interventions.released.measure import MEASURABLE
 from saeflow.interventions.released.places import neighbours, own_place, read_places
-from saeflow.interventions.released.tokens import CheckTokens, check_tokens
+from saeflow.interventions.released.tokens import TEXTS as TEXTS_READ
+from saeflow.interventions.released.tokens import TOKENS, CheckTokens, check_tokens
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.hooks import hooked_module
 from saeflow.models.language_model import LanguageModel
@@ -35,7 +38,6 @@ from saeflow.saes.encoding import open_bank
 from saeflow.show import describe
 from tests.conftest import ROOT
 from tests.planted_saes import changed, principal_sae, thresholded, write_released
-from tests.scripts.adapters import adapter
 from tests.sentences import check_sentence
 from tests.small_models import bytes_with_begin, small_model, with_tokenizer
 
@@ -263,9 +265,9 @@ def test_missing_scales_are_named_with_their_size(
     enlarged = changed(fine, W_dec=3 * fine.W_dec, b_dec=3 * fine.b_dec)
     found = failure(llama, enlarged, texts, tmp_path / "out", "the likely cause is scaling")
     assert "with the reconstruction multiplied by 0.33" in found
-    eighth = changed(fine, W_enc=fine.W_enc / 8)
-    found = failure(llama, eighth, texts, tmp_path / "in", "the likely cause is scaling")
-    assert "with what the encoder reads multiplied by 8" in found
+    smaller = changed(fine, W_enc=fine.W_enc / 64)
+    found = failure(llama, smaller, texts, tmp_path / "in", "the likely cause is scaling")
+    assert "with what the encoder reads multiplied by 64" in found
 
 
 @pytest.fixture
@@ -446,30 +448,21 @@ def test_damaged_weights_stop(
     check_sentence(error.value, "sae_weights.safetensors")
 
 
-def test_the_job_writes_a_bank_or_nothing(
-    llama: LanguageModel, documents: list[str], texts: pa.Table, tmp_path: Path
-) -> None:
-    write_table(texts, tmp_path / "texts.parquet", TEXTS, Provenance("c", dataset_revision="d"))
-    bank = planted(llama, documents, "resid_post", 1)
-    good = write_released(bank, tmp_path / "good")
-    bad = write_released(changed(bank, W_dec=-bank.W_dec), tmp_path / "bad")
-    model = PathModel(weights="path", path="x").model_dump(mode="json", exclude={"path"})
-    files = sorted(map(str, (ROOT / "resources/models/llama").iterdir()))
-
-    def job(source: Path) -> None:
-        adapter(
-            "check_saes", tmp_path, wildcards={"dictionary": "jb"},
-            input={"bank": str(source), "model": files, "texts": str(tmp_path / "texts.parquet")},
-            output={"bank": str(tmp_path / "saes" / source.name)},
-            params={"spec": {"model": {"model": model, "control": None, "threads": 1}}},
-        )  # fmt: skip
-
-    job(good)
-    assert open_bank(tmp_path / "saes/good").sites == bank.sites
-    with pytest.raises(SystemExit) as stopped:
-        job(bad)
-    assert stopped.value.code
-    assert [path.name for path in (tmp_path / "saes").iterdir()] == ["good"]
-    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
-    assert "does not give what it should: explained_variance is -" in log
-    assert checking.__name__ not in log, "no traceback"
+def test_the_page_names_every_metric_and_bound() -> None:
+    page = (ROOT / "docs/released_saes.md").read_text(encoding="utf-8")
+    metrics = (judging.L0, judging.EXPLAINED, judging.RECOVERED_ZERO, judging.RECOVERED_MEAN)
+    for metric in (*metrics, judging.EXPLAINED_ELSEWHERE):
+        assert f"| `{metric}` |" in page
+    rows = [line for line in page.splitlines() if "own bound |" in line or "| published |" in line]
+    bounds = (
+        judging.TOLERANCE,
+        judging.LEAST_EXPLAINED,
+        judging.LEAST_RECOVERED,
+        judging.ELSEWHERE,
+    )
+    for bound in bounds:
+        assert any(re.search(rf"\b{bound}\b", row) for row in rows), bound
+    assert judging.L0_FACTOR == 2
+    assert "half to twice the published" in page
+    assert f"{MEASURABLE} nats per token" in page
+    assert f"{TOKENS} tokens of at least {TEXTS_READ} texts" in page

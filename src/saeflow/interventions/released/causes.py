@@ -187,9 +187,9 @@ def _scales(
 
 
 def _fit(found: Measured, release: Release) -> float:
-    """What explains much with as many latents as published.
+    """How much is explained, less for another number of latents than published.
 
-    Where a threshold is passed by all of them, more is explained, however wrong the scale.
+    Where all of them pass a threshold, more are active and more is explained, however wrong the scale.
     """
     wanted = release.l0 or found.l0
     off = abs(math.log2(found.l0 / wanted)) if found.l0 > 0 else 10.0
@@ -202,4 +202,5 @@ def _best_scale(fit: Callable[[float], float]) -> float:
     for step in _STEPS:
         best = max(found, key=lambda power: found[power])
         found |= {power: fit(2.0**power) for power in (best - step, best + step)}
-    return float(2.0 ** max(found, key=lambda power: found[power]))
+    best = max(found, key=lambda power: found[power])
+    return float(2.0**best)
