@@ -1,0 +1,52 @@
+"""Presets of the published studies, made small, through the real rules on look-alikes of the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.lookalikes.presets import fill_cache
+from tests.workflow.running import copy_project, run
+from tests.workflow.test_presets import TARGETS
+
+pytestmark = pytest.mark.workflow
+SLOW = pytest.mark.skipif(
+    not os.environ.get("SAEFLOW_SOAK"), reason="minutes each: make soak (SAEFLOW_SOAK=1) runs them"
+)
+SUMMARIES = {
+    "codi": ("gsm8k", "codi_gpt2"),
+    "llama_scope": ("decimal_bug", "llama_8b"),
+    "gpt2_small": ("specialists", "gpt2_small"),
+    "gemma_scope": ("specialists", "gemma2_9b"),
+    "pile": ("scaling", "llama_3b"),
+}
+"""A table that each must give: that of a study and a model."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hub")
+    fill_cache(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gpt2_small", *(pytest.param(each, marks=SLOW) for each in SUMMARIES if each != "gpt2_small")],
+)
+def test_the_small_form_of_a_preset_runs(
+    name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    project = copy_project(tmp_path / "project")
+    files = [f"workflow/presets/{name}.yaml", f"workflow/presets/smoke/{name}.yaml"]
+    target = [] if TARGETS[name] == "all" else [TARGETS[name]]
+    run(project, *target, "--configfile", *files)
+    study, model = SUMMARIES[name]
+    assert pq.read_table(project / f"results/{study}/{model}/summary.parquet").num_rows
+    for check in (project / "results/saes").rglob("checks.parquet"):
+        assert all(pq.read_table(check)["passed"].to_pylist())
