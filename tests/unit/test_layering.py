@@ -35,7 +35,7 @@ ROWS = [
     {"datasets"},
     {"artifacts"},
     {"config"},
-    {"errors", "seeds", "device", "gpus", "progress", "__init__"},
+    {"errors", "seeds", "device", "progress", "__init__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 MAX_LINES = 400

@@ -52,7 +52,6 @@ from saeflow.config.root import (
 )
 from saeflow.config.token_banks import captured_hooks
 from saeflow.errors import SaeflowError
-from saeflow.gpus import check_gpus
 from saeflow.preflight import (
     check_environment,
     check_paths,
@@ -92,13 +91,6 @@ def one_of(names):
 
 onstart:
     record_owner(Path.cwd())
-    # Jobs of a cluster find their GPU where they run; a dry run or touch computes nothing.
-    if workflow.local_exec and not workflow.dryrun and not workflow.touch:
-        if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
-            try:
-                check_gpus(CFG.compute.gpu_memory_gb)
-            except SaeflowError as error:
-                raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
