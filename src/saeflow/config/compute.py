@@ -13,3 +13,10 @@ class ComputeSettings(Block):
     threads: int = Field(
         2, ge=1, le=256, description="CPU threads of numeric jobs; another count changes last bits."
     )
+    gpu_memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Memory in GB that one GPU needs for what is configured, as presets of real models "
+        "say; a run on a machine without such a GPU stops before its first job. null: a GPU is used "
+        "where there is one. It changes no number and rebuilds nothing.",
+    )
