@@ -36,3 +36,11 @@ def released_spec(wildcards):
             "released": without(recipe["released"], "path"),
         },
     }
+
+
+def released_mb(wildcards, attempt):
+    """One SAE at a time, as it was released and as it is kept."""
+    recipe = resolve_dictionary(CFG, wildcards.dictionary)
+    return (
+        2000 + int(4 * SIZES.sae_bytes(wildcards.model, recipe) / 1e6)
+    ) * attempt
