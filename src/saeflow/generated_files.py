@@ -170,6 +170,7 @@ def wildcards_page(root: Path) -> str:
         "| capture of texts | `{hook}/layer{layer}/chunk{chunk}.parquet`, `text_tokens.parquet` |",
         "| bank of thoughts | `layer{layer}_step{step}/` in SAELens's format, `quality.parquet` |",
         "| bank of tokens | `layer{layer}/` in SAELens's format, `quality.parquet` |",
+        "| bank of released SAEs | the same, `released.parquet`, and once checked `checks.parquet` |",
         "| features | `layer{layer}.parquet` |",
         "| report | `index.html` and the other pages, `assets/`, `data/` |",
         "",

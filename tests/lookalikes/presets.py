@@ -26,6 +26,8 @@ from tests.hub_cache import put_repo
 from tests.lookalikes import codi, saes
 from tests.lookalikes.models import model_files
 
+LATENTS = 512
+"""Of every SAE."""
 WIDTH = 16
 CODI_SIZES = {
     "gpt2": codi.Sizes(layers=12, positions=1024),
@@ -89,7 +91,8 @@ def exact_sae(l0: int, *, threshold: float | None = None) -> saes.Weights:
     """An SAE that gives every activation back, each by as many latents as asked for.
 
     Of each dimension one latent holds what is above 0 and one what is below; dimensions share the
-    number of latents, those of one dimension being the same with a part of the decoder each.
+    number of latents, those of one dimension being the same with a part of the decoder each. Others
+    never fire, so that the SAEs of a release have as many latents in every layer.
     """
     copies = [l0 // WIDTH + (dimension < l0 % WIDTH) for dimension in range(WIDTH)]
     rows = torch.arange(WIDTH).repeat_interleave(torch.tensor(copies))
@@ -97,8 +100,12 @@ def exact_sae(l0: int, *, threshold: float | None = None) -> saes.Weights:
     one = torch.eye(WIDTH)[rows]
     W_enc = torch.cat([one, -one]).T.contiguous()
     W_dec = torch.cat([one, -one]) * torch.cat([part, part])[:, None]
-    known = None if threshold is None else torch.full((2 * l0,), threshold)
-    return saes.Weights(W_enc, torch.zeros(2 * l0), W_dec, torch.zeros(WIDTH), known)
+    spare = LATENTS - 2 * l0
+    W_enc = torch.cat([W_enc, torch.zeros(WIDTH, spare)], dim=1)
+    W_dec = torch.cat([W_dec, torch.eye(WIDTH)[torch.arange(spare) % WIDTH]])
+    b_enc = torch.cat([torch.zeros(2 * l0), -torch.ones(spare)])
+    known = None if threshold is None else torch.full((LATENTS,), threshold)
+    return saes.Weights(W_enc, b_enc, W_dec, torch.zeros(WIDTH), known)
 
 
 def _put_saes(cache: Path, release: str, revision: str) -> None:

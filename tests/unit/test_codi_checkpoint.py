@@ -22,7 +22,7 @@ from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.codi_checkpoint import convert_checkpoint
 from saeflow.models.codi_parts import known_config
-from saeflow.models.loading import load_directory
+from saeflow.models.directories import load_directory
 from saeflow.models.tokenizer import byte_tokenizer
 from tests.lookalikes.codi import (
     Family,

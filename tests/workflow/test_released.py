@@ -59,8 +59,23 @@ def test_released_saes_are_fetched_once_and_again_for_what_they_are(project: Pat
 
 
 def test_no_rule_trains_them(project: Path) -> None:
-    told = snakemake(project, "-n", *arguments(project, "results/saes/llama/jb/seed0"))
-    assert "train_bank" not in told.stdout
+    wanted = planned(project, *arguments(project, "results/saes/llama/jb/seed0"))
+    assert wanted["check_saes"] == 1
+    assert "train_bank" not in wanted
+    told = snakemake(project, "-n", *arguments(project, "results/saes/llama/jb/seed1"))
+    assert told.returncode
+
+
+def test_what_fails_its_check_stops_in_one_sentence_and_leaves_nothing(project: Path) -> None:
+    told = snakemake(project, *arguments(project, "results/saes/llama/jb/seed0"))
+    assert told.returncode
+    log = (project / "results/logs/saes/llama/jb/seed0.log").read_text(encoding="utf-8")
+    (line,) = (each for each in log.splitlines() if "error" in each)
+    assert (
+        "the SAE of layer 0 of dictionary 'jb' (saes/layer0) does not give what it should" in line
+    )
+    assert "expected at least 0.5 (a bound of our own)" in line
+    assert not list((project / "results/saes").glob("llama/jb/*"))
 
 
 def test_what_does_not_fit_stops_in_one_sentence_and_leaves_nothing(project: Path) -> None:

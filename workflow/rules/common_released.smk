@@ -38,9 +38,22 @@ def released_spec(wildcards):
     }
 
 
+def check_spec(wildcards):
+    return {"model": model_spec(wildcards)}
+
+
 def released_mb(wildcards, attempt):
     """One SAE at a time, as it was released and as it is kept."""
+    return (2000 + copies_mb(wildcards)) * attempt
+
+
+def check_mb(wildcards, input, attempt):
+    """The model as other jobs hold it, and some copies of one SAE: layers are checked one by one."""
+    read = memory_mb(SIZES, [input.texts], loads(wildcards, input))
+    return (read + copies_mb(wildcards)) * attempt
+
+
+def copies_mb(wildcards):
+    """Four copies of one SAE of a dictionary."""
     recipe = resolve_dictionary(CFG, wildcards.dictionary)
-    return (
-        2000 + int(4 * SIZES.sae_bytes(wildcards.model, recipe) / 1e6)
-    ) * attempt
+    return int(4 * SIZES.sae_bytes(wildcards.model, recipe) / 1e6)

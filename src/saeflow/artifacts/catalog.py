@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from saeflow.artifacts.calibration import CALIBRATION_ARTIFACTS
+from saeflow.artifacts.checks import CHECKS
 from saeflow.artifacts.claims import CLAIMS
 from saeflow.artifacts.columns import (
     CONTROL,
@@ -376,5 +377,6 @@ ARTIFACTS = {
         *STEERING_ARTIFACTS,
         *EXPLANATION_ARTIFACTS,
         RELEASED,
+        CHECKS,
     )
 }

@@ -16,7 +16,6 @@ class ComputeSettings(Block):
     gpu_memory_gb: float | None = Field(
         None,
         gt=0,
-        description="Memory in GB that one GPU needs for what is configured, as presets of real models "
-        "say; a run on a machine without such a GPU stops before its first job. null: a GPU is used "
-        "where there is one. It changes no number and rebuilds nothing.",
+        description="Memory of one GPU, in GB, that these studies need; a run that starts on a machine "
+        "without such a GPU stops with a sentence. null: none is needed.",
     )

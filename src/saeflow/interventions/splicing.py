@@ -95,12 +95,13 @@ def spliced_cross_entropy(
 
 
 def spliced_rows(
-    model: CodiModel,
+    model: LanguageModel,
     saes: Mapping[str, Bank],
     rows: Sequence[Sequence[int]],
     *,
     begin: int,
     mean: Float[Tensor, " d_in"],
+    place: HookedLayer | None = None,
     batch_size: int = 32,
 ) -> Iterator[CrossEntropy]:
     """`spliced_cross_entropy` of documents that are cut into tokens already.
@@ -111,6 +112,8 @@ def spliced_rows(
         Token ids of each document, those before it included.
     begin : int
         How many tokens at the beginning of each are neither changed nor counted.
+    place : HookedLayer, optional
+        Where to put reconstructions, if that is not where the SAEs were trained to read.
     model, saes, mean, batch_size
         As there.
 
@@ -124,7 +127,8 @@ def spliced_rows(
     SaeflowError
         As there.
     """
-    site = _site(saes)
+    own = _site(saes)
+    site = own if place is None else same_between_blocks(place)
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     limit = int(model.language_model.config.max_position_embeddings)
     if len(rows) and lengths.max() > limit:
@@ -141,7 +145,7 @@ def spliced_rows(
         yield _batch(model, site, edits, documents, chosen, begin)
 
 
-def _site(saes: Mapping[str, Bank]) -> tuple[str, int]:
+def _site(saes: Mapping[str, Bank]) -> HookedLayer:
     places = {(sae.recipe.hook, site) for sae in saes.values() for site in sae.sites}
     hooks = [(hook, site.layer) for hook, site in places if hook and site.step == EVERY_TOKEN]
     if len(places) != 1 or len(hooks) != 1 or any(len(sae.sites) != 1 for sae in saes.values()):

@@ -33,7 +33,7 @@ from saeflow.models.codi_parts import (
     find_config,
     find_tokenizer,
 )
-from saeflow.models.loading import save_directory
+from saeflow.models.directories import save_directory
 
 MODEL, PROJECTION = "codi.", "prj."
 INNER = "base_model.model."

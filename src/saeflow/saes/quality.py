@@ -77,7 +77,11 @@ def bank_quality(
 
 
 def site_quality(
-    sae: Bank, x: Float[Tensor, "rows d_in"], *, block_rows: int = 2048
+    sae: Bank,
+    x: Float[Tensor, "rows d_in"],
+    *,
+    target: Float[Tensor, "rows d_in"] | None = None,
+    block_rows: int = 2048,
 ) -> dict[str, float]:
     """Measure one SAE on activations.
 
@@ -87,6 +91,8 @@ def site_quality(
         Bank of one site.
     x : torch.Tensor of shape (rows, d_in), float32, float16 or bfloat16
         Activations, on any device; at least one row.
+    target : torch.Tensor of shape (rows, d_in), optional
+        What the reconstruction is held against, if not against what is read.
     block_rows : int
         Rows in memory at a time; all sums are kept in float64.
 
@@ -113,10 +119,13 @@ def site_quality(
             Mean over the rows of cos(x, x̂); 0 for a row where either is 0.
     """
     rows, d_in = x.shape
-    sums = _Sums(sae.d_sae, x[:1].to(sae.device))
+    wanted = x if target is None else target
+    sums = _Sums(sae.d_sae, wanted[:1].to(sae.device))
     for start in range(0, rows, block_rows):
         block = x[start : start + block_rows].to(sae.device, torch.float32)
         features = sae.encode(block.unsqueeze(0))
+        if target is not None:
+            block = target[start : start + block_rows].to(sae.device, torch.float32)
         sums.add(block, features[0], sae.decode(features)[0])
     within, total = sums.spread(rows)
     found = quality_of_sums(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ from saeflow.interventions.released.judge import (
 from saeflow.interventions.released.measure import Measured, Reading, measure, measure_recovery
 from saeflow.interventions.released.places import neighbours, place_name, read_places
 from saeflow.interventions.released.tokens import CheckTokens
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
+from saeflow.models.language_model import LanguageModel
 
 Places = dict[HookedLayer, Float[Tensor, "tokens d_in"]]
 
@@ -55,7 +55,7 @@ class Variation(NamedTuple):
 
 
 def likely_cause(
-    model: CodiModel,
+    model: LanguageModel,
     reading: Reading,
     release: Release,
     tokens: CheckTokens,
@@ -66,7 +66,7 @@ def likely_cause(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     reading : Reading
         How the SAE was read when it failed.
@@ -85,7 +85,7 @@ def likely_cause(
         A clause without a full stop.
     """
     tried: list[tuple[Variation, Measured, bool]] = []
-    for variation in _variations(model, reading, tokens, places, hook):
+    for variation in _variations(model, reading, release, tokens, places, hook):
         found = measure(variation.reading, variation.x, model.device)
         fits = passes(judge_reconstruction(found, release, reading.sae.d_in))
         if fits:
@@ -116,7 +116,12 @@ def _finite(share: float) -> float:
 
 
 def _variations(
-    model: CodiModel, reading: Reading, tokens: CheckTokens, places: Places, hook: str
+    model: LanguageModel,
+    reading: Reading,
+    release: Release,
+    tokens: CheckTokens,
+    places: Places,
+    hook: str,
 ) -> Iterator[Variation]:
     layer, own = reading.sae.sites[0].layer, reading.place
     for place in neighbours(hook, layer, model.n_layers):
@@ -128,28 +133,25 @@ def _variations(
     else:
         how, other = "with activations centred over their dimensions", reading.in_its_centre()
     yield Variation("centring", how, other, places[own])
-    yield from _scalings(reading, places[own], model.device)
-    if tokens.begin is not None:
-        found = read_places(model, tokens.with_begin(not reading.begin), [own])
-        how = f"with{'out' if reading.begin else ''} a begin token before each text"
-        other = replace(reading, begin=not reading.begin)
-        yield Variation("the begin token", how, other, found[own])
+    yield from _scalings(reading, places[own], release, model.device)
+    found = read_places(model, tokens.with_begin(not reading.begin), [own])
+    how = f"with{'out' if reading.begin else ''} a begin token before each text"
+    yield Variation("the begin token", how, replace(reading, begin=not reading.begin), found[own])
 
 
 def _scalings(
-    reading: Reading, x: Float[Tensor, "tokens d_in"], device: torch.device
+    reading: Reading, x: Float[Tensor, "tokens d_in"], release: Release, device: torch.device
 ) -> Iterator[Variation]:
     """What is read and given back in another unit, or one of them alone."""
     for what, back in (
         ("activations (and the reconstruction divided by it)", True),
         ("what the encoder reads", False),
     ):
-        scale, name = _fitting_scale(reading, x[:_SEARCHED], device, back)
-        how = f"with {what} multiplied by {scale:.3g}{name}"
-        other = reading.scaled(scale, 1 / scale if back else 1.0)
-        yield Variation("scaling", how, other, x)
+        for scale, name in _scales(reading, x[:_SEARCHED], release, device, back):
+            how = f"with {what} multiplied by {scale:.3g}{name}"
+            yield Variation("scaling", how, _scaled(reading, scale, back), x)
     sae, target = reading.sae.to(device), reading.target(x).to(device)
-    given = sae.decode(sae.encode(target[None]))[0]
+    given = sae.decode(sae.encode(x.to(device)[None]))[0]
     squares = float(given.double().square().sum())
     if squares > 0:
         scale = float((given.double() * target.double()).sum()) / squares
@@ -157,25 +159,48 @@ def _scalings(
         yield Variation("scaling", how, reading.scaled(1.0, scale), x)
 
 
-def _fitting_scale(
-    reading: Reading, x: Float[Tensor, "tokens d_in"], device: torch.device, back: bool
-) -> tuple[float, str]:
-    """Factor of activations under which an SAE explains most, and what that factor is."""
+def _scaled(reading: Reading, scale: float, back: bool) -> Reading:
+    return reading.scaled(scale, 1 / scale if back else 1.0)
 
-    def explained(power: float) -> float:
-        scale = 2.0**power
-        other = reading.scaled(scale, 1 / scale if back else 1.0)
-        return _finite(measure(other, x, device).explained_variance)
 
-    found = {power: explained(power) for power in _GRID}
+def _scales(
+    reading: Reading,
+    x: Float[Tensor, "tokens d_in"],
+    release: Release,
+    device: torch.device,
+    back: bool,
+) -> list[tuple[float, str]]:
+    """Factors of activations that are worth a try: usual ones if they fit, else what fits best."""
+
+    def measured(scale: float) -> Measured:
+        return measure(_scaled(reading, scale, back), x, device)
+
+    norm = float(reading.target(x).norm(dim=1).mean())
+    unit = reading.sae.d_in**0.5 / norm if norm > 0 else 1.0
+    usual = [(unit, ", √d_in over their mean norm"), (1 / unit, ", their mean norm over √d_in")]
+    fitting = [
+        (scale, name)
+        for scale, name in usual
+        if passes(judge_reconstruction(measured(scale), release, reading.sae.d_in))
+    ]
+    return fitting or [(_best_scale(lambda scale: _fit(measured(scale), release)), "")]
+
+
+def _fit(found: Measured, release: Release) -> float:
+    """How much is explained, less for another number of latents than published.
+
+    Where all of them pass a threshold, more are active and more is explained, however wrong the scale.
+    """
+    wanted = release.l0 or found.l0
+    off = abs(math.log2(found.l0 / wanted)) if found.l0 > 0 else 10.0
+    return _finite(found.explained_variance) - off
+
+
+def _best_scale(fit: Callable[[float], float]) -> float:
+    """Search powers of 2, then between them."""
+    found = {power: fit(2.0**power) for power in _GRID}
     for step in _STEPS:
         best = max(found, key=lambda power: found[power])
-        found |= {power: explained(power) for power in (best - step, best + step)}
+        found |= {power: fit(2.0**power) for power in (best - step, best + step)}
     best = max(found, key=lambda power: found[power])
-    norm = float(reading.target(x).norm(dim=1).mean())
-    unit = math.log2(reading.sae.d_in**0.5 / norm) if norm > 0 else 0.0
-    named = {unit: ", √d_in over their mean norm", -unit: ", their mean norm over √d_in"}
-    for power, name in named.items():
-        if explained(power) >= found[best] - ALIKE:
-            return 2.0**power, name
-    return 2.0**best, ""
+    return float(2.0**best)

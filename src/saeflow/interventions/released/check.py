@@ -22,7 +22,7 @@ from saeflow.interventions.released.judge import Check, Release, judge, passes
 from saeflow.interventions.released.measure import Reading, measure, measure_recovery
 from saeflow.interventions.released.places import has_place, neighbours, own_place, read_places
 from saeflow.interventions.released.tokens import CheckTokens, check_tokens
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
 from saeflow.progress import progress
 from saeflow.saes.bank import Site
@@ -54,7 +54,7 @@ class CheckedLayer:
 
 
 def check_released(
-    model: CodiModel,
+    model: LanguageModel,
     folder: Path,
     texts: pa.Table,
     dictionary: str,
@@ -65,7 +65,7 @@ def check_released(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model that the SAEs were trained on.
     folder : Path
         Bank with `saeflow.artifacts.released.RELEASED_FILE`.
@@ -92,7 +92,7 @@ def check_released(
     sizes = [each.context_size for each in releases.values() if each.context_size]
     tokens = check_tokens(model, texts, context_size=min(sizes, default=None))
     hooks = {row["layer"]: row["hook"] for row in table.to_pylist()}
-    begins = {layer: _begins(each, tokens, model) for layer, each in releases.items()}
+    begins = {layer: _begins(each, model) for layer, each in releases.items()}
     places = {begin: _read(model, tokens, begin, hooks, begins) for begin in set(begins.values())}
     found = []
     for layer in progress(sorted(releases), description="check", total=len(releases), unit="SAEs"):
@@ -117,14 +117,13 @@ def _of_layer(digests: dict[str, str], layer: int) -> dict[str, str]:
     return {name: each for name, each in digests.items() if name.startswith(f"{Site(layer).name}/")}
 
 
-def _begins(release: Release, tokens: CheckTokens, model: CodiModel) -> bool:
+def _begins(release: Release, model: LanguageModel) -> bool:
     """Whether a begin token comes first; what is not told is as the tokenizer does by itself."""
-    told = begin_tokens(model) > 0 if release.begin is None else release.begin
-    return told and tokens.begin is not None
+    return begin_tokens(model) > 0 if release.begin is None else release.begin
 
 
 def _read(
-    model: CodiModel,
+    model: LanguageModel,
     tokens: CheckTokens,
     begin: bool,
     hooks: dict[int, str],
@@ -140,7 +139,7 @@ def _read(
 
 
 def _check(
-    model: CodiModel,
+    model: LanguageModel,
     reading: Reading,
     release: Release,
     tokens: CheckTokens,
@@ -190,7 +189,9 @@ def write_checked(
     provenance : Provenance
         Where the numbers come from.
     """
-    for path in sorted(each for each in source.rglob("*") if each.is_file()):
+    files = (each for each in source.rglob("*") if each.is_file())
+    # Snakemake keeps the time of a folder in a hidden file, which two folders must not share.
+    for path in sorted(each for each in files if not each.name.startswith(".")):
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(path, target)

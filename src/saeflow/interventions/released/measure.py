@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 from saeflow.errors import SaeflowError
 from saeflow.interventions.released.tokens import FIRST
 from saeflow.interventions.splicing import CLEAN, MEAN, ZERO, recovered, spliced_rows
-from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
-from saeflow.saes.bank import Bank, Site
+from saeflow.models.language_model import LanguageModel
+from saeflow.saes.bank import Bank
 from saeflow.saes.quality import site_quality
 
 MEASURABLE = 0.1
@@ -112,7 +112,8 @@ def measure(
             f"the SAE reads activations of {reading.sae.d_in} dimensions, but the model has "
             f"{x.shape[1]} at {reading.place.hook}; expected the model that it was trained on."
         )
-    return Measured(site_quality(reading.sae.to(device), reading.target(x)), len(x))
+    quality = site_quality(reading.sae.to(device), x, target=reading.target(x))
+    return Measured(quality, len(x))
 
 
 class Recovered(NamedTuple):
@@ -133,7 +134,7 @@ class Recovered(NamedTuple):
 
 
 def measure_recovery(
-    model: CodiModel,
+    model: LanguageModel,
     reading: Reading,
     rows: Sequence[Sequence[int]],
     x: Float[Tensor, "tokens d_in"],
@@ -144,7 +145,7 @@ def measure_recovery(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     reading : Reading
         How.
@@ -153,10 +154,11 @@ def measure_recovery(
     x : torch.Tensor of shape (tokens, d_in)
         Plain activations of its place, whose mean is taken.
     """
-    hook: Any = reading.place.hook
-    sae = reading.sae
-    placed = Bank(replace(sae.recipe, hook=hook), (Site(reading.place.layer),), **sae.weights)
-    batches = list(spliced_rows(model, {"sae": placed}, rows, begin=FIRST, mean=x.mean(0)))
+    batches = list(
+        spliced_rows(
+            model, {"sae": reading.sae}, rows, begin=FIRST, mean=x.mean(0), place=reading.place
+        )
+    )
     tokens = sum(int(batch.tokens.sum()) for batch in batches)
     losses = {
         name: np.array(sum(float(batch.sums[name].sum()) for batch in batches) / tokens)

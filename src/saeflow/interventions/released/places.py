@@ -11,9 +11,9 @@ from torch import Tensor
 from saeflow.errors import SaeflowError
 from saeflow.interventions.released.tokens import FIRST
 from saeflow.models.capture import cut_batches
-from saeflow.models.codi import CodiModel
-from saeflow.models.conventions import HookedLayer
+from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.hooks import TokenTap, hooked_module
+from saeflow.models.language_model import LanguageModel
 
 _BATCH = 32
 """Most texts that a model reads at once."""
@@ -21,7 +21,7 @@ _BATCH = 32
 
 def own_place(hook: str, layer: int) -> HookedLayer:
     """Place of an SAE; the input of a block is the output of the one before it."""
-    return _between(layer) if hook == "resid_pre" else HookedLayer(hook, layer)
+    return same_between_blocks(HookedLayer(hook, layer))
 
 
 def neighbours(hook: str, layer: int, n_layers: int) -> list[HookedLayer]:
@@ -60,7 +60,7 @@ def place_name(place: HookedLayer, like: str) -> str:
 
 def _between(edge: int) -> HookedLayer:
     """Residual stream at an edge of blocks: 0 before the first, 1 behind it."""
-    return HookedLayer("resid_post", edge - 1) if edge else HookedLayer("embed", 0)
+    return same_between_blocks(HookedLayer("resid_pre", edge))
 
 
 def _edges(edge: int, n_layers: int) -> list[HookedLayer]:
@@ -69,13 +69,13 @@ def _edges(edge: int, n_layers: int) -> list[HookedLayer]:
 
 @torch.no_grad()
 def read_places(
-    model: CodiModel, rows: Sequence[Sequence[int]], places: Iterable[HookedLayer]
+    model: LanguageModel, rows: Sequence[Sequence[int]], places: Iterable[HookedLayer]
 ) -> dict[HookedLayer, Float[Tensor, "tokens d_in"]]:
     """Activations of all counted tokens at several places, in one pass.
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         The model.
     rows : sequence of sequence of int
         Token ids of each text; its first `FIRST` positions are left out.
@@ -113,7 +113,7 @@ def read_places(
     return {place: torch.cat(found) for place, found in parts.items()}
 
 
-def has_place(model: CodiModel, place: HookedLayer) -> bool:
+def has_place(model: LanguageModel, place: HookedLayer) -> bool:
     """Whether a model has a module at a place."""
     try:
         hooked_module(model.language_model, *place)

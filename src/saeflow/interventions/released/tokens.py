@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from saeflow.errors import SaeflowError
-from saeflow.models.codi import CodiModel
+from saeflow.models.language_model import LanguageModel
+from saeflow.models.tokens import begin_ids
 
 TOKENS, TEXTS = 512, 8
 """How many tokens a check reads, and from how many texts at least."""
@@ -25,23 +26,20 @@ class CheckTokens:
     ----------
     rows : list of list of int
         Token ids of each text, without a begin token.
-    begin : int or None
-        Begin token; None if the tokenizer has none.
+    begin : int
+        Begin token.
     """
 
     rows: list[list[int]]
-    begin: int | None
+    begin: int
 
     def with_begin(self, wanted: bool) -> list[list[int]]:
         """Rows as a model reads them, with the begin token or without."""
-        if not wanted:
-            return self.rows
-        assert self.begin is not None
-        return [[self.begin, *row] for row in self.rows]
+        return [[self.begin, *row] for row in self.rows] if wanted else self.rows
 
 
 def check_tokens(
-    model: CodiModel,
+    model: LanguageModel,
     texts: pa.Table,
     *,
     context_size: int | None = None,
@@ -52,7 +50,7 @@ def check_tokens(
 
     Parameters
     ----------
-    model : CodiModel
+    model : LanguageModel
         Its tokenizer cuts.
     texts : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.TEXTS`; those of other splits than train come first.
@@ -71,12 +69,10 @@ def check_tokens(
     Raises
     ------
     SaeflowError
-        If the texts give hardly any token.
+        If the texts give hardly any token, or the tokenizer has none to begin with.
     """
     tokenizer = model.tokenizer
-    begin = tokenizer.bos_token_id  # id 0 is one like any other
-    if begin is None:
-        begin = tokenizer.eos_token_id  # what TransformerLens, and so SAELens, takes in its place
+    begin = begin_ids(model, prepend_bos=True)[0]
     limits = [int(model.language_model.config.max_position_embeddings), context_size or 0]
     longest = min([limit - FIRST for limit in limits if limit] + [max(2, -(-tokens // n_texts))])
     rows: list[list[int]] = []
@@ -92,7 +88,7 @@ def check_tokens(
             f"the texts that released SAEs are checked on give {sum(map(len, rows))} tokens; expected "
             f"{tokens}, such as of a data set with longer texts."
         )
-    return CheckTokens(rows, None if begin is None else int(begin))
+    return CheckTokens(rows, begin)
 
 
 def _unseen_first(texts: pa.Table) -> list[str]:
