@@ -33,7 +33,7 @@ class Disk:
     @property
     def total(self) -> float:
         """Of everything that stays, and the most that is temporary."""
-        return sum(size for size, _ in self.kinds.values()) + self.temporary
+        return float(sum(size for size, _ in self.kinds.values())) + self.temporary
 
 
 def planned_disk(jobs: Sequence[Job], results: Results) -> Disk:
@@ -70,4 +70,4 @@ def planned_disk(jobs: Sequence[Job], results: Results) -> Disk:
 def _sum(sizes: Iterable[Size], kind: Kind) -> tuple[float, Basis]:
     own = [size for size in sizes if size.kind == kind]
     basis: Basis = "assumed" if any(size.basis == "assumed" for size in own) else "computed"
-    return sum(size.bytes for size in own), basis
+    return float(sum(size.bytes for size in own)), basis

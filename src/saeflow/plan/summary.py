@@ -164,7 +164,7 @@ def _rule_lines(rules: Sequence[dict[str, Any]]) -> list[str]:
             str(row["jobs"]),
             "yes" if row["gpu"] else "-",
             f"{row['mem_mb'] / 1000:.1f} GB",
-            duration(60 * row["runtime_min"]),
+            duration(60.0 * row["runtime_min"]),
         ]
         for row in rules
     ]

@@ -80,10 +80,10 @@ def planned_time(jobs: Sequence[Job], folder: Path, machine: Machine) -> Time:
     return Time(
         seconds,
         len(known),
-        sum(seconds.values()),
+        sum(seconds.values(), 0.0),
         critical_path(jobs, seconds),
         elapsed(jobs, seconds, machine),
-        sum(known.values()),
+        sum(known.values(), 0.0),
     )
 
 

@@ -10,7 +10,7 @@ from saeflow.sizes.results import Results
 
 LEAST_MB = 2000
 """Of any job: Python, torch and the tables of a study."""
-TABLE_FACTOR, VECTOR_FACTOR = 6, 3
+TABLE_FACTOR, VECTOR_FACTOR = 6.0, 3.0
 """Bytes in memory per byte on disk: of compressed tables, and of activations and SAEs, which are not."""
 MODEL_FACTOR = 1.25
 """Bytes in memory per byte of loaded weights: one shard at a time is read beside them."""
@@ -46,7 +46,7 @@ def memory_mb(
     total = 0.0 if model is None else MODEL_FACTOR * results.loaded_gb(model) * 1000
     for path in inputs:
         if vectors or not _holds_vectors(Path(path)):
-            total += _factor(Path(path)) * results.known_bytes(path) / 1e6
+            total += _factor(Path(path)) * _held_bytes(results, path) / 1e6
     return max(LEAST_MB, int(total))
 
 
@@ -54,6 +54,16 @@ def _factor(path: Path) -> float:
     if path.suffix in WEIGHTS:
         return WEIGHTS_FACTOR
     return VECTOR_FACTOR if _holds_vectors(path) else TABLE_FACTOR
+
+
+def _held_bytes(results: Results, path: str) -> float:
+    """Bytes of an input that are in memory together: SAEs of tokens are read one layer at a time."""
+    match path.split("/"):
+        case ["results", "saes" | "released", model, dictionary, *_]:
+            recipe = resolve_dictionary(results.config, dictionary)
+            if recipe.hook is not None:
+                return results.sae_bytes(model, recipe)
+    return results.known_bytes(path)
 
 
 def _holds_vectors(path: Path) -> bool:

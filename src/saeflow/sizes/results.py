@@ -97,7 +97,7 @@ class Results:
                 # Those of others lie there as links to what was fetched.
                 recipe = resolve_dictionary(self.config, dictionary)
                 linked = recipe.released is not None
-                return Size(0, "saes", "computed") if linked else self._bank(model, recipe)
+                return Size(0.0, "saes", "computed") if linked else self._bank(model, recipe)
             case ["results", "released", model, dictionary]:
                 recipe = resolve_dictionary(self.config, dictionary)
                 return self._bank(model, recipe)._replace(kind="released")
@@ -105,7 +105,7 @@ class Results:
                 return self._features(model, dataset, dictionary)
             case ["results", "datasets", dataset, _]:
                 return self._dataset(dataset)
-        return Size(TABLE_BYTES if Path(path).suffix else FOLDER_BYTES, "tables", "assumed")
+        return Size(float(TABLE_BYTES if Path(path).suffix else FOLDER_BYTES), "tables", "assumed")
 
     def known_bytes(self, path: str) -> float:
         """Bytes that a job will read of an input: measured, else computed for results, else 0."""
@@ -128,7 +128,7 @@ class Results:
         """Of one SAE of a bank: encoder, decoder and both biases."""
         width = self.shape(model).width_at(recipe.hook)
         d_sae = self.latents(model, recipe)
-        return CHANNEL_BYTES * (2 * d_sae * width + d_sae + width)
+        return float(CHANNEL_BYTES * (2 * d_sae * width + d_sae + width))
 
     def latents(self, model: str, recipe: DictionarySettings) -> int:
         """Latents of an SAE; of a released one as its name tells, else eight per dimension."""
@@ -191,13 +191,13 @@ class Results:
         if isinstance(self.config.datasets[dataset], Texts):
             widths = [shape.width_at(hook) for hook in captured_hooks(self.config, dataset)]
             tokens = examples * self._tokens(dataset)
-            return Size(tokens * shape.n_layers * sum(widths) * stored, "captures", "assumed")
+            return Size(float(tokens * shape.n_layers * sum(widths) * stored), "captures", "assumed")
         steps = settings.thoughts.latents + 1
         # The embedding and what the final norm gives, beside every block.
         places = shape.n_layers + 2
         counted = self._counted(dataset) and not shape.guessed
         total = examples * steps * places * shape.width * stored
-        return Size(total, "captures", "computed" if counted else "assumed")
+        return Size(float(total), "captures", "computed" if counted else "assumed")
 
     def _bank(self, model: str, recipe: DictionarySettings) -> Size:
         basis: Basis = "assumed" if recipe.released else self._basis(model)
@@ -207,14 +207,14 @@ class Results:
     def _features(self, model: str, dataset: str, dictionary: str) -> Size:
         recipe = resolve_dictionary(self.config, dictionary)
         active = self.examples(dataset) * self.sites(model, recipe) * recipe.k
-        return Size(active * FEATURE_BYTES, "features", "assumed")
+        return Size(float(active * FEATURE_BYTES), "features", "assumed")
 
     def _dataset(self, name: str) -> Size:
         corpus = isinstance(self.config.datasets[name], Texts) and not isinstance(
             self.config.datasets[name], MixtureTexts
         )
         each = DOCUMENT_BYTES if corpus else 200
-        return Size(self.examples(name) * each, "datasets", "assumed")
+        return Size(float(self.examples(name) * each), "datasets", "assumed")
 
     def _tokens(self, dataset: str) -> int:
         mixture = isinstance(self.config.datasets[dataset], MixtureTexts)

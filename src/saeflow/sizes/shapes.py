@@ -76,7 +76,7 @@ def model_shape(settings: RunnableModel, folder: Path | None) -> Shape:
             settings.num_hidden_layers,
         )
         # Four matrices of attention, three of the MLP.
-        parameters = n_layers * (4 * width**2 + 3 * width * mlp)
+        parameters = float(n_layers * (4 * width**2 + 3 * width * mlp))
         return Shape(n_layers, width, width, parameters)
     weights = 0 if folder is None else weight_bytes(folder)
     found = None if folder is None else _read(folder / "config.json")
