@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import saeflow
+from saeflow.cli_plan import add_plan, plan_output
 from saeflow.cli_search import add_search, search_text
 from saeflow.errors import SaeflowError
 
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="print one JSON object instead")
     show.set_defaults(run=_show)
 
+    add_plan(commands).set_defaults(run=_plan)
     add_search(commands).set_defaults(run=_search)
 
     export = commands.add_parser(
@@ -128,6 +130,10 @@ def _show(options: argparse.Namespace) -> None:
         print(json.dumps(found, indent=2, ensure_ascii=False, default=str))
     else:
         print(describe(options.file, options.rows))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    print(plan_output(options, ROOT))
 
 
 def _search(options: argparse.Namespace) -> None:

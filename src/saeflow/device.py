@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from saeflow.errors import SaeflowError
+from saeflow.gpu import check_memory, needed_gb
 
 if TYPE_CHECKING:
     import torch
@@ -17,13 +18,17 @@ def resolve_device() -> torch.device:
     Raises
     ------
     SaeflowError
-        If ``SAEFLOW_DEVICE`` names a device that this machine lacks.
+        If ``SAEFLOW_DEVICE`` names a device that this machine lacks, or the configuration needs a GPU
+        and there is none that is large enough.
     """
     import torch
 
     wanted = os.environ.get("SAEFLOW_DEVICE", "").strip().lower()
     if not wanted:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if (needed := needed_gb()) is not None:
+            check_memory(needed, _memory(device))
+        return device
     try:
         device = torch.device(wanted)
     except RuntimeError:
@@ -36,6 +41,15 @@ def resolve_device() -> torch.device:
             "devices on this machine."
         )
     return device
+
+
+def _memory(device: torch.device) -> list[float]:
+    """GB of the GPU that this job would use; empty on the CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.get_device_properties(device).total_memory / 1e9]
 
 
 def set_threads(threads: int) -> None:

@@ -17,13 +17,16 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ROWS = [
     {
         "cli",
+        "cli_plan",
         "cli_search",
         "generated_files",
         "jobs",
         "paper_preset",
+        "plan",
         "preflight",
         "runlock",
         "show",
+        "sizes",
         "__main__",
     },
     {"report"},
@@ -35,7 +38,7 @@ ROWS = [
     {"datasets"},
     {"artifacts"},
     {"config"},
-    {"errors", "seeds", "device", "progress", "__init__"},
+    {"errors", "seeds", "device", "gpu", "progress", "__init__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 MAX_LINES = 400
@@ -98,6 +101,8 @@ HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plo
         ("saeflow.preflight", HEAVY),
         ("saeflow.runlock", HEAVY),
         ("saeflow.cli", HEAVY),
+        ("saeflow.gpu", HEAVY),
+        ("saeflow.sizes.requests", HEAVY),
         ("saeflow.jobs", HEAVY),
         # Jobs that read tables alone: loading what runs models takes them three seconds.
         ("saeflow.report.report", HEAVY[:3]),

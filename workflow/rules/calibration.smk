@@ -19,7 +19,7 @@ rule permute_calibrated:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=mem_mb,
+        mem_mb=tables_mem_mb,
         runtime=runtime,
     params:
         code=code_of("permute_calibrated"),
@@ -54,7 +54,7 @@ rule calibrate:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=mem_mb,
+        mem_mb=tables_mem_mb,
         runtime=runtime,
     params:
         code=code_of("calibrate"),
@@ -93,7 +93,7 @@ for name, group in CALIBRATED_GROUPS.items():
         threads: 1
         resources:
             gpu=1,
-            mem_mb=mem_mb,
+            mem_mb=tables_mem_mb,
             runtime=runtime_of(group),
         params:
             code=code_of("calibrate"),

@@ -52,6 +52,7 @@ from saeflow.config.root import (
 )
 from saeflow.config.token_banks import captured_hooks
 from saeflow.errors import SaeflowError
+from saeflow.gpu import NEEDED, gpu_warnings
 from saeflow.preflight import (
     check_environment,
     check_paths,
@@ -65,6 +66,8 @@ from saeflow.preflight import (
     total_mb,
 )
 from saeflow.runlock import record_owner
+from saeflow.sizes.requests import memory_mb, minutes, training_mb
+from saeflow.sizes.results import Results
 
 try:
     CFG = parse_config(config)
@@ -89,8 +92,29 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+# What a job needs of a GPU, for the process that Snakemake starts on whatever node runs it. No param:
+# it changes no number.
+if CFG.compute.gpu_memory_gb is not None:
+    os.environ[NEEDED] = str(CFG.compute.gpu_memory_gb)
+else:
+    os.environ.pop(NEEDED, None)
+
+
 onstart:
     record_owner(Path.cwd())
+    if workflow.local_exec and not workflow.touch:
+        check_gpu(job.resources.get("gpu") for job in workflow.dag.needrun_jobs())
+
+
+def check_gpu(asked):
+    """Stop before the first job where a GPU is needed and this machine has none that is large enough."""
+    if not any(asked):
+        return
+    try:
+        for warning in gpu_warnings(CFG.compute.gpu_memory_gb):
+            logger.warning(warning)
+    except SaeflowError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -396,22 +420,27 @@ def report_banks(wildcards):
     ]
 
 
-# Memory and time are asked for by what a job reads, doubled on every attempt.
+# Memory and time are asked for by what a job reads and the model that it loads; of what is not made yet
+# the configuration tells how large it will be. Doubled on every attempt.
+SIZES = Results(CFG, ROOT)
 
 
-def unfetched_mb(wildcards):
-    """Megabytes of a model that the hub will give, as configured; 0 once they can be counted."""
-    model = getattr(wildcards, "model", None)
-    base = model and fetched_as(CFG, model)
-    if not base or os.path.exists(f"results/models/{base}"):
-        return 0
-    return 1000 * (CFG.models[base].weights_gb or 0)
+def loads(wildcards, input):
+    """Name of the model that a job loads; None if it loads none."""
+    return getattr(wildcards, "model", None) if input.get("model") else None
 
 
 def mem_mb(wildcards, input, attempt):
-    megabytes = total_mb(input) + unfetched_mb(wildcards)
-    return max(2000, int(6 * megabytes)) * attempt
+    model = input.get("model") or []
+    weights = [model] if isinstance(model, str) else model
+    read = [path for path in input if path not in weights] if loads(wildcards, input) else input
+    return memory_mb(SIZES, read, loads(wildcards, input)) * attempt
 
 
-def runtime(wildcards, attempt):
-    return 60 * attempt
+def tables_mem_mb(wildcards, input, attempt):
+    """The same for jobs that read only the tables in folders of activations and SAEs."""
+    return memory_mb(SIZES, input, None, vectors=False) * attempt
+
+
+def runtime(wildcards, input, attempt):
+    return minutes(SIZES, loads(wildcards, input)) * attempt

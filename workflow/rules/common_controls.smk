@@ -51,4 +51,6 @@ def calibrate_specs(*banks):
 
 def runtime_of(group):
     """As long for each bank of a group as for one by itself."""
-    return lambda wildcards, attempt: len(group) * runtime(wildcards, attempt)
+    return lambda wildcards, input, attempt: (
+        len(group) * runtime(wildcards, input, attempt)
+    )

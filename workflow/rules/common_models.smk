@@ -18,6 +18,13 @@ def fetch_spec(wildcards):
     }
 
 
+def fetching_mb(wildcards, attempt):
+    """A checkpoint is merged in memory, in float32; a model as it is passes through to the disk."""
+    merged = CFG.models[wildcards.model].checkpoint is not None
+    gigabytes = 3 * (CFG.models[wildcards.model].weights_gb or 2) if merged else 0
+    return (2000 + int(1000 * gigabytes)) * attempt
+
+
 def fetched_folder(name):
     return f"results/models/{name}"
 

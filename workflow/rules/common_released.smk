@@ -42,9 +42,18 @@ def check_spec(wildcards):
     return {"model": model_spec(wildcards)}
 
 
+def released_mb(wildcards, attempt):
+    """One SAE at a time, as it was released and as it is kept."""
+    return (2000 + copies_mb(wildcards)) * attempt
+
+
 def check_mb(wildcards, input, attempt):
     """The model as other jobs hold it, and some copies of one SAE: layers are checked one by one."""
-    folders = list(Path(input.bank).glob("layer*"))
-    megabytes = total_mb([*input.model, input.texts]) + unfetched_mb(wildcards)
-    largest = max((total_mb([folder]) for folder in folders), default=0)
-    return max(2000, int(6 * megabytes + 4 * largest)) * attempt
+    read = memory_mb(SIZES, [input.texts], loads(wildcards, input))
+    return (read + copies_mb(wildcards)) * attempt
+
+
+def copies_mb(wildcards):
+    """Four copies of one SAE of a dictionary."""
+    recipe = resolve_dictionary(CFG, wildcards.dictionary)
+    return int(4 * SIZES.sae_bytes(wildcards.model, recipe) / 1e6)

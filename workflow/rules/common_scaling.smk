@@ -79,20 +79,19 @@ def wide_model_jobs(group):
 
 
 def wide_mem_mb(group):
-    """Weights, gradients and Adam's moments of each SAE, were the model 4,096 dimensions wide."""
-    latents = sum(
-        resolve_dictionary(CFG, bank.dictionary).d_sae for bank in group.banks
+    saes = training_mb(SIZES, [(bank.model, bank.dictionary) for bank in group.banks])
+    return lambda wildcards, input, attempt: (
+        mem_mb(group.banks[0], input, attempt) + saes * attempt
     )
-    # 2 matrices of 4 such kinds, 4 bytes each.
-    saes = latents * 4096 * 32 // 1_000_000
-    return lambda wildcards, input, attempt: mem_mb(wildcards, input, attempt) + saes
 
 
 def wide_runtime(group):
     """A minute more for each million tokens."""
     stream = resolve_dictionary(CFG, group.banks[0].dictionary).stream
-    minutes = stream.tokens // 1_000_000
-    return lambda wildcards, attempt: runtime(wildcards, attempt) + minutes
+    extra = stream.tokens // 1_000_000
+    return lambda wildcards, input, attempt: (
+        runtime(group.banks[0], input, attempt) + extra * attempt
+    )
 
 
 def scaling_corpus(wildcards):

@@ -24,7 +24,7 @@ rule fetch_model:
     conda:
         "../../envs/saeflow.yaml"
     resources:
-        mem_mb=mem_mb,
+        mem_mb=fetching_mb,
         runtime=runtime,
     params:
         code=code_of("fetch_model"),

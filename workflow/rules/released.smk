@@ -19,7 +19,7 @@ rule fetch_saes:
     conda:
         "../../envs/saeflow.yaml"
     resources:
-        mem_mb=mem_mb,
+        mem_mb=released_mb,
         runtime=runtime,
     params:
         code=code_of("fetch_saes"),

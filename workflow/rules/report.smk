@@ -155,7 +155,7 @@ rule write_report:
     conda:
         "../../envs/saeflow.yaml"
     resources:
-        mem_mb=mem_mb,
+        mem_mb=tables_mem_mb,
         runtime=runtime,
     params:
         code=code_of("write_report"),

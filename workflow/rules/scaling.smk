@@ -189,7 +189,7 @@ rule summarise_scaling:
     conda:
         "../../envs/saeflow.yaml"
     resources:
-        mem_mb=mem_mb,
+        mem_mb=tables_mem_mb,
         runtime=runtime,
     params:
         code=code_of("summarise_scaling"),

@@ -1,0 +1,1 @@
+"""How large models and results will be, told from the configuration before they are made."""
