@@ -266,9 +266,7 @@ def test_the_variable_computes_on_the_cpu_with_a_warning(
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_a_job_on_another_node_says_it_itself(
-    project: Path, needy: Path, tmp_path: Path
-) -> None:
+def test_a_job_on_another_node_says_it_itself(project: Path, needy: Path, tmp_path: Path) -> None:
     """Hooks of Snakemake do not run in the process that SLURM starts on a node."""
     target = "results/decimal_bug/llama/answers.parquet"
     given = ("--no-hooks", target, "--configfile", str(needy))

@@ -54,4 +54,5 @@ def test_the_small_form_of_a_preset_runs(
     table = "quality" if study == "scaling" else "summary"
     assert pq.read_table(project / f"results/{study}/{model}/{table}.parquet").num_rows
     for check in (project / "results/saes").rglob("checks.parquet"):
-        assert all(pq.read_table(check)["passed"].to_pylist())
+        # null where nothing can be tested: untrained look-alikes lose no loss to splice back.
+        assert False not in pq.read_table(check)["passed"].to_pylist()

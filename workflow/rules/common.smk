@@ -433,7 +433,11 @@ def loads(wildcards, input):
 def mem_mb(wildcards, input, attempt):
     model = input.get("model") or []
     weights = [model] if isinstance(model, str) else model
-    read = [path for path in input if path not in weights] if loads(wildcards, input) else input
+    read = (
+        [path for path in input if path not in weights]
+        if loads(wildcards, input)
+        else input
+    )
     return memory_mb(SIZES, read, loads(wildcards, input)) * attempt
 
 

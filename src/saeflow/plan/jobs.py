@@ -214,7 +214,9 @@ def _sentence(error: BaseException, workflow: Any) -> str:
         asked = re.search(r"No rule to produce (\S+)", str(error))
         name = asked[1] if asked else ""
         known = [rule.name for rule in workflow.rules if not rule.script]
-        return f"{name!r} is neither a target nor a result of this configuration{nearest(name, known)}"
+        return (
+            f"{name!r} is neither a target nor a result of this configuration{nearest(name, known)}"
+        )
     if type(error).__name__ == "MissingInputException" and len(lines) > 1:
         rule = lines[0].removeprefix("Missing input files for rule ").rstrip(":")
         return f"{lines[-1]} does not exist and no rule makes it, but {rule} reads it."

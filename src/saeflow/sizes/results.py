@@ -191,7 +191,9 @@ class Results:
         if isinstance(self.config.datasets[dataset], Texts):
             widths = [shape.width_at(hook) for hook in captured_hooks(self.config, dataset)]
             tokens = examples * self._tokens(dataset)
-            return Size(float(tokens * shape.n_layers * sum(widths) * stored), "captures", "assumed")
+            return Size(
+                float(tokens * shape.n_layers * sum(widths) * stored), "captures", "assumed"
+            )
         steps = settings.thoughts.latents + 1
         # The embedding and what the final norm gives, beside every block.
         places = shape.n_layers + 2

@@ -99,7 +99,9 @@ def sizes_in(config: Mapping[str, Any]) -> tuple[int, int, int]:
     n_layers = int(
         config.get("num_hidden_layers") or config.get("n_layer") or config.get("num_layers") or 0
     )
-    heads = int(config.get("num_attention_heads") or config.get("n_head") or config.get("num_heads") or 1)
+    heads = int(
+        config.get("num_attention_heads") or config.get("n_head") or config.get("num_heads") or 1
+    )
     return n_layers, width, heads * int(config.get("head_dim") or width // heads)
 
 
