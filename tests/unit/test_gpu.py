@@ -94,18 +94,18 @@ def test_parts_of_a_gpu_are_asked_of_the_driver(
 
 def test_the_driver_is_asked_where_there_is_no_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
     class Cuda:
-        def cuInit(self, flags: int) -> int:  # noqa: N802
+        def cuInit(self, flags: int) -> int:
             return 0
 
-        def cuDeviceGetCount(self, count: object) -> int:  # noqa: N802
+        def cuDeviceGetCount(self, count: object) -> int:
             count._obj.value = 2  # type: ignore[attr-defined]
             return 0
 
-        def cuDeviceGet(self, device: object, number: int) -> int:  # noqa: N802
+        def cuDeviceGet(self, device: object, number: int) -> int:
             device._obj.value = number  # type: ignore[attr-defined]
             return 0
 
-        def cuDeviceTotalMem_v2(self, memory: object, device: ctypes.c_int) -> int:  # noqa: N802
+        def cuDeviceTotalMem_v2(self, memory: object, device: ctypes.c_int) -> int:
             memory._obj.value = (device.value + 1) * 10**10  # type: ignore[attr-defined]
             return 0
 
