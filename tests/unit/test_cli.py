@@ -188,7 +188,8 @@ def test_schema_writes_what_is_out_of_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     shutil.copy(cli.ROOT / "Snakefile", tmp_path)
-    shutil.copytree(cli.ROOT / "workflow/rules", tmp_path / "workflow/rules")
+    for folder in ("rules", "presets"):
+        shutil.copytree(cli.ROOT / "workflow" / folder, tmp_path / "workflow" / folder)
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(cli, "ROOT", tmp_path)
     assert main(["schema", "--check"]) == 1
