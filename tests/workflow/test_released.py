@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(project: Path, target: str, **changes: Any) -> list[str]:
     overlay = {"dictionaries": {"jb": {**JB, **changes}}}
     (project / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
-    return [*SMOKE, "overlay.yaml", "--", target]
+    return [target, *SMOKE, "overlay.yaml"]
 
 
 def test_released_saes_are_fetched_once_and_again_for_what_they_are(project: Path) -> None:
