@@ -114,7 +114,9 @@ def check_gpu(asked):
         for warning in gpu_warnings(CFG.compute.gpu_memory_gb):
             logger.warning(warning)
     except SaeflowError as error:
-        raise WorkflowError(str(error)) from None
+        # One sentence; Snakemake would tell lines of this file beside an exception.
+        logger.error(f"error: {error}")
+        raise SystemExit(1) from None
 
 
 wildcard_constraints:
