@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,6 +50,7 @@ from saeflow.config.specialist_runs import (
 from saeflow.config.text_files import text_format
 from saeflow.config.writers import WRITER_FILES
 from saeflow.errors import SaeflowError
+from saeflow.models.repository_files import layer_count
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -101,13 +101,13 @@ def check_paths(config: Config, root: Path) -> None:
             _check_directory(folder, f"models.{control.of if control else name}.path")
             if name not in studied:
                 continue
-            for sentence in layers_not_there(config, name, _layer_count(folder)):
+            for sentence in layers_not_there(config, name, layer_count(folder)):
                 raise SaeflowError(sentence)
         elif isinstance(settings, HubModel) and name in studied:
             # Before a model is fetched nobody knows its layers; the job that fetches it looks.
             folder = Path("results/models") / str(fetched_as(config, name))
             if _holds(folder, settings):
-                for sentence in layers_not_there(config, name, _layer_count(folder)):
+                for sentence in layers_not_there(config, name, layer_count(folder)):
                     raise SaeflowError(sentence)
 
 
@@ -332,13 +332,3 @@ def _holds(folder: Path, settings: HubModel) -> bool:
     except SaeflowError:
         return False
     return bool(table["repo"][0].as_py() == settings.repo)
-
-
-def _layer_count(folder: Path) -> int:
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return int(values.get("num_hidden_layers", values.get("n_layer")))
-    except (ValueError, TypeError, AttributeError):
-        raise SaeflowError(
-            f"{folder / 'config.json'} names no number of layers; expected a Hugging Face model."
-        ) from None

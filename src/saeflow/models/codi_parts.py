@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     GPT2Config,
     LlamaConfig,
     PretrainedConfig,
@@ -22,6 +21,7 @@ from transformers import (
 
 from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import ThoughtTokens
+from saeflow.models.directories import read_tokenizer
 
 EMBEDDINGS = {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -223,14 +223,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
 
 
 def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True
-        )
-    except Exception as error:  # malformed JSON shows as any kind of exception
-        raise SaeflowError(f"{folder} holds no readable tokenizer ({first_line(error)}).") from None
-    if tokenizer.eos_token_id is None:
-        raise SaeflowError(f"{folder}: the tokenizer has no end-of-text token, which ends answers.")
+    tokenizer = read_tokenizer(folder)
     # The original gives the tokenizer a [PAD] behind its own tokens, at the first thought token.
     padded = tokenizer.pad_token_id == vocabulary and len(tokenizer) == vocabulary + 1
     if len(tokenizer) != vocabulary and not padded:
