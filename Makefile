@@ -29,7 +29,8 @@ bench: env
 	PYTHONPATH=.venv/peers $(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: env
-	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/workflow/test_preset_runs.py tests/unit -q -s --timeout 7200 $(ARGS)
+	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/workflow/test_preset_runs.py \
+	  tests/workflow/test_plan.py tests/unit -q -s --timeout 7200 $(ARGS)
 
 env:
 	@$(PYTHON) envs/install.py

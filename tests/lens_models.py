@@ -14,7 +14,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from saeflow.models.language_model import LanguageModel, Projection, ThoughtTokens
+from saeflow.models.codi import Projection, ThoughtTokens
+from saeflow.models.language_model import LanguageModel
 
 LAYERS, VOCABULARY, POSITIONS = 4, 300, 96
 _GROUPED = {"num_key_value_heads": 2}

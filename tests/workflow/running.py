@@ -88,7 +88,7 @@ def run(project: Path, *arguments: str, cores: int = 2) -> str:
 
 def planned(project: Path, *arguments: str, cores: int = 2) -> dict[str, int]:
     """Jobs per rule that a dry run announces, gathering targets left out."""
-    output = run(project, "-n", *arguments, "--quiet", "rules", cores=cores)
+    output = run(project, "--quiet", "rules", "-n", *arguments, cores=cores)
     output = output if "count" in output else run(project, "-n", *arguments, cores=cores)
     table = re.search(r"^job\s+count\n-+\s+-+\n(.*?)^total", output, re.M | re.S)
     if table is None:
