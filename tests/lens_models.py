@@ -14,7 +14,6 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from saeflow.models.codi import Projection, ThoughtTokens
 from saeflow.models.language_model import LanguageModel
 
 LAYERS, VOCABULARY, POSITIONS = 4, 300, 96
@@ -105,5 +104,4 @@ def in_transformer_lens(model: PreTrainedModel, folder: Path, **processing: bool
 
 def readable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
     """A plain model as the readers of texts take it."""
-    tokens = ThoughtTokens.after(VOCABULARY - 3)
-    return LanguageModel(model, Projection(model.config.hidden_size, 4), tokenizer, tokens, "test")
+    return LanguageModel(model, tokenizer, "test")

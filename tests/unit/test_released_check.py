@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from tokenizers import processors
 from torch import Tensor
 
 from saeflow.artifacts.catalog import QUALITY
@@ -28,6 +29,7 @@ from saeflow.interventions.released.measure import MEASURABLE
 from saeflow.interventions.released.places import neighbours, own_place, read_places
 from saeflow.interventions.released.tokens import TEXTS as TEXTS_READ
 from saeflow.interventions.released.tokens import TOKENS, CheckTokens, check_tokens
+from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.models.hooks import hooked_module
 from saeflow.models.language_model import LanguageModel
@@ -51,7 +53,8 @@ Found = dict[str, dict[str, Any]]
 
 
 def bundled(family: str) -> LanguageModel:
-    return load_model(PathModel(weights="path", path=str(ROOT / "resources/models" / family)))
+    folder = ROOT / "resources/models" / family
+    return load_model(PathModel(weights="path", path=str(folder), prepend_bos=True))
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +274,7 @@ def test_missing_scales_are_named_with_their_size(
 
 
 @pytest.fixture
-def swayed() -> Iterator[LanguageModel]:
+def swayed() -> Iterator[CodiModel]:
     """A model whose begin token moves what every later position carries."""
     model = with_tokenizer(small_model("llama"), bytes_with_begin(0, eos_token="<s>"))
     inner, begun = model.language_model, []
@@ -292,16 +295,23 @@ def swayed() -> Iterator[LanguageModel]:
 
 @pytest.mark.parametrize("begin", [True, False])
 def test_the_begin_token_is_named(
-    swayed: LanguageModel, documents: list[str], texts: pa.Table, tmp_path: Path, begin: bool
+    swayed: CodiModel, documents: list[str], texts: pa.Table, tmp_path: Path, begin: bool
 ) -> None:
-    model = swayed
+    """Studies read texts as the tokenizer does, so that is what is checked."""
+    model, silent = swayed, bytes_with_begin(0, eos_token="<s>")
+    silent.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    bare = with_tokenizer(swayed, silent)
     x = activations(model, documents, own_place("resid_post", 1), begin=begin)
     bank = principal_sae(x, "resid_post", 1, 6)
-    told = {"context_size": 9}
-    run(model, bank, texts, tmp_path / "right", prepend_bos=begin, **told)
-    how = f"with{'' if begin else 'out'} a begin token before each text"
-    failure(model, bank, texts, tmp_path / "wrong", f"the begin token: {how} it passes",
-            prepend_bos=not begin, **told)  # fmt: skip
+    fitting, other = (model, bare) if begin else (bare, model)
+    for told in (None, False):
+        run(fitting, bank, texts, tmp_path / f"right {told}", context_size=9, prepend_bos=told)
+        how = f"with{'' if begin else 'out'} a begin token before each text"
+        failure(other, bank, texts, tmp_path / f"wrong {told}", f"the begin token: {how} it passes",
+                context_size=9, prepend_bos=told)  # fmt: skip
+    with pytest.raises(SaeflowError) as error:
+        run(bare, bank, texts, tmp_path / "told")
+    check_sentence(error.value, "layer 1", "'jb'", "prepend_bos: true in the block of the model")
 
 
 def test_nothing_that_fits_is_told_as_such(

@@ -61,17 +61,6 @@ def test_texts_give_the_same_features(model: CodiModel) -> None:
         assert (one.features[0] != 0).any()
 
 
-def test_texts_with_a_begin_token_that_the_tokenizer_lacks(model: CodiModel) -> None:
-    """It is marked, and it changes what the other tokens carry unless nothing looks back."""
-    own = len(model.tokenizer("")["input_ids"])
-    (plain,) = encode_texts(model, PRE, QUESTIONS)
-    (found,) = encode_texts(model, PRE, QUESTIONS, prepend_bos=True)
-    assert int(found.begin.sum()) == len(QUESTIONS)
-    assert torch.equal(found.token[~found.begin], plain.token[~plain.begin])
-    changed = not torch.equal(found.features[1][~found.begin], plain.features[1][~plain.begin])
-    assert changed == (own == 0)
-
-
 def test_ablations_do_the_same(model: CodiModel) -> None:
     prompts = prompts_of(model, "items")
     trials = [

@@ -7,12 +7,24 @@ from typing import Any
 import pytest
 import torch
 
+from saeflow.config.models import PathModel, UntrainedControl
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.hooks import TokenTap, transformer_blocks
-from saeflow.models.tokens import read_tokens
+from saeflow.models.loading import load_model
+from saeflow.models.tokenizer import byte_tokenizer
+from saeflow.models.tokens import begin_ids, put_begin, read_tokens, text_ids
+from tests.conftest import ROOT
 from tests.sentences import check_sentence
-from tests.small_models import FAMILIES, LAYERS, QUESTIONS, small_model
+from tests.small_models import (
+    FAMILIES,
+    LAYERS,
+    QUESTIONS,
+    bytes_with_begin,
+    settings_of,
+    small_model,
+    with_tokenizer,
+)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -127,3 +139,46 @@ def test_too_long_text_is_told(model: CodiModel) -> None:
     list(read_tokens(model, ["x" * 160], layers=[0]))
     with pytest.raises(SaeflowError, match="text 1 takes 161 positions; the model has 160"):
         list(read_tokens(model, ["a", "x" * 161]))
+
+
+@pytest.mark.parametrize("control", [None, UntrainedControl(of="gpt2", weights="fresh")])
+@pytest.mark.parametrize("bundled", [False, True])
+def test_a_model_can_be_made_to_begin_texts(
+    bundled: bool, control: UntrainedControl | None
+) -> None:
+    folder = ROOT / "resources/models/gpt2"
+    with_begin = settings_of("gpt2", prepend_bos=True)
+    if bundled:
+        with_begin = PathModel(weights="path", path=str(folder), prepend_bos=True)
+    plain = load_model(with_begin.model_copy(update={"prepend_bos": False}), control)
+    made = load_model(with_begin, control)
+    end = plain.tokenizer.eos_token_id
+    assert (begin_ids(plain), begin_ids(made)) == ([], [end])
+    assert text_ids(made, QUESTIONS) == text_ids(plain, QUESTIONS, prepend_bos=True)
+    assert text_ids(made, QUESTIONS, prepend_bos=True) == text_ids(made, QUESTIONS)
+    bare, begun = (
+        each.tokenizer("ab ünd 12", return_offsets_mapping=True, add_special_tokens=True)
+        for each in (plain, made)
+    )
+    assert begun["offset_mapping"] == [(0, 0), *bare["offset_mapping"]]
+    without = made.tokenizer("ab ünd 12", add_special_tokens=False)["input_ids"]
+    assert without == bare["input_ids"]
+    (wanted,) = read_tokens(plain, QUESTIONS, prepend_bos=True)
+    (found,) = read_tokens(made, QUESTIONS)
+    assert torch.equal(found.activations["resid_post"], wanted.activations["resid_post"])
+
+
+def test_a_tokenizer_that_begins_texts_stays_as_it_is() -> None:
+    tokenizer = bytes_with_begin(3, eos_token="a")
+    before = tokenizer.backend_tokenizer.to_str()
+    assert put_begin(tokenizer).backend_tokenizer.to_str() == before
+    once = put_begin(byte_tokenizer()).backend_tokenizer.to_str()
+    assert put_begin(put_begin(byte_tokenizer())).backend_tokenizer.to_str() == once
+
+
+def test_a_tokenizer_without_any_special_token_cannot_begin_texts() -> None:
+    model = with_tokenizer(small_model("gpt2"), byte_tokenizer())
+    model.tokenizer.eos_token = None
+    with pytest.raises(SaeflowError) as error:
+        put_begin(model.tokenizer)
+    check_sentence(error.value, "no begin-of-text token", "prepend_bos=False")

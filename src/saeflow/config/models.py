@@ -48,6 +48,11 @@ class _Model(Block):
     capture_dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision of the captured activations on disk."
     )
+    prepend_bos: bool = Field(
+        False,
+        description="Put the begin-of-text token, else that of the end, before every text whose "
+        "tokenizer puts none there, as TransformerLens does. Released SAEs may ask for it.",
+    )
 
 
 class FreshModel(_Model):

@@ -45,6 +45,7 @@ from saeflow.models.language_model import LanguageModel
 from saeflow.models.numbers import start_numbers
 from saeflow.models.repository_files import INSTEAD, check_fetched, lacking, model_names
 from saeflow.models.tokenizer import byte_tokenizer
+from saeflow.models.tokens import put_begin
 from saeflow.seeds import derive_seed
 
 
@@ -81,6 +82,19 @@ def load_model(
     SaeflowError
         If the directory or repository does not hold what is needed.
     """
+    model = _load(settings, control, folder, last_layer, device)
+    if settings.prepend_bos:
+        put_begin(model.tokenizer)
+    return model
+
+
+def _load(
+    settings: RunnableModel,
+    control: UntrainedControl | None,
+    folder: Path | None,
+    last_layer: int | None,
+    device: torch.device | None,
+) -> LanguageModel:
     if isinstance(settings, FreshModel):
         seed = settings.seed if control is None else control.seed
         return fresh_model(settings, byte_tokenizer(), seed, settings.dtype)

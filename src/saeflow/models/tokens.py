@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from tokenizers import processors
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from saeflow.errors import SaeflowError
 from saeflow.models.capture import cut_batches
@@ -56,10 +58,11 @@ def begin_ids(model: LanguageModel, *, prepend_bos: bool = False) -> list[int]:
     SaeflowError
         If the tokenizer has neither token.
     """
-    tokenizer = model.tokenizer
-    own = [int(token) for token in tokenizer("")["input_ids"]]
-    if own or not prepend_bos:
-        return own
+    own = [int(token) for token in model.tokenizer("")["input_ids"]]
+    return own if own or not prepend_bos else [_begin_id(model.tokenizer)]
+
+
+def _begin_id(tokenizer: PreTrainedTokenizerBase) -> int:
     # Not `or`: the id may be 0.
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if first is None:
@@ -67,7 +70,42 @@ def begin_ids(model: LanguageModel, *, prepend_bos: bool = False) -> list[int]:
             "the tokenizer has no begin-of-text token, nor one of the end of a text that could stand "
             "in for it; expected one, or prepend_bos=False."
         )
-    return [int(first)]
+    return int(first)
+
+
+def put_begin(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Make a tokenizer put a begin token (`begin_ids`) before every text, if it puts none.
+
+    Whatever reads texts through it then reads that token, as it does with Llama's.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Is changed.
+
+    Raises
+    ------
+    SaeflowError
+        If it has neither token, or is not one of the tokenizers library.
+    """
+    if tokenizer("")["input_ids"]:
+        return tokenizer
+    begin = str(tokenizer.convert_ids_to_tokens(_begin_id(tokenizer)))
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    if inner is None:
+        raise SaeflowError(
+            f"{type(tokenizer).__name__} is written in Python and takes no begin token; expected a "
+            "tokenizer.json beside the model, or prepend_bos: false."
+        )
+    tokenizer.bos_token = begin
+    put = processors.TemplateProcessing(
+        single=[begin, "$A"],
+        pair=[begin, "$A", "$B:1"],
+        special_tokens=[(begin, tokenizer.bos_token_id)],
+    )
+    own = inner.post_processor
+    inner.post_processor = put if own is None else processors.Sequence([own, put])
+    return tokenizer
 
 
 def text_ids(

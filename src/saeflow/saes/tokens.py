@@ -140,7 +140,6 @@ def encode_texts(
     texts: Sequence[str],
     *,
     batch_size: int = 32,
-    prepend_bos: bool = False,
 ) -> Iterator[EncodedTokens]:
     """Read texts at the bank's hook and encode every token, in one pass of the model for all blocks.
 
@@ -154,9 +153,6 @@ def encode_texts(
         Plain texts, such as prompts.
     batch_size : int
         Most texts per forward pass; fewer where they are long.
-    prepend_bos : bool
-        Whether a begin-of-text token comes first even if the tokenizer puts none, as the release of
-        SAEs may ask for (`saeflow.models.tokens.begin_ids`).
 
     Yields
     ------
@@ -172,10 +168,8 @@ def encode_texts(
     hook = _check_reads_tokens(bank)
     layers = [site.layer for site in bank.sites]
     saes = TokenSaes(bank, model.device)
-    first = begin_tokens(model, prepend_bos=prepend_bos)
-    for batch in read_tokens(
-        model, texts, hooks=(hook,), layers=layers, batch_size=batch_size, prepend_bos=prepend_bos
-    ):
+    first = begin_tokens(model)
+    for batch in read_tokens(model, texts, hooks=(hook,), layers=layers, batch_size=batch_size):
         activations = dict(zip(layers, batch.activations[hook], strict=True))
         if batch.activations[hook].shape[2] != bank.d_in:
             raise SaeflowError(

@@ -92,18 +92,17 @@ def check_released(
     sizes = [each.context_size for each in releases.values() if each.context_size]
     tokens = check_tokens(model, texts, context_size=min(sizes, default=None))
     hooks = {row["layer"]: row["hook"] for row in table.to_pylist()}
-    begins = {layer: _begins(each, model) for layer, each in releases.items()}
-    places = {begin: _read(model, tokens, begin, hooks, begins) for begin in set(begins.values())}
+    begin = begin_tokens(model) > 0
+    for layer, release in releases.items():
+        _check_begin(release, layer, dictionary, begin)
+    places = _read(model, tokens.with_begin(begin), hooks)
     found = []
     for layer in progress(sorted(releases), description="check", total=len(releases), unit="SAEs"):
         sae = load_bank(folder, digests=digests and _of_layer(digests, layer), sites=[Site(layer)])
-        reading = Reading(
-            sae, own_place(hooks[layer], layer), releases[layer].centred, begins[layer]
-        )
-        around = places[begins[layer]]
-        checked = _check(model, reading, releases[layer], tokens, around, hooks[layer])
+        reading = Reading(sae, own_place(hooks[layer], layer), releases[layer].centred, begin)
+        checked = _check(model, reading, releases[layer], tokens, places, hooks[layer])
         if judged and not passes(checked.checks):
-            cause = likely_cause(model, reading, releases[layer], tokens, around, hooks[layer])
+            cause = likely_cause(model, reading, releases[layer], tokens, places, hooks[layer])
             failed = "; ".join(str(each) for each in checked.checks if each.passed is False)
             raise SaeflowError(
                 f"the SAE of layer {layer} of dictionary {dictionary!r} ({releases[layer].name}) does "
@@ -117,25 +116,26 @@ def _of_layer(digests: dict[str, str], layer: int) -> dict[str, str]:
     return {name: each for name, each in digests.items() if name.startswith(f"{Site(layer).name}/")}
 
 
-def _begins(release: Release, model: LanguageModel) -> bool:
-    """Whether a begin token comes first; what is not told is as the tokenizer does by itself."""
-    return begin_tokens(model) > 0 if release.begin is None else release.begin
+def _check_begin(release: Release, layer: int, dictionary: str, begin: bool) -> None:
+    """Refuse to read texts without the begin token with which all texts of training began.
+
+    A release that says it had none is read as the studies read texts, and the numbers decide.
+    """
+    if release.begin and not begin:
+        raise SaeflowError(
+            f"the SAE of layer {layer} of dictionary {dictionary!r} ({release.name}) was trained on texts "
+            "with a begin token, which the model's tokenizer does not put; expected prepend_bos: true "
+            "in the block of the model."
+        )
 
 
-def _read(
-    model: LanguageModel,
-    tokens: CheckTokens,
-    begin: bool,
-    hooks: dict[int, str],
-    begins: dict[int, bool],
-) -> Places:
-    """Activations at the places of all layers that are read so, and beside them, in one pass."""
+def _read(model: LanguageModel, rows: list[list[int]], hooks: dict[int, str]) -> Places:
+    """Activations at the places of all layers, and beside them, in one pass."""
     wanted = set()
     for layer, hook in hooks.items():
-        if begins[layer] == begin:
-            beside = neighbours(hook, layer, model.n_layers)
-            wanted |= {own_place(hook, layer), *(each for each in beside if has_place(model, each))}
-    return read_places(model, tokens.with_begin(begin), wanted)
+        beside = neighbours(hook, layer, model.n_layers)
+        wanted |= {own_place(hook, layer), *(each for each in beside if has_place(model, each))}
+    return read_places(model, rows, wanted)
 
 
 def _check(
