@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saeflow.errors import SaeflowError
+from saeflow.models.activations import block_activations
 from saeflow.models.logits import unembed
 from saeflow.models.reader import Reader
 from saeflow.models.sampling import Sampling
@@ -39,6 +40,7 @@ class LanguageModel:
         revision: str,
     ) -> None:
         self.language_model = language_model.eval()
+        block_activations(self.language_model)
         self.tokenizer = tokenizer
         self.revision = revision
 
