@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import GPT2Config
 
 from saeflow.artifacts.provenance import Provenance, metadata_of
 from saeflow.artifacts.released import RELEASED
@@ -240,6 +242,22 @@ def test_folders_of_saelens(sae_lens, cache, tmp_path, architecture, config, by)
     assert (rows[0]["k"], rows[0]["prepend_bos"]) == (config.get("k"), False)
     assert rows[0]["repo"] == (None if by == "directory" else "someone/saes")
     assert rows[0]["revision"] == (None if by == "directory" else COMMIT)
+
+
+@pytest.mark.parametrize("name", ["transformer.h.2.mlp", "h.2.mlp"])
+def test_a_release_may_name_the_module_that_it_reads(cache, tmp_path, name):
+    """SAELens trains on any model of transformers, whose hooks are names of modules."""
+    told = {"hook_name": name, "model_name": "gpt2"}
+    files = saelens_files(random_weights(D_IN, D_SAE, 3), "saes/layer2", "topk", told, k=6)
+    snapshot = put_repo(cache, "someone/saes", COMMIT, files)
+    config = GPT2Config(n_layer=LAYERS, n_embd=D_IN, n_head=2, vocab_size=40)
+    shape = replace(GPT2, config=config)
+    fitting = dictionary("mlp_out", [2], sae_id="saes/layer{layer}", path=str(snapshot))
+    _, rows = fetch(fitting, shape, tmp_path / "bank")
+    assert (rows[0]["hook"], rows[0]["hook_name"]) == ("mlp_out", name)
+    other = dictionary("resid_post", [2], sae_id="saes/layer{layer}", path=str(snapshot))
+    with pytest.raises(SaeflowError, match="which is mlp_out of layer 2; found hook resid_post"):
+        fetch(other, shape, tmp_path / "other")
 
 
 def test_a_commit_is_read_even_when_the_branch_has_moved(cache, tmp_path):

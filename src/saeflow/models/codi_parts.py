@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     GPT2Config,
     LlamaConfig,
@@ -21,7 +20,7 @@ from transformers import (
 
 from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import ThoughtTokens
-from saeflow.models.directories import read_tokenizer
+from saeflow.models.directories import any_config, check_complete, read_tokenizer
 
 EMBEDDINGS = {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -128,7 +127,7 @@ def _base_config(base: Path, family: str, checkpoint: Path) -> PretrainedConfig 
         raise SaeflowError(f"{base} is no directory; expected the folder of the base model.")
     if not (base / "config.json").is_file():
         return None
-    config = _read_config(base)
+    config = any_config(base)
     if config.model_type != family:
         raise SaeflowError(
             f"{base / 'config.json'} names the family {config.model_type!r}; the weights of "
@@ -142,7 +141,7 @@ def _own_config(checkpoint: Path, family: str) -> PretrainedConfig | None:
     if not (checkpoint / "config.json").is_file():
         return None
     try:
-        config = _read_config(checkpoint)
+        config = any_config(checkpoint)
     except SaeflowError:
         # The training's own settings, perhaps: those say nothing about the architecture.
         return None
@@ -203,23 +202,8 @@ def base_weights(checkpoint: Path, base: Path | None) -> dict[str, Tensor]:
             f"{checkpoint} holds no weights of the base model, and those in {base} cannot be read "
             f"({first_line(error)})."
         ) from None
-    if report["missing_keys"]:
-        # transformers would fill them with random numbers and go on.
-        raise SaeflowError(
-            f"{base}: the weights lack {len(report['missing_keys'])} tensors, such as "
-            f"{min(report['missing_keys'])}; expected all that config.json asks for."
-        )
+    check_complete(base, report)
     return dict(model.state_dict())
-
-
-def _read_config(folder: Path) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers checks values with exceptions of its own
-        raise SaeflowError(
-            f"{folder / 'config.json'} cannot be read ({first_line(error)})."
-        ) from None
-    return config
 
 
 def _read_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,14 +178,31 @@ def _read_weights(
         )
     except Exception as error:  # damaged files make transformers and pickle raise many kinds
         raise SaeflowError(f"{folder}: the weights cannot be read ({first_line(error)}).") from None
-    if report["missing_keys"]:
-        # transformers would fill them with random numbers and go on.
-        raise SaeflowError(
-            f"{folder}: the weights lack {len(report['missing_keys'])} tensors, such as "
-            f"{sorted(report['missing_keys'])[0]}; expected all that config.json asks for."
-        )
+    check_complete(folder, report)
     found: PreTrainedModel = model
     return found
+
+
+def check_complete(folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers would fill up with random numbers.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are from.
+    report : mapping
+        What ``from_pretrained`` gave beside the model.
+
+    Raises
+    ------
+    SaeflowError
+        If tensors are missing.
+    """
+    if report["missing_keys"]:
+        raise SaeflowError(
+            f"{folder}: the weights lack {len(report['missing_keys'])} tensors, such as "
+            f"{min(report['missing_keys'])}; expected all that config.json asks for."
+        )
 
 
 def _read_projection(folder: Path, d_in: int, size: int) -> Projection:
@@ -234,13 +251,13 @@ def copy_directory(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def read_config(folder: Path) -> PretrainedConfig:
-    """Read the configuration of a model of a family that is known.
+def any_config(folder: Path) -> PretrainedConfig:
+    """Read the configuration of a model, of whatever family.
 
     Raises
     ------
     SaeflowError
-        If it is missing, damaged or of another family.
+        If it is missing or damaged.
     """
     if not (folder / "config.json").is_file():
         raise SaeflowError(
@@ -252,6 +269,18 @@ def read_config(folder: Path) -> PretrainedConfig:
         raise SaeflowError(
             f"{folder / 'config.json'} cannot be read ({first_line(error)})."
         ) from None
+    return config
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """Read the configuration of a model of a family that is known.
+
+    Raises
+    ------
+    SaeflowError
+        If it is missing, damaged or of another family.
+    """
+    config = any_config(folder)
     if config.model_type not in FAMILIES:
         raise SaeflowError(
             f"{folder / 'config.json'} names the family {config.model_type!r}; expected one of "

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from saeflow.config.models import FreshModel
-from saeflow.errors import SaeflowError, first_line
+from saeflow.models.conventions import HookedLayer
+from saeflow.models.directories import any_config
+from saeflow.models.hook_names import from_module_path, from_transformer_lens
 
 LAYER_NORMED = ("gpt2", "gpt_neo", "gpt_neox")
 """Families with LayerNorm, which takes no notice of the mean of an activation over its dimensions."""
@@ -27,6 +30,8 @@ class ModelShape:
         ``model_type`` as transformers calls it.
     n_layers, width, heads_width : int
         Blocks, dimensions of the residual stream, and of all query heads side by side.
+    config : transformers.PretrainedConfig or None
+        Of a directory.
     """
 
     name: str | None
@@ -34,10 +39,29 @@ class ModelShape:
     n_layers: int
     width: int
     heads_width: int
+    config: PretrainedConfig | None = None
 
     def width_at(self, hook: str) -> int:
         """Dimensions of an activation at a hook."""
         return self.heads_width if hook == "attn_z" else self.width
+
+    def place_of(self, name: str) -> HookedLayer:
+        """Hook and block behind the name that a release gives them.
+
+        Parameters
+        ----------
+        name : str
+            As TransformerLens has it, or the path of a module, such as ``model.layers.5``.
+
+        Raises
+        ------
+        SaeflowError
+            If there is no such hook or module, or none that equals it.
+        """
+        if self.config is None or "hook" in name or name.startswith("blocks."):
+            return from_transformer_lens(name)
+        with torch.device("meta"):
+            return from_module_path(AutoModelForCausalLM.from_config(self.config), name)
 
     @property
     def layer_normed(self) -> bool:
@@ -72,20 +96,9 @@ def model_shape(files: Sequence[str | Path], name: str | None = None) -> ModelSh
         If there is no configuration or it cannot be read.
     """
     first = Path(files[0])
-    config = _read_config(first if first.is_dir() else first.parent)
+    config = any_config(first if first.is_dir() else first.parent)
     heads, width = int(config.num_attention_heads), int(config.hidden_size)
     head = int(getattr(config, "head_dim", None) or width // heads)
     return ModelShape(
-        name, str(config.model_type), int(config.num_hidden_layers), width, heads * head
+        name, str(config.model_type), int(config.num_hidden_layers), width, heads * head, config
     )
-
-
-def _read_config(folder: Path) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers checks values with exceptions of its own
-        raise SaeflowError(
-            f"{folder / 'config.json'} cannot be read ({first_line(error)}); expected the "
-            "configuration of a Hugging Face model."
-        ) from None
-    return config

@@ -16,7 +16,6 @@ from saeflow.artifacts.released import RELEASED, RELEASED_FILE
 from saeflow.artifacts.tables import write_table
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.errors import SaeflowError
-from saeflow.models.hook_names import from_transformer_lens
 from saeflow.models.shape import ModelShape
 from saeflow.progress import progress
 from saeflow.saes.bank import Recipe, Site
@@ -63,7 +62,7 @@ def fetch_bank(
     recipes: dict[int, Recipe] = {}
     for layer in progress(layers, description="released SAEs", total=len(layers), unit="SAE"):
         released = load_released(files, settings.release, ids[layer])
-        _check_place(released, hook, layer)
+        _check_place(released, shape, hook, layer)
         _check_width(released, shape, hook)
         other = _other_model(released, shape, allowed=settings.other_model)
         centred = released.centred and shape.layer_normed
@@ -130,11 +129,11 @@ def _told(recipe: Recipe) -> str:
     return f"{recipe.architecture}{k} with {recipe.d_sae} latents"
 
 
-def _check_place(released: ReleasedSAE, hook: str, layer: int) -> None:
+def _check_place(released: ReleasedSAE, shape: ModelShape, hook: str, layer: int) -> None:
     name = released.metadata.get("hook_name")
     if name is None:
         return  # A directory may say nothing; what the configuration says is then checked by numbers.
-    found = from_transformer_lens(str(name))
+    found = shape.place_of(str(name))
     if found != (hook, layer):
         raise SaeflowError(
             f"{released.sae_id!r} of {released.release} reads {name}, which is {found.hook} of layer "
