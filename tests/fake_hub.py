@@ -29,6 +29,7 @@ class FakeHub:
         self.break_off: dict[str, int] = {}
         self.told: dict[str, str] = {}
         self.sent: Counter[str] = Counter()
+        self.listed: Counter[str] = Counter()
         self.ranges: list[str] = []
         self.authorizations: list[str] = []
         self.url = ""
@@ -42,6 +43,7 @@ class FakeHub:
         }
 
     def listing(self, repo: str) -> dict[str, Any]:
+        self.listed[repo] += 1
         siblings = []
         for name, content in self.repos[repo].items():
             entry: dict[str, Any] = {

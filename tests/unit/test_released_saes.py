@@ -22,6 +22,8 @@ from saeflow.errors import SaeflowError
 from saeflow.models.shape import ModelShape
 from saeflow.saes.bank import Bank, Site
 from saeflow.saes.storage import load_bank, weight_digests
+from tests.fake_hub import COMMIT as HUB_COMMIT
+from tests.fake_hub import FakeHub, running, use
 from tests.hub_cache import offline, put_repo
 from tests.lookalikes.saes import (
     GEMMA_SCOPE,
@@ -217,6 +219,7 @@ def test_llama_scope_is_in_the_unit_of_activations(sae_lens, cache, tmp_path, su
         ("topk", {"k": 6}),
         ("jumprelu", {"apply_b_dec_to_input": True}),
         ("standard", {"reshape_activations": "hook_z"}),
+        ("standard", {"reshape_activations": "hook_z", "centred": True}),
     ],
 )
 @pytest.mark.parametrize("by", ["directory", "repository"])
@@ -226,6 +229,10 @@ def test_folders_of_saelens(sae_lens, cache, tmp_path, architecture, config, by)
     z = config.get("reshape_activations") == "hook_z"
     place, hook = ("attn.hook_z", "attn_z") if z else ("hook_mlp_out", "mlp_out")
     told = {"hook_name": f"blocks.2.{place}", "model_name": "gpt2", "prepend_bos": False}
+    config = dict(config)
+    if config.pop("centred", False):
+        # Centres what is written to the residual stream, which z is not yet.
+        told["model_from_pretrained_kwargs"] = {"center_writing_weights": True}
     files = saelens_files(weights, "saes/layer2", architecture, told, **config)
     snapshot = put_repo(cache, "someone/saes", COMMIT, files)
     theirs = sae_lens.SAE.load_from_disk(snapshot / "saes/layer2")
@@ -240,8 +247,26 @@ def test_folders_of_saelens(sae_lens, cache, tmp_path, architecture, config, by)
         theirs.turn_off_forward_pass_hook_z_reshaping()
     assert_same_sae(bank, 2, theirs, x, x)
     assert (rows[0]["k"], rows[0]["prepend_bos"]) == (config.get("k"), False)
+    assert rows[0]["centred"] is False
     assert rows[0]["repo"] == (None if by == "directory" else "someone/saes")
     assert rows[0]["revision"] == (None if by == "directory" else COMMIT)
+
+
+def test_files_of_a_hub_that_answers(tmp_path, monkeypatch):
+    files = {}
+    for layer in (6, 8):
+        files |= res_jb_files(random_weights(D_IN, D_SAE, layer), layer)
+    with running(FakeHub({RES_JB: files})) as hub:
+        use(monkeypatch, hub, tmp_path / "hub")
+        settings = dictionary("resid_pre", [6, 8], **RES_JB_RELEASED)
+        bank, rows = fetch(settings, GPT2, tmp_path / "bank")
+        assert [row["revision"] for row in rows] == [HUB_COMMIT] * 2
+        assert torch.equal(bank.W_dec[1], random_weights(D_IN, D_SAE, 8).W_dec)
+        # Listing a repository of thousands of files takes the hub a while.
+        assert hub.listed[RES_JB] == 1
+        with pytest.raises(SaeflowError) as error:
+            fetch(dictionary("resid_pre", [7], **RES_JB_RELEASED), GPT2, tmp_path / "other")
+    check_sentence(error.value, f"{RES_JB}@{HUB_COMMIT} holds no file blocks.7.hook_resid_pre/")
 
 
 @pytest.mark.parametrize("name", ["transformer.h.2.mlp", "h.2.mlp"])

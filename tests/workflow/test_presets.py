@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,31 @@ def test_models_fit_the_memory_that_is_asked_for(name: str) -> None:
         assert model["weights_gb"] / (2 if halved else 1) < values["compute"]["gpu_memory_gb"]
 
 
+SIZES = {
+    "activating", "answer_tokens", "batch_size", "bins", "bootstrap", "buffer_tokens", "context",
+    "control_problems", "count", "d_sae", "dead_after", "documents", "dosed", "doses", "drawn", "draws",
+    "epochs", "examples", "features", "items", "k", "labelings", "layers", "limit", "max_new_tokens",
+    "max_number", "maximal", "min_active", "min_support", "multipliers", "n", "n_lens", "n_problems",
+    "n_texts", "negative", "neighbour_permutations", "neighbours", "null_draws", "orders", "others",
+    "overlap_splits", "pairs", "per_bin", "per_category", "per_stratum", "per_topic", "permutations",
+    "pool", "positive", "problems", "prompts", "quantiles", "random_sets", "relabelings", "rows",
+    "samples", "seeds", "set_size", "shown", "silent", "sizes", "spliced_documents", "splits",
+    "start_batches", "starts", "steps", "stories", "strata", "swapped", "sweeps", "tokens", "top",
+    "train_share", "values",
+}  # fmt: skip
+"""Keys that say how much is computed."""
+OF_SIZES = {"content_sha256", "levels", "rank_ranges", "split"}
+"""Keys that go with another size: of files, of ranks, and where there are too few test documents."""
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_smoke_forms_only_change_counts(name: str) -> None:
     preset = merged(default_values(), read_yaml(PRESETS / f"{name}.yaml"))
     smoke = merged(preset, read_yaml(PRESETS / "smoke" / f"{name}.yaml"))
     check_paths(parse_config(smoke), ROOT)
+    before, after = dict(leaves(preset)), dict(leaves(smoke))
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert {key[-1] for key in changed} <= SIZES | OF_SIZES
     assert set(hub_models(smoke)) == set(hub_models(preset))
     for model, block in hub_models(preset).items():
         kept = {key: block.get(key) for key in ("repo", "revision", "checkpoint", "base")}
@@ -117,6 +138,15 @@ def hub_models(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for name, block in values["models"].items()
         if block and block.get("weights") == "hub"
     }
+
+
+def leaves(values: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value that is no block, behind the keys that lead to it."""
+    if not isinstance(values, dict):
+        yield key, values
+        return
+    for name, value in values.items():
+        yield from leaves(value, (*key, str(name)))
 
 
 def blocks_of(values: Any) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ class Fetched(NamedTuple):
     commit: str
     folder: Path
     digests: dict[str, str]
+    listing: tuple[HubFile, ...] = ()
 
 
 def hub_folder(repo: str, revision: str, patterns: Sequence[str], *, instead: str) -> Path:
@@ -66,6 +67,7 @@ def fetch_files(
     *,
     instead: str,
     missing: Callable[[Path], Sequence[str]] = lambda _: (),
+    listing: Sequence[HubFile] = (),
 ) -> Fetched:
     """Fetch files of a repository through huggingface_hub, so that its cache and offline mode work.
 
@@ -79,11 +81,14 @@ def fetch_files(
         What to write into the configuration once the files are on this machine, for the error.
     missing : callable, optional
         What a folder lacks; asked where the hub cannot be, so that only the cache says what there is.
+    listing : sequence of HubFile, optional
+        What an earlier call found at this commit, which then is not asked for again.
 
     Returns
     -------
     Fetched
-        The commit behind the revision, the folder, and the SHA-256 of each wanted file.
+        The commit behind the revision, the folder, and the SHA-256 of each wanted file; the
+        listing is empty where the hub could not be asked.
 
     Raises
     ------
@@ -91,7 +96,9 @@ def fetch_files(
         If the files cannot be had, naming what is missing, or if one is not what the hub has.
     """
     try:
-        commit, files = _retried(lambda: _listing(repo, revision))
+        commit, files = (
+            (revision, list(listing)) if listing else _retried(lambda: _listing(repo, revision))
+        )
     except Exception as error:
         # The hub's client, its HTTP library and the operating system each bring exceptions of their own.
         return _from_cache(repo, revision, choose, missing, error, instead)
@@ -110,7 +117,7 @@ def fetch_files(
     except Exception as error:
         raise describe(error, repo, revision, instead) from None
     folder = place.parents[each.name.count("/")] if chosen else Path()
-    return Fetched(repo, commit, folder, digests)
+    return Fetched(repo, commit, folder, digests, tuple(files))
 
 
 def _fetch_one(repo: str, name: str, commit: str) -> Path:

@@ -19,9 +19,10 @@ from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.saes.quality import site_quality
 
-MEASURABLE = 0.1
+MEASURABLE = 0.3
 """Nats per token that an ablation must cost for a share of it to mean something: on a few hundred
-tokens the difference of two cross-entropies has a standard error of some hundredths."""
+tokens the difference of two cross-entropies has a standard error of some hundredths, which of less
+than this would be more than a tenth."""
 
 
 @dataclass(frozen=True)

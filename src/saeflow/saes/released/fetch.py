@@ -65,7 +65,8 @@ def fetch_bank(
         _check_place(released, shape, hook, layer)
         _check_width(released, shape, hook)
         other = _other_model(released, shape, allowed=settings.other_model)
-        centred = released.centred and shape.layer_normed
+        # What heads put out before W_O is no part of the residual stream, so nobody centres it.
+        centred = released.centred and shape.layer_normed and hook != "attn_z"
         bank = folded_release(released, Site(layer), hook, centred=centred)
         recipes[layer] = bank.recipe
         if bank.recipe != recipes[layers[0]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from sae_lens import SAE
 from sae_lens.loading import pretrained_sae_loaders as loaders
 from sae_lens.loading.pretrained_saes_directory import (
@@ -20,10 +20,14 @@ from sae_lens.loading.pretrained_saes_directory import (
 )
 
 from saeflow.errors import SaeflowError, first_line, nearest
-from saeflow.models.hub import hub_folder
+from saeflow.models.hub import HubFile, fetch_files
 
 NOT_NEEDED = "sparsity.safetensors"
 """What SAELens fetches beside weights, does without, and nobody here reads."""
+
+
+class MissingFileError(SaeflowError, EntryNotFoundError):  # type: ignore[misc]  # has no types
+    """A release lacks a file; loaders of SAELens try another one where they know of any."""
 
 
 @dataclass
@@ -43,6 +47,7 @@ class ReleasedFiles:
     revision: str = "main"
     folder: Path | None = None
     repo: str | None = None
+    _listing: tuple[HubFile, ...] = field(default=(), repr=False)
 
     def fetch(self, repo_id: str, filename: str, subfolder: str | None = None, **_: Any) -> str:
         """What SAELens calls in place of `huggingface_hub.hf_hub_download`, which names no revision."""
@@ -51,14 +56,20 @@ class ReleasedFiles:
             raise LocalEntryNotFoundError(f"{name} is not needed")
         folder = self.folder
         if folder is None:
-            instead = "name it in released.path"
-            folder = hub_folder(repo_id, self.revision, [name], instead=instead)
+            found = fetch_files(
+                repo_id,
+                self.revision,
+                lambda names: [each for each in names if each == name],
+                instead="name it in released.path",
+                listing=self._listing if repo_id == self.repo else (),
+            )
             # A branch that moves meanwhile must not mix two states of a repository.
-            self.repo, self.revision = repo_id, folder.name
+            self.repo, self.revision, folder = repo_id, found.commit, found.folder
+            self._listing = found.listing
         path = folder / name
         if not path.is_file():
             where = f"{repo_id}@{self.revision}" if self.folder is None else str(folder)
-            raise SaeflowError(f"{where} holds no file {name}; expected that of an SAE.")
+            raise MissingFileError(f"{where} holds no file {name}; expected that of an SAE.")
         return str(path)
 
     @contextmanager
