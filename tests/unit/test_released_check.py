@@ -119,10 +119,11 @@ def run(
     folder: Path,
     *,
     judged: bool = True,
+    must_pass: bool = True,
     **told: Any,
 ) -> Found:
     write_released(bank, folder, **told)
-    (checked,) = check_released(model, folder, texts, "jb", judged=judged)
+    (checked,) = check_released(model, folder, texts, "jb", judged=judged, must_pass=must_pass)
     return {each.metric: {**vars(each), "passed": each.passed} for each in checked.checks}
 
 
@@ -354,6 +355,19 @@ def test_the_first_position_hides_nothing(
     variance.add_batch(blind.decode(blind.encode(x[None]))[0], x)
     assert variance.compute() > 0.95
     failure(model, blind, texts, tmp_path / "blind", "explained_variance is")
+
+
+def test_a_failure_can_be_a_warning(
+    llama: LanguageModel,
+    documents: list[str],
+    texts: pa.Table,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bank = planted(llama, documents, "resid_post", 1)
+    found = run(llama, bank, texts, tmp_path, must_pass=False, l0=70.0)
+    assert found["l0"]["passed"] is False
+    assert "warning: the SAE of layer 1" in caplog.text
 
 
 def test_an_untrained_control_is_measured_and_not_judged(

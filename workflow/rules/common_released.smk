@@ -33,13 +33,14 @@ def released_spec(wildcards):
         "dictionary": {
             **{key: recipe[key] for key in ("dataset", "hook", "layers")},
             # Where a directory lies decides nothing; it is an input.
-            "released": without(recipe["released"], "path"),
+            "released": without(recipe["released"], "path", "must_pass"),
         },
     }
 
 
 def check_spec(wildcards):
-    return {"model": model_spec(wildcards)}
+    recipe = resolve_dictionary(CFG, wildcards.dictionary)
+    return {"model": model_spec(wildcards), "must_pass": recipe.released.must_pass}
 
 
 def released_mb(wildcards, attempt):

@@ -18,7 +18,12 @@ with job(snakemake):
     source, name = Path(wanted.bank), snakemake.wildcards.dictionary
     texts = read_table(Path(wanted.texts), TEXTS)
     found = check_released(
-        model.to(resolve_device()), source, texts, name, judged=spec.control is None
+        model.to(resolve_device()),
+        source,
+        texts,
+        name,
+        judged=spec.control is None,
+        must_pass=given["must_pass"],
     )
     provenance = inherit(
         texts,

@@ -42,6 +42,11 @@ class ReleasedSettings(Block):
         description="Whether the SAEs may have been trained on a model of another name than the one "
         "that reads them, such as base and Instruct; what is found is recorded.",
     )
+    must_pass: bool = Field(
+        True,
+        description="Whether an SAE that does not give what it should stops the run; false: a warning "
+        "says so, checks.parquet keeps it, and studies read the SAE all the same.",
+    )
 
     @model_validator(mode="after")
     def _names_a_place(self) -> ReleasedSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def check_released(
     dictionary: str,
     *,
     judged: bool = True,
+    must_pass: bool = True,
 ) -> list[CheckedLayer]:
     """Read every SAE of a fetched bank on a few texts, one SAE in memory at a time.
 
@@ -75,6 +77,8 @@ def check_released(
         Its name, for messages.
     judged : bool
         Whether the SAEs must fit; not on an untrained control, which they are not meant for.
+    must_pass : bool
+        Whether one that does not fit is an error, and no warning.
 
     Returns
     -------
@@ -104,10 +108,13 @@ def check_released(
         if judged and not passes(checked.checks):
             cause = likely_cause(model, reading, releases[layer], tokens, places, hooks[layer])
             failed = "; ".join(str(each) for each in checked.checks if each.passed is False)
-            raise SaeflowError(
+            told = (
                 f"the SAE of layer {layer} of dictionary {dictionary!r} ({releases[layer].name}) does "
-                f"not give what it should: {failed}; {cause}."
+                f"not give what it should: {failed}; {cause}"
             )
+            if must_pass:
+                raise SaeflowError(f"{told}. To read it all the same: released.must_pass: false.")
+            logging.getLogger("saeflow").warning("warning: %s.", told)
         found.append(checked if judged else _untested(checked))
     return found
 
