@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from saeflow.artifacts.checks import CHECKS, CHECKS_FILE
 from saeflow.artifacts.released import RELEASED
 from saeflow.artifacts.tables import read_table
 from saeflow.saes.storage import load_bank
@@ -76,6 +77,18 @@ def test_what_fails_its_check_stops_in_one_sentence_and_leaves_nothing(project: 
     )
     assert "expected at least 0.5 (a bound of our own)" in line
     assert not list((project / "results/saes").glob("llama/jb/*"))
+
+
+def test_what_fails_its_check_can_be_read_all_the_same(project: Path) -> None:
+    given = {"must_pass": False, **JB["released"]}
+    wanted = arguments(project, "results/saes/llama/jb/seed0", released=given)
+    assert planned(project, *wanted) == {"check_saes": 1}
+    run(project, *wanted)
+    checks = read_table(project / "results/saes/llama/jb/seed0" / CHECKS_FILE, CHECKS).to_pylist()
+    explained = [each for each in checks if each["metric"] == "explained_variance"]
+    assert [each["passed"] for each in explained] == [False, False]
+    log = (project / "results/logs/saes/llama/jb/seed0.log").read_text(encoding="utf-8")
+    assert log.count("warning: the SAE of layer") == 2
 
 
 def test_what_does_not_fit_stops_in_one_sentence_and_leaves_nothing(project: Path) -> None:
