@@ -20,9 +20,15 @@ from saeflow.config.models import HubModel, ModelSettings
 from saeflow.errors import SaeflowError
 from saeflow.models import hub as client
 from saeflow.models.fetching import fetch_model
-from saeflow.models.repository_files import check_fetched, lacking, model_names
+from saeflow.models.repository_files import (
+    TOKENIZER_FILES,
+    check_fetched,
+    lacking,
+    model_names,
+)
 from tests.fake_hub import COMMIT, FakeHub, running, use
 from tests.hub_cache import offline, put_repo
+from tests.sentences import check_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 REPO = "someone/tiny"
@@ -126,6 +132,15 @@ def test_one_form_of_the_weights_is_chosen(names: list[str], chosen: list[str]) 
     assert sorted(model_names([*names, "config.json"])) == sorted([*chosen, "config.json"])
 
 
+def test_settings_of_an_adapter_come_with_checkpoints_alone(hub: FakeHub, tmp_path: Path) -> None:
+    """transformers would look for the adapter's weights, which are not fetched."""
+    hub.repos = {REPO: {**FILES, "adapter_config.json": b"{}", "adapter_model.safetensors": b"a"}}
+    folder = fetch(tmp_path / "m")
+    assert (folder / "config.json").is_file()
+    assert not (folder / "adapter_config.json").exists()
+    assert "adapter_config.json" in model_names(["adapter_config.json"], adapter=True)
+
+
 def test_dropped_connection_goes_on_where_it_stopped(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +200,8 @@ def test_missing_shards_of_an_offline_cache_are_named(
 ) -> None:
     shards = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
     index = json.dumps({"weight_map": dict(zip("abc", shards, strict=True))}).encode()
-    files = {"config.json": CONFIG, "model.safetensors.index.json": index, shards[1]: b"x"}
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors.index.json": index,
+             shards[1]: b"x"}  # fmt: skip
     put_repo(tmp_path / "cache", REPO, COMMIT, files)
     offline(monkeypatch, tmp_path / "cache")
     with pytest.raises(
@@ -194,10 +210,68 @@ def test_missing_shards_of_an_offline_cache_are_named(
         fetch(tmp_path / "m")
 
 
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_shards_without_their_index_are_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Shards come before their index by name, so that a killed download leaves them without one."""
+    whole = "model.safetensors" if ending == "safetensors" else "pytorch_model.bin"
+    stem = whole.partition(".")[0]
+    shards = [f"{stem}-0000{n}-of-00003.{ending}" for n in (1, 2, 3)]
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", shards[0]: b"x", shards[1]: b"y"}
+    put_repo(tmp_path / "cache", REPO, COMMIT, files)
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    check_sentence(caught.value, f"cache lacks {shards[2]}, {whole}.index.json in ")
+    put_repo(tmp_path / "cache", REPO, COMMIT, {shards[2]: b"z"})
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "n")
+    check_sentence(caught.value, f"cache lacks {whole}.index.json in ")
+
+
 def test_index_alone_names_all_shards(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "s1", "b": "s2"}}')
-    assert lacking(tmp_path) == ["config.json", "s1", "s2"]
+    index = {"weight_map": {"a": "s1.bin", "b": "s2.bin"}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    tokenizer = "a tokenizer (tokenizer.json, tokenizer.model, vocab.json)"
+    assert lacking(tmp_path) == ["config.json", tokenizer, "s1.bin", "s2.bin"]
     assert lacking(tmp_path, config=False, weights=False) == []
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"weight_map": {"a": "../x.bin"}}'])
+def test_damaged_index_of_an_offline_cache_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors.index.json": damage}
+    put_repo(tmp_path / "cache", REPO, COMMIT, files)
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    check_sentence(caught.value, "model.safetensors.index.json is malformed", "expected weight_map")
+
+
+def test_index_comes_before_its_shards(hub: FakeHub, tmp_path: Path) -> None:
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}).encode()
+    small = {"config.json": CONFIG, "tokenizer.json": b"{}"}
+    hub.repos = {REPO: {shards[0]: b"x", shards[1]: b"y", "model.safetensors.index.json": index}
+                 | small}  # fmt: skip
+    fetch(tmp_path / "m")
+    assert list(hub.sent)[-2:] == shards
+
+
+@pytest.mark.parametrize("name", TOKENIZER_FILES)
+def test_offline_cache_without_a_tokenizer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "tokenizer_config.json": b"{}"}
+    put_repo(tmp_path / "cache", REPO, COMMIT, files)
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    check_sentence(caught.value, "cache lacks a tokenizer (tokenizer.json, ")
+    put_repo(tmp_path / "cache", REPO, COMMIT, {name: b"{}"})
+    assert check_fetched(fetch(tmp_path / "n")) == COMMIT
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -21,9 +21,9 @@ from transformers import (
 from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import ThoughtTokens
 from saeflow.models.directories import any_config, check_complete, read_tokenizer
+from saeflow.models.repository_files import TOKENIZER_FILES
 
 EMBEDDINGS = {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 KNOWN_BASES = {"gpt2": "openai-community/gpt2", "llama": "meta-llama/Llama-3.2-1B-Instruct"}
 N_THOUGHT_TOKENS = len(fields(ThoughtTokens))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from saeflow.artifacts.digest import file_digest
@@ -73,10 +74,12 @@ def _fetch(
     config: bool = True,
     weights: bool = True,
 ) -> Fetched:
+    # peft leaves its settings beside a checkpoint, whose conversion compares them.
+    adapter = isinstance(settings, HubModel) and settings.checkpoint is not None
     fetched = fetch_files(
         settings.repo,
         settings.revision,
-        model_names if weights else beside_weights,
+        partial(model_names if weights else beside_weights, adapter=adapter),
         instead=INSTEAD,
         missing=lambda folder: lacking(folder, config=config, weights=weights),
     )

@@ -104,6 +104,8 @@ def fetch_files(
         return _from_cache(repo, revision, choose, missing, error, instead)
     wanted = set(choose([each.name for each in files]))
     chosen = [each for each in files if each.name in wanted]
+    # What names further files comes first, so that a download that is killed tells what it lacks.
+    chosen.sort(key=lambda each: not each.name.endswith(".json"))
     digests = {}
     try:
         if chosen and revision != commit:
