@@ -26,7 +26,7 @@ from saeflow.models.repository_files import (
     lacking,
     model_names,
 )
-from tests.fake_hub import COMMIT, FakeHub, running, use
+from tests.fake_hub import COMMIT, FakeHub, git, running, use
 from tests.hub_cache import offline, put_repo
 from tests.sentences import check_sentence
 
@@ -321,6 +321,56 @@ def test_damaged_file_says_what_to_delete(hub: FakeHub, tmp_path: Path, damage: 
         os.truncate(path, 1000)
     with pytest.raises(SaeflowError, match=rf"model\.safetensors .*300000 bytes\. Delete {folder}"):
         check_fetched(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("model.safetensors", "SHA-256"), ("tokenizer.json", "git digest")]
+)
+def test_damaged_file_of_an_offline_cache_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    content = {key: FILES[key] for key in WANTED}
+    blob = (put_repo(tmp_path / "cache", REPO, COMMIT, content) / name).resolve()
+    blob.write_bytes(b"?")
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    digest = hashlib.sha256(b"?").hexdigest() if kind == "SHA-256" else git(b"?")
+    told = f"its {kind} is {digest[:12]}, but the cache's own name for it says {blob.name[:12]}"
+    check_sentence(caught.value, f"{name} is damaged", told, f"delete {blob} ")
+    assert "None" not in str(caught.value)
+
+
+def test_blobs_that_repositories_share_are_read_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of Xet storage lie once for all repositories, named by another digest than SHA-256."""
+    cache = tmp_path / "cache"
+    snapshot = put_repo(cache, REPO, COMMIT, {key: FILES[key] for key in WANTED})
+    blob = (snapshot / "model.safetensors").resolve()
+    shared = cache / "blobs/ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    offline(monkeypatch, cache)
+    assert (fetch(tmp_path / "m") / "model.safetensors").read_bytes() == WEIGHTS
+    shared.write_bytes(b"?")
+    with pytest.raises(SaeflowError, match=r"model\.safetensors is damaged: its SHA-256 is "):
+        fetch(tmp_path / "n")
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_no_file_that_fits_is_told(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connected: bool
+) -> None:
+    """The folder of no file would be the current one."""
+    hub.repos = {REPO: {"README.md": b"x"}}
+    if not connected:
+        put_repo(tmp_path / "cache", REPO, COMMIT, {"README.md": b"x"})
+        offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        client.hub_folder(REPO, COMMIT, ("*.json", "*.txt"), instead="name its folder as path")
+    check_sentence(caught.value, f"{REPO}@{COMMIT} holds no file that fits *.json, *.txt; expected")
 
 
 ONE = """
