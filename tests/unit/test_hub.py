@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +15,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
+from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import read_table
 from saeflow.config.models import HubModel, ModelSettings
 from saeflow.errors import SaeflowError
@@ -22,6 +23,7 @@ from saeflow.models import hub as client
 from saeflow.models.fetching import fetch_model
 from saeflow.models.repository_files import (
     TOKENIZER_FILES,
+    MissingWeightsError,
     check_fetched,
     lacking,
     model_names,
@@ -278,19 +280,17 @@ def test_offline_cache_without_a_tokenizer_is_told(
 def test_checkpoint_is_converted_with_its_base(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    bases = []
+    bases: list[Path | None] = []
 
     def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
         bases.append(base)
         if base is None or not (whole or (base / "model.safetensors").is_file()):
-            raise SaeflowError("the checkpoint lacks its base's weights")
+            raise MissingWeightsError("the checkpoint lacks its base's weights")
         (target / "config.json").write_bytes((base / "config.json").read_bytes())
         content = (checkpoint / "pytorch_model.bin").read_bytes()
         (target / "model.safetensors").write_bytes(content)
 
-    module = ModuleType("saeflow.models.codi_checkpoint")
-    vars(module)["convert_checkpoint"] = convert
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    let_convert(monkeypatch, convert)
     hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES}
     base = {"repo": "someone/base", "revision": "main"}
     folder = fetch(tmp_path / "m", checkpoint="codi", base=base)
@@ -300,6 +300,44 @@ def test_checkpoint_is_converted_with_its_base(
     with pytest.raises(SaeflowError, match="lacks its base"):
         fetch(tmp_path / "n", checkpoint="codi")
     assert bases[-1] is None
+
+
+def let_convert(monkeypatch: pytest.MonkeyPatch, convert: Callable[..., None]) -> None:
+    module = ModuleType("saeflow.models.codi_checkpoint")
+    vars(module)["convert_checkpoint"] = convert
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_weights_of_the_base_come_for_lack_of_them_alone(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
+        raise SaeflowError("the checkpoint is damaged")
+
+    let_convert(monkeypatch, convert)
+    hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES}
+    base = {"repo": "someone/base", "revision": "main"}
+    with pytest.raises(SaeflowError, match="is damaged"):
+        fetch(tmp_path / "m", checkpoint="codi", base=base)
+    assert hub.sent["model.safetensors"] == 0
+
+
+def test_base_of_a_checkpoint_is_part_of_its_provenance(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
+        (target / "config.json").write_bytes(CONFIG)
+
+    let_convert(monkeypatch, convert)
+    hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES,
+                 "someone/other": FILES}  # fmt: skip
+    told = []
+    for name in ("base", "other"):
+        base = {"repo": f"someone/{name}", "revision": "main"}
+        folder = fetch(tmp_path / name, checkpoint="codi", base=base)
+        told.append(metadata_of(read_table(folder / FILES_TABLE, MODEL_FILES_TABLE).schema))
+        assert told[-1]["base"] == f"someone/{name}@{COMMIT}"
+    assert told[0]["config"] != told[1]["config"]
 
 
 def test_layers_are_checked_before_weights_come(hub: FakeHub, tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ PROJECTION = "codi_projection.safetensors"
 INSTEAD = "use weights: path with path: DIRECTORY"
 
 
+class MissingWeightsError(SaeflowError):
+    """A checkpoint needs the weights of its base, and they are not there."""
+
+
 def weight_names(names: Sequence[str]) -> list[str]:
     """Files of weights that are needed among those of a repository: safetensors where there are any."""
     for whole in WEIGHTS:
