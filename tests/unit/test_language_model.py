@@ -254,6 +254,14 @@ def test_one_file_is_cut_too_and_foreign_layers_are_told(tmp_path: Path) -> None
         load_directory(folder, "float32", "r", last_layer=4)
 
 
+def test_texts_that_do_not_fit_are_told_as_texts(plain: Path) -> None:
+    model = load_directory(plain, "float32", "r")
+    with pytest.raises(SaeflowError) as caught:
+        model.continue_rows([[5] * 90], max_new_tokens=10)
+    told = "a text with its continuation takes 100 positions; the model has 96"
+    check_sentence(caught.value, told, "Shorten max_new_tokens")
+
+
 def test_the_final_norm_needs_every_block() -> None:
     assert last_block("resid_post", (2, 0)) == 2
     assert last_block("embed", (0,)) == 0
