@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from tests.fake_hub import git
+
+LARGE = 10_000_000
+"""Bytes above which the hub keeps a file outside git."""
 
 
 def put_repo(
@@ -42,13 +49,24 @@ def put_repo(
     home = cache / f"{kind}s--{repo.replace('/', '--')}"
     snapshot = home / "snapshots" / revision
     for name, content in files.items():
+        blob = home / "blobs" / _digest(name, content)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
         place = snapshot / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
+        place.unlink(missing_ok=True)
+        place.symlink_to(os.path.relpath(blob, place.parent))
     reference = home / "refs" / branch
     reference.parent.mkdir(parents=True, exist_ok=True)
     reference.write_text(revision, encoding="utf-8")
     return snapshot
+
+
+def _digest(name: str, content: bytes) -> str:
+    """What the hub names a file by: SHA-256 where it is large, else git's digest."""
+    if len(content) > LARGE or name.endswith((".safetensors", ".bin")):
+        return hashlib.sha256(content).hexdigest()
+    return git(content)
 
 
 def offline(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

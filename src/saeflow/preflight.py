@@ -48,7 +48,6 @@ from saeflow.config.specialist_runs import (
     specialist_models,
 )
 from saeflow.config.text_files import text_format
-from saeflow.config.writers import WRITER_FILES
 from saeflow.errors import SaeflowError
 from saeflow.models.repository_files import layer_count
 
@@ -202,7 +201,7 @@ def text_files(path: str, root: Path) -> list[Path]:
     return [place]
 
 
-def folder_files(path: str | None, root: Path, patterns: Sequence[str] = WRITER_FILES) -> list[str]:
+def folder_files(path: str | None, root: Path, patterns: Sequence[str] = MODEL_FILES) -> list[str]:
     """Files of a directory that decide what its model gives, relative to the working directory.
 
     Parameters

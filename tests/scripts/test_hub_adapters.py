@@ -25,7 +25,7 @@ def test_fetched_model_has_the_layers_that_studies_name(
     config["models"]["llama"] = block
     config["studies"]["gsm8k"]["published"]["layers"] = [3]
     content = json.dumps({"model_type": "gpt2", "n_layer": n_layers}).encode()
-    files = {"config.json": content, "model.safetensors": b"weights"}
+    files = {"config.json": content, "model.safetensors": b"weights", "tokenizer.json": b"{}"}
     put_repo(tmp_path / "cache", "someone/tiny", "a" * 40, files)
     offline(monkeypatch, tmp_path / "cache")
     target = tmp_path / "model"

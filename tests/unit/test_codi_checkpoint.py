@@ -23,6 +23,7 @@ from saeflow.models.codi import CodiModel
 from saeflow.models.codi_checkpoint import convert_checkpoint
 from saeflow.models.codi_parts import known_config
 from saeflow.models.directories import load_directory
+from saeflow.models.repository_files import MissingWeightsError
 from saeflow.models.tokenizer import byte_tokenizer
 from tests.lookalikes.codi import (
     Family,
@@ -41,6 +42,7 @@ from tests.lookalikes.codi import (
     weight_files,
     write_files,
 )
+from tests.sentences import check_sentence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAMILIES = ("gpt2", "llama")
@@ -198,6 +200,10 @@ def test_weights_of_the_base_where_the_checkpoint_has_none(
     shutil.rmtree(tmp_path / "out")
     (base / "model.safetensors").write_bytes(b"short")
     assert "those in" in refused(checkpoint, tmp_path, base)
+    (base / "model.safetensors").unlink()
+    with pytest.raises(MissingWeightsError) as caught:
+        convert_checkpoint(checkpoint, tmp_path / "out", base=base)
+    check_sentence(caught.value, f"no weights of the base model, and {base} lacks weights (model.")
     assert "name its base" in refused(
         write_files(tokenizer_files(wrapper.tokenizer)
                     | {"config.json": (base / "config.json").read_bytes()}, checkpoint),

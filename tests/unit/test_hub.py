@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +15,22 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
+from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import read_table
 from saeflow.config.models import HubModel, ModelSettings
 from saeflow.errors import SaeflowError
 from saeflow.models import hub as client
 from saeflow.models.fetching import fetch_model
-from saeflow.models.repository_files import check_fetched, lacking, model_names
-from tests.fake_hub import COMMIT, FakeHub, running, use
+from saeflow.models.repository_files import (
+    TOKENIZER_FILES,
+    MissingWeightsError,
+    check_fetched,
+    lacking,
+    model_names,
+)
+from tests.fake_hub import COMMIT, FakeHub, git, running, use
 from tests.hub_cache import offline, put_repo
+from tests.sentences import check_sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 REPO = "someone/tiny"
@@ -126,6 +134,15 @@ def test_one_form_of_the_weights_is_chosen(names: list[str], chosen: list[str]) 
     assert sorted(model_names([*names, "config.json"])) == sorted([*chosen, "config.json"])
 
 
+def test_settings_of_an_adapter_come_with_checkpoints_alone(hub: FakeHub, tmp_path: Path) -> None:
+    """transformers would look for the adapter's weights, which are not fetched."""
+    hub.repos = {REPO: {**FILES, "adapter_config.json": b"{}", "adapter_model.safetensors": b"a"}}
+    folder = fetch(tmp_path / "m")
+    assert (folder / "config.json").is_file()
+    assert not (folder / "adapter_config.json").exists()
+    assert "adapter_config.json" in model_names(["adapter_config.json"], adapter=True)
+
+
 def test_dropped_connection_goes_on_where_it_stopped(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +202,8 @@ def test_missing_shards_of_an_offline_cache_are_named(
 ) -> None:
     shards = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
     index = json.dumps({"weight_map": dict(zip("abc", shards, strict=True))}).encode()
-    files = {"config.json": CONFIG, "model.safetensors.index.json": index, shards[1]: b"x"}
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors.index.json": index,
+             shards[1]: b"x"}  # fmt: skip
     put_repo(tmp_path / "cache", REPO, COMMIT, files)
     offline(monkeypatch, tmp_path / "cache")
     with pytest.raises(
@@ -194,29 +212,85 @@ def test_missing_shards_of_an_offline_cache_are_named(
         fetch(tmp_path / "m")
 
 
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_shards_without_their_index_are_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Shards come before their index by name, so that a killed download leaves them without one."""
+    whole = "model.safetensors" if ending == "safetensors" else "pytorch_model.bin"
+    stem = whole.partition(".")[0]
+    shards = [f"{stem}-0000{n}-of-00003.{ending}" for n in (1, 2, 3)]
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", shards[0]: b"x", shards[1]: b"y"}
+    put_repo(tmp_path / "cache", REPO, COMMIT, files)
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    check_sentence(caught.value, f"cache lacks {shards[2]}, {whole}.index.json in ")
+    put_repo(tmp_path / "cache", REPO, COMMIT, {shards[2]: b"z"})
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "n")
+    check_sentence(caught.value, f"cache lacks {whole}.index.json in ")
+
+
 def test_index_alone_names_all_shards(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "s1", "b": "s2"}}')
-    assert lacking(tmp_path) == ["config.json", "s1", "s2"]
+    index = {"weight_map": {"a": "s1.bin", "b": "s2.bin"}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    tokenizer = "a tokenizer (tokenizer.json, tokenizer.model, vocab.json)"
+    assert lacking(tmp_path) == ["config.json", tokenizer, "s1.bin", "s2.bin"]
     assert lacking(tmp_path, config=False, weights=False) == []
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"weight_map": {"a": "../x.bin"}}'])
+def test_damaged_index_of_an_offline_cache_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors.index.json": damage}
+    put_repo(tmp_path / "cache", REPO, COMMIT, files)
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    check_sentence(caught.value, "model.safetensors.index.json is malformed", "expected weight_map")
+
+
+def test_index_comes_before_its_shards(hub: FakeHub, tmp_path: Path) -> None:
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}).encode()
+    small = {"config.json": CONFIG, "tokenizer.json": b"{}"}
+    hub.repos = {REPO: {shards[0]: b"x", shards[1]: b"y", "model.safetensors.index.json": index}
+                 | small}  # fmt: skip
+    fetch(tmp_path / "m")
+    assert list(hub.sent)[-2:] == shards
+
+
+@pytest.mark.parametrize("name", TOKENIZER_FILES)
+def test_offline_cache_without_a_tokenizer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "tokenizer_config.json": b"{}"}
+    put_repo(tmp_path / "cache", REPO, COMMIT, files)
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    check_sentence(caught.value, "cache lacks a tokenizer (tokenizer.json, ")
+    put_repo(tmp_path / "cache", REPO, COMMIT, {name: b"{}"})
+    assert check_fetched(fetch(tmp_path / "n")) == COMMIT
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_checkpoint_is_converted_with_its_base(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    bases = []
+    bases: list[Path | None] = []
 
     def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
         bases.append(base)
         if base is None or not (whole or (base / "model.safetensors").is_file()):
-            raise SaeflowError("the checkpoint lacks its base's weights")
+            raise MissingWeightsError("the checkpoint lacks its base's weights")
         (target / "config.json").write_bytes((base / "config.json").read_bytes())
         content = (checkpoint / "pytorch_model.bin").read_bytes()
         (target / "model.safetensors").write_bytes(content)
 
-    module = ModuleType("saeflow.models.codi_checkpoint")
-    vars(module)["convert_checkpoint"] = convert
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    let_convert(monkeypatch, convert)
     hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES}
     base = {"repo": "someone/base", "revision": "main"}
     folder = fetch(tmp_path / "m", checkpoint="codi", base=base)
@@ -226,6 +300,44 @@ def test_checkpoint_is_converted_with_its_base(
     with pytest.raises(SaeflowError, match="lacks its base"):
         fetch(tmp_path / "n", checkpoint="codi")
     assert bases[-1] is None
+
+
+def let_convert(monkeypatch: pytest.MonkeyPatch, convert: Callable[..., None]) -> None:
+    module = ModuleType("saeflow.models.codi_checkpoint")
+    vars(module)["convert_checkpoint"] = convert
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_weights_of_the_base_come_for_lack_of_them_alone(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
+        raise SaeflowError("the checkpoint is damaged")
+
+    let_convert(monkeypatch, convert)
+    hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES}
+    base = {"repo": "someone/base", "revision": "main"}
+    with pytest.raises(SaeflowError, match="is damaged"):
+        fetch(tmp_path / "m", checkpoint="codi", base=base)
+    assert hub.sent["model.safetensors"] == 0
+
+
+def test_base_of_a_checkpoint_is_part_of_its_provenance(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(checkpoint: Path, target: Path, *, base: Path | None) -> None:
+        (target / "config.json").write_bytes(CONFIG)
+
+    let_convert(monkeypatch, convert)
+    hub.repos = {REPO: {"pytorch_model.bin": b"w" * 2000}, "someone/base": FILES,
+                 "someone/other": FILES}  # fmt: skip
+    told = []
+    for name in ("base", "other"):
+        base = {"repo": f"someone/{name}", "revision": "main"}
+        folder = fetch(tmp_path / name, checkpoint="codi", base=base)
+        told.append(metadata_of(read_table(folder / FILES_TABLE, MODEL_FILES_TABLE).schema))
+        assert told[-1]["base"] == f"someone/{name}@{COMMIT}"
+    assert told[0]["config"] != told[1]["config"]
 
 
 def test_layers_are_checked_before_weights_come(hub: FakeHub, tmp_path: Path) -> None:
@@ -247,6 +359,56 @@ def test_damaged_file_says_what_to_delete(hub: FakeHub, tmp_path: Path, damage: 
         os.truncate(path, 1000)
     with pytest.raises(SaeflowError, match=rf"model\.safetensors .*300000 bytes\. Delete {folder}"):
         check_fetched(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("model.safetensors", "SHA-256"), ("tokenizer.json", "git digest")]
+)
+def test_damaged_file_of_an_offline_cache_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    content = {key: FILES[key] for key in WANTED}
+    blob = (put_repo(tmp_path / "cache", REPO, COMMIT, content) / name).resolve()
+    blob.write_bytes(b"?")
+    offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        fetch(tmp_path / "m")
+    digest = hashlib.sha256(b"?").hexdigest() if kind == "SHA-256" else git(b"?")
+    told = f"its {kind} is {digest[:12]}, but the cache's own name for it says {blob.name[:12]}"
+    check_sentence(caught.value, f"{name} is damaged", told, f"delete {blob} ")
+    assert "None" not in str(caught.value)
+
+
+def test_blobs_that_repositories_share_are_read_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of Xet storage lie once for all repositories, named by another digest than SHA-256."""
+    cache = tmp_path / "cache"
+    snapshot = put_repo(cache, REPO, COMMIT, {key: FILES[key] for key in WANTED})
+    blob = (snapshot / "model.safetensors").resolve()
+    shared = cache / "blobs/ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    offline(monkeypatch, cache)
+    assert (fetch(tmp_path / "m") / "model.safetensors").read_bytes() == WEIGHTS
+    shared.write_bytes(b"?")
+    with pytest.raises(SaeflowError, match=r"model\.safetensors is damaged: its SHA-256 is "):
+        fetch(tmp_path / "n")
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_no_file_that_fits_is_told(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connected: bool
+) -> None:
+    """The folder of no file would be the current one."""
+    hub.repos = {REPO: {"README.md": b"x"}}
+    if not connected:
+        put_repo(tmp_path / "cache", REPO, COMMIT, {"README.md": b"x"})
+        offline(monkeypatch, tmp_path / "cache")
+    with pytest.raises(SaeflowError) as caught:
+        client.hub_folder(REPO, COMMIT, ("*.json", "*.txt"), instead="name its folder as path")
+    check_sentence(caught.value, f"{REPO}@{COMMIT} holds no file that fits *.json, *.txt; expected")
 
 
 ONE = """

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -22,13 +23,15 @@ from transformers import (
 from saeflow.config.models import PathModel, UntrainedControl
 from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
-from saeflow.models.directories import INDEX_FILE, load_directory
+from saeflow.models.directories import load_directory
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.loading import last_block, load_model, thinking
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.models.tokens import read_tokens
 from tests.conftest import ROOT
+from tests.sentences import check_sentence
 
+INDEX_FILE = "model.safetensors.index.json"
 TEXTS = ["Rain fell.", "The end of it, and more."]
 EXTRA = 7  # columns of logits behind the tokenizer's last id
 
@@ -186,11 +189,77 @@ def test_shards_of_later_blocks_are_not_read(plain: Path, tmp_path: Path, damage
             assert torch.equal(left, right)
 
 
+def use_bin(folder: Path) -> None:
+    """Turn shards of safetensors into those of PyTorch."""
+    index = folder / INDEX_FILE
+    listed = json.loads(index.read_text())
+    for shard in set(listed["weight_map"].values()):
+        torch.save(load_file(folder / shard), folder / as_bin(shard))
+        (folder / shard).unlink()
+    weights = {name: as_bin(shard) for name, shard in listed["weight_map"].items()}
+    told = json.dumps({**listed, "weight_map": weights})
+    (folder / "pytorch_model.bin.index.json").write_text(told)
+    index.unlink()
+
+
+def as_bin(shard: str) -> str:
+    return "pytorch_" + shard.replace(".safetensors", ".bin")
+
+
+def test_pytorch_shards_of_later_blocks_are_not_read(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", "llama", shard="6KB")
+    whole = load_directory(folder, "float32", "r").language_model.state_dict()
+    later = later_shards(folder, 1)
+    use_bin(folder)
+    for shard in later:
+        (folder / as_bin(shard)).write_bytes(b"garbage")
+    with pytest.raises(SaeflowError):
+        load_directory(folder, "float32", "r")
+    cut = load_directory(folder, "float32", "r", last_layer=1)
+    assert cut.n_layers == 2
+    assert all(torch.equal(whole[key], value)
+               for key, value in cut.language_model.state_dict().items())  # fmt: skip
+
+
+def test_one_file_goes_before_shards_however_many_blocks_are_read(tmp_path: Path) -> None:
+    """transformers takes the whole file where a folder holds both."""
+    folder = save(tmp_path / "m", "llama", shard="6KB")
+    state = load_directory(folder, "float32", "r").language_model.state_dict()
+    other = {key: value + 1 for key, value in state.items()}
+    save_file(other, folder / "model.safetensors", metadata={"format": "pt"})
+    for last in (None, 1):
+        model = load_directory(folder, "float32", "r", last_layer=last)
+        assert torch.equal(
+            model.language_model.get_input_embeddings().weight, other["model.embed_tokens.weight"]
+        )
+
+
+@pytest.mark.parametrize("shard", ["../x.safetensors", "sub/x.safetensors", "..", INDEX_FILE, 3])
+def test_index_that_names_other_files_is_told(tmp_path: Path, shard: object) -> None:
+    folder = save(tmp_path / "m", "llama", shard="6KB")
+    index = folder / INDEX_FILE
+    listed = json.loads(index.read_text())
+    listed["weight_map"]["model.norm.weight"] = shard
+    index.write_text(json.dumps(listed))
+    with pytest.raises(SaeflowError) as caught:
+        load_directory(folder, "float32", "r", last_layer=1)
+    check_sentence(caught.value, f"{index} is malformed", "expected weight_map with a file")
+    assert json.loads(index.read_text()) == listed
+
+
 def test_one_file_is_cut_too_and_foreign_layers_are_told(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", "llama")
     assert load_directory(folder, "float32", "r", last_layer=0).n_layers == 1
     with pytest.raises(SaeflowError, match=r"layer 4 was asked for, .* layers 0 to 3"):
         load_directory(folder, "float32", "r", last_layer=4)
+
+
+def test_texts_that_do_not_fit_are_told_as_texts(plain: Path) -> None:
+    model = load_directory(plain, "float32", "r")
+    with pytest.raises(SaeflowError) as caught:
+        model.continue_rows([[5] * 90], max_new_tokens=10)
+    told = "a text with its continuation takes 100 positions; the model has 96"
+    check_sentence(caught.value, told, "Shorten max_new_tokens")
 
 
 def test_the_final_norm_needs_every_block() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import warnings
@@ -238,7 +237,8 @@ def test_folders_of_saelens(sae_lens, cache, tmp_path, architecture, config, by)
     theirs = sae_lens.SAE.load_from_disk(snapshot / "saes/layer2")
     theirs.save_model(tmp_path / "again")
     for name in ("cfg.json", "sae_weights.safetensors"):
-        shutil.copyfile(tmp_path / "again" / name, snapshot / "saes/layer2" / name)
+        files[f"saes/layer2/{name}"] = (tmp_path / "again" / name).read_bytes()
+    put_repo(cache, "someone/saes", COMMIT, files)
     given = {"path": str(snapshot)} if by == "directory" else {"release": "someone/saes"}
     settings = dictionary(hook, [2], sae_id="saes/layer{layer}", **given)
     bank, rows = fetch(settings, GPT2, tmp_path / "bank")

@@ -134,6 +134,26 @@ def test_a_directory_tells_its_own_shape() -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "parameters"),
+    [
+        ({"model.safetensors": 400, "pytorch_model.bin": 404}, 100),
+        ({f"model-0000{n}-of-00002.safetensors": 200 for n in (1, 2)}
+         | {"pytorch_model.bin": 404, "consolidated.safetensors": 400}, 100),
+        ({"pytorch_model.bin": 400}, 100),
+        ({}, 0),
+    ],
+)  # fmt: skip
+def test_weights_in_several_forms_count_once(
+    tmp_path: Path, files: dict[str, int], parameters: int
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    for name, size in files.items():
+        (tmp_path / name).write_bytes(b"x" * size)
+    settings = PathModel(weights="path", path=str(tmp_path))
+    assert model_shape(settings, tmp_path).parameters == parameters
+
+
+@pytest.mark.parametrize(
     ("config", "expected"),
     [
         (CONFIG, (3, 64, 128)),

@@ -8,8 +8,10 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from saeflow.config.base import Block, Name
 
-MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt")
-"""Files of a model directory that decide what it gives: inputs of jobs, and what is digested."""
+MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt", "*.jinja")
+"""Files of a model directory that decide what it gives: inputs of jobs, and what is digested.
+
+Newer chat templates are files of their own, which end in ``.jinja``."""
 
 
 def check_heads(family: str, width: int, heads: int, pairs: int) -> None:

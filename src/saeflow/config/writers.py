@@ -9,10 +9,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from saeflow.config.base import Block
-from saeflow.config.models import MODEL_FILES
-
-WRITER_FILES = (*MODEL_FILES, "*.jinja")
-"""Files of a directory that decide what a local writer gives; newer chat templates are their own."""
 
 
 class LocalSettings(Block):

@@ -6,7 +6,6 @@ is refused.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Iterator
@@ -18,10 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from saeflow.errors import SaeflowError, first_line
+from saeflow.models.repository_files import INDEX_ENDING, WEIGHTS, read_index, weights_file
 
-WHOLE = ("model.safetensors", "pytorch_model.bin")
-"""In the order in which they are looked for, each before its index of shards."""
-INDEX_ENDING = ".index.json"
 OBJECTS = re.compile(
     "unsupported global|can only (create|build)|trying to call reduce", re.IGNORECASE
 )
@@ -48,29 +45,18 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     """
     if not folder.is_dir():
         raise SaeflowError(f"{folder} is no directory; expected the folder of a checkpoint.")
-    for name in WHOLE:
-        if (folder / name).is_file():
-            return dict(_read(folder / name))
-        if (folder / (name + INDEX_ENDING)).is_file():
-            return _read_shards(folder / (name + INDEX_ENDING))
-    raise SaeflowError(
-        f"{folder} holds no weights; expected {' or '.join(WHOLE)}, or the index of its shards."
-    )
+    found = weights_file(folder)
+    if found is None:
+        raise SaeflowError(
+            f"{folder} holds no weights; expected {' or '.join(WEIGHTS)}, or the index of its shards."
+        )
+    return _read_shards(found) if found.name.endswith(INDEX_ENDING) else dict(_read(found))
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    try:
-        places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(places.values()))
-        if not shards or any(Path(shard).name != shard for shard in shards):
-            raise ValueError("names of files in the same folder are missing")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SaeflowError(
-            f"{index} is malformed ({type(error).__name__}: {first_line(error)}); expected "
-            "weight_map with a file for each tensor."
-        ) from None
+    places = read_index(index)["weight_map"]
     state: dict[str, Tensor] = {}
-    for shard in shards:
+    for shard in sorted(set(places.values())):
         if not (index.parent / shard).is_file():
             raise SaeflowError(f"{index.parent / shard} is missing; {index.name} names it.")
         state.update(_read(index.parent / shard))

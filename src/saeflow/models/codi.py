@@ -212,7 +212,7 @@ class CodiModel(LanguageModel):
             If a question and what follows it do not fit the model's positions.
         """
         rows = [self.question_ids(question) for question in questions]
-        self._check_length(rows, latents + 1 + further)
+        self._check_length(rows, latents + 1 + further, "a question with its thoughts and answer")
         ids, mask = self.pad(rows, left_pad=left_pad)
         reader = Reader(self.language_model, mask)
         steps: list[dict[str, Tensor]] = []

@@ -21,9 +21,9 @@ from transformers import (
 from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import ThoughtTokens
 from saeflow.models.directories import any_config, check_complete, read_tokenizer
+from saeflow.models.repository_files import TOKENIZER_FILES, MissingWeightsError, lacking
 
 EMBEDDINGS = {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 KNOWN_BASES = {"gpt2": "openai-community/gpt2", "llama": "meta-llama/Llama-3.2-1B-Instruct"}
 N_THOUGHT_TOKENS = len(fields(ThoughtTokens))
 
@@ -187,11 +187,16 @@ def base_weights(checkpoint: Path, base: Path | None) -> dict[str, Tensor]:
     Raises
     ------
     SaeflowError
-        If no base is named, or its weights cannot be read.
+        If no base is named, or its weights cannot be read; a `MissingWeightsError` where its folder
+        lacks them.
     """
     if base is None:
         raise SaeflowError(
             f"{checkpoint} holds LoRA matrices but no weights of the base model; name its base."
+        )
+    if missing := lacking(base, config=False):
+        raise MissingWeightsError(
+            f"{checkpoint} holds no weights of the base model, and {base} lacks {', '.join(missing)}."
         )
     try:
         model, report = AutoModelForCausalLM.from_pretrained(

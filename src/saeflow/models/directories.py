@@ -33,10 +33,10 @@ from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
 from saeflow.models.families import FAMILIES
 from saeflow.models.language_model import LanguageModel
+from saeflow.models.repository_files import INDEX_ENDING, read_index, weights_file
 
 CODI_FILE = "codi.json"
 PROJECTION_FILE = "codi_projection.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
 WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -140,26 +140,24 @@ def _needed_shards(folder: Path, last_layer: int | None) -> Iterator[Path]:
 
     transformers opens every shard that the index names, be it needed or not.
     """
-    index = folder / INDEX_FILE
-    if last_layer is None or not index.is_file():
+    index = weights_file(folder)
+    if last_layer is None or index is None or not index.name.endswith(INDEX_ENDING):
         yield folder
         return
-    try:
-        listed = json.loads(index.read_text())
-        weights = {
-            name: shard
-            for name, shard in listed["weight_map"].items()
-            if (block := _BLOCK.search(name)) is None or int(block[1]) <= last_layer
-        }
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise SaeflowError(f"{index} cannot be read ({first_line(error)}).") from None
+    listed = read_index(index)
+    weights = {
+        name: shard
+        for name, shard in listed["weight_map"].items()
+        if (block := _BLOCK.search(name)) is None or int(block[1]) <= last_layer
+    }
     with TemporaryDirectory(prefix="saeflow-shards-") as made:
         links = Path(made)
         # The files beside the weights matter, too: generation_config.json names further ends.
-        plain = {path.name for path in folder.iterdir() if path.suffix == ".json"} - {INDEX_FILE}
+        names = {path.name for path in folder.iterdir() if path.suffix == ".json"}
+        plain = {name for name in names if not name.endswith(INDEX_ENDING)}
         for name in sorted({*plain, *weights.values()}):
             (links / name).symlink_to((folder / name).resolve())
-        (links / INDEX_FILE).write_text(json.dumps({**listed, "weight_map": weights}))
+        (links / index.name).write_text(json.dumps({**listed, "weight_map": weights}))
         yield links
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from saeflow.artifacts.digest import file_digest
@@ -15,6 +16,7 @@ from saeflow.errors import SaeflowError
 from saeflow.models.hub import Fetched, fetch_files
 from saeflow.models.repository_files import (
     INSTEAD,
+    MissingWeightsError,
     beside_weights,
     lacking,
     layer_count,
@@ -47,9 +49,10 @@ def fetch_model(settings: HubModel, folder: Path, check: Callable[[int], None]) 
         for name in fetched.digests:
             link(fetched.folder / name, folder / name)
         digests = fetched.digests
+        extra: dict[str, str] = {}
     else:
         fetched = _fetch(settings, config=False)
-        _convert(settings, fetched.folder, folder)
+        extra = _convert(settings, fetched.folder, folder)
         check(layer_count(folder))
         files = sorted(path for path in folder.iterdir() if path.is_file())
         digests = {path.name: file_digest(path) for path in files}
@@ -62,7 +65,8 @@ def fetch_model(settings: HubModel, folder: Path, check: Callable[[int], None]) 
         "revision": [fetched.commit] * len(names),
     }
     which = {key: getattr(settings, key) for key in ("repo", "checkpoint")}
-    provenance = Provenance(config=config_digest(which), model_revision=fetched.commit)
+    digest = config_digest({**which, **extra})
+    provenance = Provenance(config=digest, model_revision=fetched.commit, extra=extra)
     write_table(table, folder / FILES_TABLE, MODEL_FILES_TABLE, provenance)
 
 
@@ -73,10 +77,12 @@ def _fetch(
     config: bool = True,
     weights: bool = True,
 ) -> Fetched:
+    # peft leaves its settings beside a checkpoint, whose conversion compares them.
+    adapter = isinstance(settings, HubModel) and settings.checkpoint is not None
     fetched = fetch_files(
         settings.repo,
         settings.revision,
-        model_names if weights else beside_weights,
+        partial(model_names if weights else beside_weights, adapter=adapter),
         instead=INSTEAD,
         missing=lambda folder: lacking(folder, config=config, weights=weights),
     )
@@ -92,22 +98,22 @@ def _fetch(
     return fetched
 
 
-def _convert(settings: HubModel, checkpoint: Path, target: Path) -> None:
+def _convert(settings: HubModel, checkpoint: Path, target: Path) -> dict[str, str]:
+    """Convert a checkpoint; what its base was, for provenance."""
     from saeflow.models.codi_checkpoint import convert_checkpoint
 
     if settings.base is None:
         convert_checkpoint(checkpoint, target, base=None)
-        return
+        return {}
     # The released checkpoints hold the base's weights, so its configuration and tokenizer suffice.
-    base = _fetch(settings.base, weights=False).folder
+    base = _fetch(settings.base, weights=False)
     try:
-        convert_checkpoint(checkpoint, target, base=base)
-    except SaeflowError as error:
-        try:
-            base = _fetch(settings.base).folder
-        except SaeflowError:
-            raise error from None
-        convert_checkpoint(checkpoint, target, base=base)
+        convert_checkpoint(checkpoint, target, base=base.folder)
+    except MissingWeightsError:
+        # Anything else is no better with gigabytes more.
+        base = _fetch(settings.base)
+        convert_checkpoint(checkpoint, target, base=base.folder)
+    return {"base": f"{base.repo}@{base.commit}"}
 
 
 def link(source: Path, target: Path) -> None:

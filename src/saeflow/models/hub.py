@@ -1,8 +1,9 @@
 """Repositories of the Hugging Face hub: pinned, checked, resumed, and read from the cache offline.
 
-huggingface_hub resumes a connection that drops where it stopped, locks each file against other
-processes and keeps finished files when a job is killed. Added here: retries where the hub is busy,
-checks of content, and what to do in one sentence.
+huggingface_hub asks again within a download (over HTTP from where the connection dropped, on Xet
+storage as hf-xet does), locks each file against other processes and keeps finished files when a job
+is killed; a file whose download fails begins anew. Added here: retries where the hub is busy, checks
+of content, and what to do in one sentence.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import fnmatch
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from saeflow.progress import progress
 
 WAITS = (1.0, 4.0, 16.0)
 """Seconds before each new try where the hub is busy or cannot be reached."""
+DIGEST = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 Result = TypeVar("Result")
 
 
@@ -52,12 +55,23 @@ def hub_folder(repo: str, revision: str, patterns: Sequence[str], *, instead: st
     -------
     Path
         The folder that holds them.
+
+    Raises
+    ------
+    SaeflowError
+        As `fetch_files` does, and if no file fits.
     """
 
     def choose(names: Sequence[str]) -> list[str]:
         return [name for name in names if any(fnmatch.fnmatch(name, each) for each in patterns)]
 
-    return fetch_files(repo, revision, choose, instead=instead).folder
+    fetched = fetch_files(repo, revision, choose, instead=instead)
+    if not fetched.digests:
+        raise SaeflowError(
+            f"{repo}@{revision} holds no file that fits {', '.join(patterns)}; expected a Hugging Face "
+            "model."
+        )
+    return fetched.folder
 
 
 def fetch_files(
@@ -104,6 +118,8 @@ def fetch_files(
         return _from_cache(repo, revision, choose, missing, error, instead)
     wanted = set(choose([each.name for each in files]))
     chosen = [each for each in files if each.name in wanted]
+    # What names further files comes first, so that a download that is killed tells what it lacks.
+    chosen.sort(key=lambda each: not each.name.endswith(".json"))
     digests = {}
     try:
         if chosen and revision != commit:
@@ -160,21 +176,24 @@ def _retried(call: Callable[[], Result]) -> Result:
 
 
 def _checked(place: Path, told: HubFile) -> str:
-    """SHA-256 of a file; what the hub says of it must fit."""
+    """SHA-256 of a file; what the hub or the cache says of it must fit."""
     real = place.resolve()
     size, digest = real.stat().st_size, file_digest(real)
-    fits = told.size is None or size == told.size
-    if told.sha256 is not None:
-        fits = fits and digest == told.sha256
-    elif fits and told.blob is not None:
-        fits = _git_digest(real, size) == told.blob
-    if not fits:
+    kind, found, expected = "SHA-256", digest, told.sha256
+    if expected is None and told.blob is not None:
+        kind, found, expected = "git digest", _git_digest(real, size), told.blob
+    if told.size in (None, size) and expected in (None, found):
+        return digest
+    wanted = expected or "any"
+    if told.size is None:
         raise SaeflowError(
-            f"{place} is not what the hub has: {size} bytes with SHA-256 {digest[:12]}, expected "
-            f"{told.size} with {(told.sha256 or told.blob or 'any')[:12]}; delete {real} to fetch "
-            "it anew."
+            f"{place} is damaged: its {kind} is {found[:12]}, but the cache's own name for it says "
+            f"{wanted[:12]}; delete {real} and fetch it anew with a network."
         )
-    return digest
+    raise SaeflowError(
+        f"{place} is not what the hub has: {size} bytes with {kind} {found[:12]}, expected "
+        f"{told.size} with {wanted[:12]}; delete {real} to fetch it anew."
+    )
 
 
 def _git_digest(path: Path, size: int) -> str:
@@ -204,8 +223,9 @@ def _from_cache(
 
 def _as_cached(path: Path) -> HubFile:
     """What the cache itself says of a file: blobs are named by their SHA-256 or git digest."""
-    name = path.resolve().name
-    if not path.is_symlink():
+    # The first link alone: blobs may be links themselves, to files that go by another kind of digest.
+    name = Path(os.readlink(path)).name if path.is_symlink() else ""
+    if not DIGEST.fullmatch(name):
         return HubFile(path.name)
     return HubFile(path.name, None, name if len(name) == 64 else None, name)
 

@@ -172,13 +172,15 @@ class LanguageModel:
             mask[index, where] = 1
         return ids.to(self.device), mask.to(self.device)
 
-    def _check_length(self, rows: list[list[int]], further: int) -> None:
+    def _check_length(
+        self, rows: list[list[int]], further: int, what: str = "a text with its continuation"
+    ) -> None:
         limit = int(self.language_model.config.max_position_embeddings)
         longest = max(map(len, rows)) + further
         if longest > limit:
             raise SaeflowError(
-                f"a question with its thoughts and answer takes {longest} positions; the model has "
-                f"{limit}. Shorten max_new_tokens or leave the question out."
+                f"{what} takes {longest} positions; the model has {limit}. Shorten max_new_tokens or "
+                "leave it out."
             )
 
 

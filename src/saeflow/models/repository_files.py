@@ -6,67 +6,148 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.artifacts.tables import read_table
-from saeflow.errors import SaeflowError
+from saeflow.errors import SaeflowError, first_line
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In the order of preference; each may lie in shards with an index."""
-SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+INDEX_ENDING = ".index.json"
+SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
+SHARD_ENDINGS = (".safetensors", ".bin")
 BESIDE = (".json", ".txt", ".model", ".jinja")
 """Endings of configuration and tokenizer files."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""One of them makes a tokenizer."""
+ADAPTER = "adapter_config.json"
+"""Tells transformers to load an adapter beside the weights, which is not fetched."""
 PROJECTION = "codi_projection.safetensors"
 """As `saeflow.models.directories` names it, which would bring torch along."""
 INSTEAD = "use weights: path with path: DIRECTORY"
 
 
+class MissingWeightsError(SaeflowError):
+    """A checkpoint needs the weights of its base, and they are not there."""
+
+
 def weight_names(names: Sequence[str]) -> list[str]:
     """Files of weights that are needed among those of a repository: safetensors where there are any."""
     for whole in WEIGHTS:
-        stem, dot, ending = whole.partition(".")
-        shards = [
-            name
-            for name in names
-            if name.startswith(stem)
-            and name.endswith(dot + ending)
-            and SHARD.search(name.removesuffix(dot + ending))
-        ]
         if whole in names:
             return [whole]
-        if shards:
-            return [each for each in (*shards, f"{whole}.index.json") if each in names]
+        if shards := _shards(names, whole):
+            return [each for each in (*shards, whole + INDEX_ENDING) if each in names]
     return []
 
 
-def model_names(names: Sequence[str]) -> list[str]:
-    """Files that loading a model needs: configuration, tokenizer and one form of the weights."""
-    projection = [name for name in names if name == PROJECTION]
-    return [*beside_weights(names), *weight_names(names), *projection]
-
-
-def beside_weights(names: Sequence[str]) -> list[str]:
-    """Configuration and tokenizer among the files of a repository."""
+def _shards(names: Sequence[str], whole: str) -> list[str]:
+    """Those of names that are shards of a file of weights."""
+    stem, dot, ending = whole.partition(".")
     return [
         name
         for name in names
-        if "/" not in name and name.endswith(BESIDE) and not name.endswith(".index.json")
+        if name.startswith(stem)
+        and name.endswith(dot + ending)
+        and SHARD.search(name.removesuffix(dot + ending))
+    ]
+
+
+def weights_file(folder: Path) -> Path | None:
+    """The file that transformers begins with: weights in one file, or the index of shards."""
+    for whole in WEIGHTS:
+        for name in (whole, whole + INDEX_ENDING):
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """Read an index of shards; those in its ``weight_map`` are names in the same folder.
+
+    Raises
+    ------
+    SaeflowError
+        If it is damaged, or names a file elsewhere.
+    """
+    try:
+        listed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        shards = set(listed["weight_map"].values())
+        ours = (Path(each).name == each and each.endswith(SHARD_ENDINGS) for each in shards)
+        if not shards or not all(ours):
+            raise ValueError("names of shards in the same folder are missing")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SaeflowError(
+            f"{path} is malformed ({type(error).__name__}: {first_line(error)}); expected "
+            "weight_map with a file for each tensor."
+        ) from None
+    return listed
+
+
+def model_names(names: Sequence[str], *, adapter: bool = False) -> list[str]:
+    """Files that loading a model needs: configuration, tokenizer and one form of the weights."""
+    projection = [name for name in names if name == PROJECTION]
+    return [*beside_weights(names, adapter=adapter), *weight_names(names), *projection]
+
+
+def beside_weights(names: Sequence[str], *, adapter: bool = False) -> list[str]:
+    """Configuration and tokenizer among the files of a repository, and an adapter's settings."""
+    return [
+        name
+        for name in names
+        if "/" not in name
+        and name.endswith(BESIDE)
+        and not name.endswith(INDEX_ENDING)
+        and (adapter or name != ADAPTER)
     ]
 
 
 def lacking(folder: Path, *, config: bool = True, weights: bool = True) -> list[str]:
-    """What a folder lacks to be loaded as a model."""
+    """What a folder lacks to be loaded as a model.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    config, weights : bool
+        Whether a configuration with a tokenizer is needed, and weights.
+
+    Raises
+    ------
+    SaeflowError
+        If an index of shards is damaged.
+    """
     names = [path.name for path in folder.iterdir() if path.exists()]
-    found = ["config.json"] if config and "config.json" not in names else []
-    if not weights:
-        return found
-    chosen = weight_names(names)
-    # An index says which shards there are, even where none of them came.
-    indices = [f"{whole}.index.json" for whole in WEIGHTS if f"{whole}.index.json" in names]
-    if indices and (not chosen or SHARD.search(chosen[0].partition(".")[0])):
-        shards = set(json.loads((folder / indices[0]).read_text("utf-8"))["weight_map"].values())
-        return found + sorted(shards - set(names))
-    return found + (["weights (model.safetensors)"] if not chosen else [])
+    found = []
+    if config and "config.json" not in names:
+        found.append("config.json")
+    if config and not set(TOKENIZER_FILES) & set(names):
+        found.append(f"a tokenizer ({', '.join(TOKENIZER_FILES)})")
+    return found + (_lacking_weights(folder, names) if weights else [])
+
+
+def _lacking_weights(folder: Path, names: Sequence[str]) -> list[str]:
+    if set(weight_names(names)) & set(WEIGHTS):
+        return []
+    for whole in WEIGHTS:
+        index = whole + INDEX_ENDING
+        # An index says which shards there are, even where none of them came.
+        if index in names:
+            return sorted(set(read_index(folder / index)["weight_map"].values()) - set(names))
+        # Without one, their own names do, and it is lacking itself.
+        if shards := _shards(names, whole):
+            return [*sorted(_numbered(shards[0]) - set(names)), index]
+    return ["weights (model.safetensors)"]
+
+
+def _numbered(shard: str) -> set[str]:
+    """Names of all shards that one of them counts."""
+    stem, _, ending = shard.rpartition(".")
+    match = SHARD.search(stem)
+    assert match is not None, "only shards are asked"
+    first, count = stem[: match.start()], match[1]
+    return {f"{first}-{number:05}-of-{count}.{ending}" for number in range(1, int(count) + 1)}
 
 
 def layer_count(folder: Path) -> int:

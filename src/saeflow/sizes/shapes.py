@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from saeflow.config.models import FreshModel, HubModel, PathModel, RunnableModel
+from saeflow.models.repository_files import weight_names
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of a number, by precision."""
-WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 PROMISED = {
     "openai-community/gpt2": (12, 768, 768, 4),
     "meta-llama/Llama-3.2-1B": (16, 2048, 2048, 2),
@@ -106,9 +106,11 @@ def sizes_in(config: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def weight_bytes(folder: Path) -> int:
-    """Bytes of the weights in a Hugging Face directory."""
-    files = (file for pattern in WEIGHT_FILES for file in folder.glob(pattern))
-    return sum(file.stat().st_size for file in files if file.is_file())
+    """Bytes of the weights in a Hugging Face directory: of one form, where it holds several."""
+    if not folder.is_dir():
+        return 0
+    names = sorted(file.name for file in folder.iterdir() if file.is_file())
+    return sum((folder / name).stat().st_size for name in weight_names(names))
 
 
 def loaded_gb(settings: RunnableModel, shape: Shape) -> float:

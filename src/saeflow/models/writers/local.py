@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saeflow.config.writers import WRITER_FILES, LocalSettings
+from saeflow.config.models import MODEL_FILES
+from saeflow.config.writers import LocalSettings
 from saeflow.errors import SaeflowError, first_line
 from saeflow.models.hub import hub_folder
 from saeflow.progress import progress
@@ -145,7 +146,7 @@ def load_local(
 
     if settings.repo is not None and settings.revision is not None:
         instead = "name its folder as path"
-        folder = hub_folder(settings.repo, settings.revision, WRITER_FILES, instead=instead)
+        folder = hub_folder(settings.repo, settings.revision, MODEL_FILES, instead=instead)
     folder = Path(settings.path or "") if folder is None else folder
     if not (folder / "config.json").is_file():
         raise SaeflowError(
