@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from saeflow.config.root import parse_config
 from saeflow.plan import jobs
+from tests.configs import default_values
 from tests.conftest import ROOT
 from tests.workflow.running import SMOKE, copy_project, environment, planned, snakemake
 
@@ -130,10 +132,11 @@ def test_a_run_that_starts_meanwhile_keeps_what_it_remembers(
     if there:
         (state / "metadata").mkdir(parents=True)
 
-    def built(*_: object) -> None:
+    def built(*_: object) -> jobs.Planned:
         for name in ("locks", "metadata", "incomplete"):
             (state / name).mkdir(parents=True, exist_ok=True)
         (state / written).write_text("of the run")
+        return jobs.Planned(parse_config(default_values()), [], 0)
 
     monkeypatch.setattr(jobs, "_built", built)
     jobs.planned_jobs(ROOT, [], [], tmp_path)
