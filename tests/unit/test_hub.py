@@ -305,7 +305,7 @@ def test_stored_token_is_not_used(
     fetch(tmp_path / "m")
     asking: list[Callable[[], object]] = [
         lambda: fetch(tmp_path / "n", revision="mian"),
-        lambda: fetch(tmp_path / "n", repo="someone/tinny"),
+        lambda: fetch(tmp_path / "o", repo="someone/tinny"),
         lambda: download(PROBLEMS),
         lambda: hub_sources(TEXTS),
     ]
