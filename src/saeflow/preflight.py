@@ -271,6 +271,12 @@ def study_datasets(config: Config) -> list[str]:
     return sorted(published | calibrated | grids | further)
 
 
+def read_datasets(config: Config) -> list[str]:
+    """Names of the data sets that any study analyses, or whose SAEs it reads; sorted."""
+    trained = {resolve_dictionary(config, name).dataset for _, name, _ in _read_banks(config)}
+    return sorted({*study_datasets(config), *prompt_datasets(config), *trained})
+
+
 def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
     """Model, dictionary and seed of every bank that the studies read."""
     published = [
@@ -284,26 +290,29 @@ def study_dictionaries(config: Config) -> list[tuple[str, str, int]]:
     return list(dict.fromkeys([*published, *others]))
 
 
-def _used_keys(config: Config) -> set[str]:
-    """Only what a study reads must exist; other named blocks may wait for their files."""
-    used = {f"datasets.{name}.path" for name in study_datasets(config)}
-    used.add("reference_models.mixture")
-    named = ("texts.pairs", "texts.categories", "published.judge.path")
-    used |= {f"studies.specialists.{key}" for key in named}
-    used |= {*prompt_files(config), *(f"datasets.{name}.path" for name in prompt_datasets(config))}
-    used |= {
-        f"studies.scaling.calibrated.explanations.{who}.path" for who in ("explainer", "scorer")
-    }
-    for model in evaluated_models(config):
-        used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
-    banks = [
+def _read_banks(config: Config) -> list[tuple[str, str, int]]:
+    """Model, dictionary and seed of every bank that any study reads."""
+    return [
         *study_dictionaries(config),
         *decimal_banks(config),
         *specialist_banks(config),
         *scaling_banks(config),
     ]
-    for model, dictionary, _ in banks:
-        used.add(f"datasets.{resolve_dictionary(config, dictionary).dataset}.path")
+
+
+def _used_keys(config: Config) -> set[str]:
+    """Only what a study reads must exist; other named blocks may wait for their files."""
+    used = {f"datasets.{name}.path" for name in read_datasets(config)}
+    used.add("reference_models.mixture")
+    named = ("texts.pairs", "texts.categories", "published.judge.path")
+    used |= {f"studies.specialists.{key}" for key in named}
+    used |= set(prompt_files(config))
+    used |= {
+        f"studies.scaling.calibrated.explanations.{who}.path" for who in ("explainer", "scorer")
+    }
+    for model in evaluated_models(config):
+        used.add(f"models.{getattr(config.models[model], 'of', model)}.path")
+    for model, dictionary, _ in _read_banks(config):
         used.add(f"dictionaries.{dictionary}.released.path")
         block = config.models[model]
         used.add(f"models.{getattr(block, 'of', model)}.path")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -17,7 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import read_table
+from saeflow.config.datasets import HubDataset, TextHub
 from saeflow.config.models import HubModel, ModelSettings
+from saeflow.datasets.sources import download
+from saeflow.datasets.texts.hub import hub_sources
 from saeflow.errors import SaeflowError
 from saeflow.models import hub as client
 from saeflow.models.fetching import fetch_model
@@ -449,6 +452,10 @@ def test_concurrent_jobs_download_once_and_keep_the_token_to_themselves(
     assert not any(TOKEN.encode() in each for each in (*written, *said))
 
 
+PROBLEMS = HubDataset(source="hub", repo=REPO, revision=COMMIT, file="train.parquet")
+TEXTS = TextHub(source="text_hub", repo=REPO, revision=COMMIT, files=("*.jsonl",))
+
+
 def test_stored_token_is_not_used(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,7 +464,32 @@ def test_stored_token_is_not_used(
     (tmp_path / "token").write_text(TOKEN)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     fetch(tmp_path / "m")
+    asking: list[Callable[[], object]] = [
+        lambda: fetch(tmp_path / "n", revision="mian"),
+        lambda: fetch(tmp_path / "o", repo="someone/tinny"),
+        lambda: download(PROBLEMS),
+        lambda: hub_sources(TEXTS),
+    ]
+    for ask in asking:
+        before = len(hub.authorizations)
+        with pytest.raises(SaeflowError):
+            ask()
+        assert len(hub.authorizations) > before
     assert set(hub.authorizations) == {""}
+
+
+def test_errors_of_data_sets_do_not_tell_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(f"refused Bearer {TOKEN}")
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(SaeflowError) as caught:
+        download(PROBLEMS)
+    check_sentence(caught.value, "train.parquet", "refused Bearer ***")
+    with pytest.raises(SaeflowError) as caught:
+        hub_sources(TEXTS, SimpleNamespace(glob=refuse))
+    check_sentence(caught.value, REPO, "refused Bearer ***")
 
 
 SETTINGS = TypeAdapter(ModelSettings)

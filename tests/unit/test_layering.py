@@ -38,7 +38,7 @@ ROWS = [
     {"datasets"},
     {"artifacts"},
     {"config"},
-    {"errors", "seeds", "device", "gpu", "progress", "__init__"},
+    {"errors", "seeds", "device", "gpu", "hub_token", "progress", "__init__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 MAX_LINES = 400

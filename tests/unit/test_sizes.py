@@ -10,7 +10,7 @@ import pytest
 
 from saeflow.config.models import FreshModel, HubModel, PathModel
 from saeflow.config.root import parse_config
-from saeflow.sizes.requests import LEAST_MB, memory_mb, minutes, training_mb
+from saeflow.sizes.requests import LEAST_MB, memory_mb, minutes, size_warnings, training_mb
 from saeflow.sizes.results import Results
 from saeflow.sizes.shapes import model_shape, sizes_in
 from tests.configs import default_values, merged
@@ -205,3 +205,19 @@ def test_training_holds_weights_gradients_and_moments(results: Results) -> None:
 def test_limits_of_time_grow_with_the_model(results: Results) -> None:
     assert minutes(results, None) == minutes(results, "tiny") == 60
     assert minutes(results, "gemma") == 60 + 277
+
+
+def test_models_of_unknown_size_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline(monkeypatch, tmp_path / "cache")
+    values: dict[str, Any] = merged(default_values(), HAND)
+    values["models"]["unknown"]["weights_gb"] = None
+    results = Results(parse_config(values), ROOT, tmp_path)
+    folder = tmp_path / "results/models/unknown"
+    read = ["results/models/gemma", "results/models/unknown", "results/models/unknown"]
+    (told,) = size_warnings(results, read)
+    assert told.startswith("warning: models.unknown.weights_gb is null")
+    assert told.count(".") == 3  # of the key and at the end
+    assert list(size_warnings(results, read[:1])) == []
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"0" * 10)
+    assert list(size_warnings(results, read)) == []

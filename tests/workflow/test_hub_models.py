@@ -14,7 +14,7 @@ from saeflow.config.models import HubModel
 from saeflow.models.codi import CodiModel
 from saeflow.models.loading import load_model
 from tests.hub_cache import put_repo
-from tests.workflow.running import SMOKE, copy_project, run, snakemake
+from tests.workflow.running import SMOKE, copy_project, planned, run, snakemake
 from tests.workflow.test_bad_input import overlay, refused
 
 COMMITS = {"llama": "a" * 40, "gpt2": "b" * 40}
@@ -73,11 +73,21 @@ def test_control_reads_what_its_model_fetched(project: Path, tmp_path: Path) -> 
     assert told.count("rule fetch_model:") == 1
     assert "results/models/also_untrained" not in told
     assert "results/models/also" in told
+    assert "weights_gb" not in told
+
+
+@pytest.mark.parametrize(
+    ("preset", "jobs"),
+    [("gsm8k", {"load_problems": 2}), ("codi", {"fetch_model": 2, "load_problems": 2})],
+)
+def test_fetch_takes_models_and_data_sets(project: Path, preset: str, jobs: dict[str, int]) -> None:
+    assert planned(project, "fetch", "--configfile", f"workflow/presets/{preset}.yaml") == jobs
 
 
 def test_cache_without_the_repository_is_told(project: Path, tmp_path: Path) -> None:
     given = overlay(tmp_path, {"models": {"lost": hub_block("gpt2", repo="someone/else")}})
     sentence = "someone/else@"
-    output = refused(project, "results/models/lost", *SMOKE, given, sentence=sentence)
+    output = refused(project, "results/capture/lost/generated", *SMOKE, given, sentence=sentence)
     assert "HF_HUB_OFFLINE is set and the cache does not hold it" in output
+    assert output.count("warning: models.lost.weights_gb is null") == 1
     assert not (project / "results/models/lost").exists()

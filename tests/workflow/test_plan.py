@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from saeflow.config.root import parse_config
+from saeflow.plan import jobs
+from tests.configs import default_values
 from tests.conftest import ROOT
 from tests.workflow.running import SMOKE, copy_project, environment, planned, snakemake
 
@@ -118,6 +121,27 @@ def test_nothing_is_written_and_no_model_library_is_loaded(project: Path, tmp_pa
     assert {name: after[name] for name in set(after) - state} == {
         name: before[name] for name in set(before) - state
     }
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("written", ["locks/0.input.lock", "metadata/cmVzdWx0"])
+def test_a_run_that_starts_meanwhile_keeps_what_it_remembers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, written: str
+) -> None:
+    state = tmp_path / ".snakemake"
+    if there:
+        (state / "metadata").mkdir(parents=True)
+
+    def built(*_: object) -> jobs.Planned:
+        for name in ("locks", "metadata", "incomplete"):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        (state / written).write_text("of the run")
+        return jobs.Planned(parse_config(default_values()), [], 0)
+
+    monkeypatch.setattr(jobs, "_built", built)
+    jobs.planned_jobs(ROOT, [], [], tmp_path)
+    assert (state / written).read_text() == "of the run"
+    assert (state / "incomplete").is_dir()
 
 
 def test_lines_for_people_say_all(project: Path) -> None:

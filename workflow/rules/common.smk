@@ -58,6 +58,7 @@ from saeflow.preflight import (
     check_paths,
     curve_files,
     input_files,
+    read_datasets,
     read_mixture,
     read_models,
     study_datasets,
@@ -66,7 +67,7 @@ from saeflow.preflight import (
     total_mb,
 )
 from saeflow.runlock import record_owner
-from saeflow.sizes.requests import memory_mb, minutes, training_mb
+from saeflow.sizes.requests import memory_mb, minutes, size_warnings, training_mb
 from saeflow.sizes.results import Results
 
 try:
@@ -102,8 +103,20 @@ else:
 
 onstart:
     record_owner(Path.cwd())
-    if workflow.local_exec and not workflow.touch:
-        check_gpu(job.resources.get("gpu") for job in workflow.dag.needrun_jobs())
+    if not workflow.touch:
+        warn_of_sizes(workflow.dag.needrun_jobs())
+        if workflow.local_exec:
+            check_gpu(
+                job.resources.get("gpu") for job in workflow.dag.needrun_jobs()
+            )
+
+
+def warn_of_sizes(jobs):
+    """Tell which models are loaded by jobs that ask for memory and time without knowing their size."""
+    loading = [job for job in jobs if job.resources.get("model_jobs") is not None]
+    read = [str(path) for job in loading for path in job.input]
+    for warning in size_warnings(SIZES, read):
+        logger.warning(warning)
 
 
 def check_gpu(asked):

@@ -29,6 +29,12 @@ def fetched_folder(name):
     return f"results/models/{name}"
 
 
+def examples_of(dataset):
+    """The table of a data set that everything else is made from."""
+    table = "texts" if holds_texts(CFG, dataset) else "problems"
+    return f"results/datasets/{dataset}/{table}.parquet"
+
+
 # What the studies take from the hub, and the target `fetch` with it.
 FETCHED = sorted(
     {
@@ -37,6 +43,11 @@ FETCHED = sorted(
         if fetched_as(CFG, name)
     }
 )
+FETCHED += [
+    examples_of(name)
+    for name in read_datasets(CFG)
+    if CFG.datasets[name].source in ("hub", "text_hub")
+]
 
 
 def model_files(wildcards):
@@ -58,9 +69,7 @@ def text_source(wildcards):
 
 
 def training_examples(wildcards):
-    dataset = resolve_dictionary(CFG, wildcards.dictionary).dataset
-    table = "texts" if holds_texts(CFG, dataset) else "problems"
-    return f"results/datasets/{dataset}/{table}.parquet"
+    return examples_of(resolve_dictionary(CFG, wildcards.dictionary).dataset)
 
 
 def training_capture(wildcards):

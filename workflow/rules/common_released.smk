@@ -7,7 +7,7 @@ from saeflow.config.token_banks import released_dictionaries
 
 RELEASED = released_dictionaries(CFG)
 TRAINED = [name for name in CFG.dictionaries if name not in RELEASED]
-# What the target `fetch` takes from the hub, beside models.
+# What the target `fetch` takes from the hub, beside models and data sets.
 FETCHED += sorted(
     {
         f"results/released/{bank.model}/{bank.dictionary}"

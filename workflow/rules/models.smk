@@ -6,7 +6,8 @@ localrules:
     fetch_model,
 
 
-# Everything that a configuration takes from the hub: `snakemake fetch` on a login node.
+# What the studies of a configuration take from the hub, data sets too: `snakemake --cores 1 fetch` on a
+# login node, which without an executor runs every job there.
 rule fetch:
     input:
         FETCHED,

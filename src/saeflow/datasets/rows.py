@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from saeflow.config.text_files import text_format
 from saeflow.errors import SaeflowError, first_line
+from saeflow.hub_token import without_token
 
 ROWS = 256
 """Rows of a Parquet file that are decoded at once."""
@@ -181,7 +182,7 @@ def _raw_lines(source: Source) -> Iterator[tuple[str, bytes]]:
     except Exception as error:
         raise SaeflowError(
             f"{source.name}, line {number + 1}: {_broken(compression)} "
-            f"({type(error).__name__}: {first_line(error)})."
+            f"({type(error).__name__}: {_told(error)})."
         ) from None
 
 
@@ -195,7 +196,7 @@ def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, d
             raise
         except Exception as error:
             raise SaeflowError(
-                f"{source.name} cannot be read as Parquet ({first_line(error)})."
+                f"{source.name} cannot be read as Parquet ({_told(error)})."
             ) from None
         columns = [name if name in found else name.split(".", 1)[0] for name in names]
         for column in columns:
@@ -213,8 +214,7 @@ def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, d
                 raise SaeflowError(f"{source.name}: the texts are not UTF-8 ({error}).") from None
             except Exception as error:
                 raise SaeflowError(
-                    f"{source.name} cannot be read as Parquet behind row {number} "
-                    f"({first_line(error)})."
+                    f"{source.name} cannot be read as Parquet behind row {number} ({_told(error)})."
                 ) from None
             if rows is None:
                 return
@@ -237,8 +237,7 @@ def _anywhere(source: Source) -> Iterator[Any]:
                 shutil.copyfileobj(stream, whole)
         except Exception as error:
             raise SaeflowError(
-                f"{source.name}: {_broken(compression)} "
-                f"({type(error).__name__}: {first_line(error)})."
+                f"{source.name}: {_broken(compression)} ({type(error).__name__}: {_told(error)})."
             ) from None
         whole.seek(0)
         yield whole
@@ -258,3 +257,8 @@ def _decompressed(file: Any, compression: str) -> Any:
     if compression == ".zst":
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd"))
     return contextlib.nullcontext(file)
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, without the token: files may come from the hub."""
+    return without_token(first_line(error))

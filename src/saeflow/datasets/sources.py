@@ -23,6 +23,7 @@ from saeflow.datasets.gsm8k import Problem, content_digest, read_problems
 from saeflow.datasets.selection import analysed_mask, published_split
 from saeflow.datasets.tokens import token_rows
 from saeflow.errors import SaeflowError
+from saeflow.hub_token import token, without_token
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,11 @@ def download(settings: HubDataset) -> Path:
     try:
         return Path(
             hf_hub_download(
-                settings.repo, settings.file, revision=settings.revision, repo_type="dataset"
+                settings.repo,
+                settings.file,
+                revision=settings.revision,
+                repo_type="dataset",
+                token=token(),
             )
         )
     except Exception as error:
@@ -188,6 +193,7 @@ def download(settings: HubDataset) -> Path:
             str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason"
         )
         raise SaeflowError(
-            f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: {reason}). "
-            "Without a network, download it elsewhere and use source: path with path: FILE."
+            f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: "
+            f"{without_token(reason)}). Without a network, download it elsewhere and use source: path "
+            "with path: FILE."
         ) from None

@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from saeflow.artifacts.digest import file_digest
 from saeflow.errors import SaeflowError
+from saeflow.hub_token import token
 from saeflow.models.hub_errors import describe, status_of, unreachable
 from saeflow.progress import progress
 
@@ -138,11 +139,6 @@ def fetch_files(
 
 def _fetch_one(repo: str, name: str, commit: str) -> Path:
     return _retried(lambda: _download(repo, name, commit))
-
-
-def token() -> str | bool:
-    """The token that the environment names; False keeps one that lies on disk out of it."""
-    return os.environ.get("HF_TOKEN", "").strip() or False
 
 
 def _download(repo: str, name: str, revision: str) -> Path:

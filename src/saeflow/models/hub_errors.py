@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from saeflow.errors import SaeflowError, first_line, nearest
+from saeflow.hub_token import token, without_token
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -38,12 +38,6 @@ def unreachable(error: BaseException) -> bool:
         or "Consistency check failed" in str(each)
         for each in _chain(error)
     )
-
-
-def without_token(text: str) -> str:
-    """A text in which the token of the environment stands nowhere."""
-    token = os.environ.get("HF_TOKEN", "").strip()
-    return text.replace(token, "***") if token else text
 
 
 def describe(
@@ -88,7 +82,7 @@ def _sentence(
     )
 
     kinds = {type(each) for each in _chain(error)}
-    has_token = bool(os.environ.get("HF_TOKEN", "").strip())
+    has_token = bool(token())
     if GatedRepoError in kinds or (status_of(error) == 403):
         then = (
             "HF_TOKEN is set, so its account has not been let in or the token may not read gated "
@@ -125,8 +119,6 @@ def _sentence(
 def _branches(repo: str) -> list[str]:
     from huggingface_hub import HfApi
 
-    from saeflow.models.hub import token
-
     with contextlib.suppress(Exception):  # only to name a neighbour
         refs = HfApi().list_repo_refs(repo, token=token())
         return [each.name for each in (*refs.branches, *refs.tags)]
@@ -138,6 +130,8 @@ def _neighbours(repo: str) -> list[str]:
 
     owner, _, name = repo.rpartition("/")
     with contextlib.suppress(Exception):  # only to name a neighbour
-        found = HfApi().list_models(author=owner or None, search=None if owner else name, limit=200)
+        found = HfApi().list_models(
+            author=owner or None, search=None if owner else name, limit=200, token=token()
+        )
         return [each.id for each in found]
     return []

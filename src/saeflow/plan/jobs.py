@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -235,22 +234,22 @@ def _unchanged(folder: Path) -> Iterator[Path]:
             yield Path(empty)
         return
     state = folder / STATE
-    before = set(_below(state))
-    there = state.exists()
+    before = _entries(state)
     try:
         yield folder.resolve()
     finally:
-        # Snakemake makes empty folders for what it would remember.
-        if not there:
-            shutil.rmtree(state, ignore_errors=True)
-        else:
-            for path in sorted(set(_below(state)) - before, reverse=True):
+        made = sorted(_entries(state) - before, reverse=True)
+        # Planning makes folders alone, for what Snakemake would remember. A file is of a run that
+        # started meanwhile, and a lock of one that goes on: then those folders are its own.
+        if not any(path.is_file() for path in (*made, *state.glob("locks/*"))):
+            for path in made:
                 with contextlib.suppress(OSError):
                     path.rmdir()
 
 
-def _below(state: Path) -> list[Path]:
-    return [path for path in state.glob("*") if path.is_dir()] if state.is_dir() else []
+def _entries(state: Path) -> set[Path]:
+    """The folder of what Snakemake remembers, what is in it and what is in its folders."""
+    return {state, *state.glob("*"), *state.glob("*/*")} if state.is_dir() else set()
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from saeflow.config.models import HubModel
 from saeflow.config.root import resolve_dictionary
 from saeflow.sizes.results import Results
+from saeflow.sizes.shapes import weight_bytes
 
 LEAST_MB = 2000
 """Of any job: Python, torch and the tables of a study."""
@@ -99,3 +101,31 @@ def minutes(results: Results, model: str | None) -> int:
     """
     gigabytes = 0.0 if model is None else results.loaded_gb(model)
     return LEAST_MINUTES + int(MINUTES_PER_GB * gigabytes)
+
+
+def size_warnings(results: Results, inputs: Iterable[str]) -> Iterator[str]:
+    """Tell of models whose size nobody knows before they are fetched.
+
+    Parameters
+    ----------
+    results : Results
+        Sizes of models.
+    inputs : iterable of str
+        Paths that jobs read.
+
+    Yields
+    ------
+    str
+        One sentence for each such model of the hub.
+    """
+    read = set(inputs)
+    for name, block in results.config.models.items():
+        folder = f"results/models/{name}"
+        unknown = isinstance(block, HubModel) and block.weights_gb is None
+        if unknown and folder in read and not weight_bytes(results.folder / folder):
+            yield (
+                f"warning: models.{name}.weights_gb is null and the model is not fetched yet, so that "
+                f"its jobs ask for {LEAST_MB / 1000:g} GB of memory and {LEAST_MINUTES} minutes as if it "
+                "were small; expected the gigabytes of its weights there, or a run of the target fetch "
+                "before this one."
+            )

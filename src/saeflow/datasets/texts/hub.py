@@ -10,6 +10,7 @@ from saeflow.config.datasets import TextHub
 from saeflow.config.text_files import KNOWN, text_format
 from saeflow.datasets.rows import Source, file_source
 from saeflow.errors import SaeflowError, first_line
+from saeflow.hub_token import token, without_token
 
 _IN_ORDER: dict[str, Any] = {"block_size": 0, "cache_type": "none"}
 """One request for a whole file, which ends when the reader has enough, instead of many for blocks."""
@@ -37,7 +38,7 @@ def hub_sources(settings: TextHub, filesystem: Any = None) -> list[Source]:
 
         if constants.HF_HUB_OFFLINE:
             return _cached_sources(settings, Path(constants.HF_HUB_CACHE))
-        filesystem = HfFileSystem()
+        filesystem = HfFileSystem(token=token())
     root = f"datasets/{settings.repo}@{settings.revision}"
     where = f"{settings.repo}@{settings.revision}"
     found: dict[str, None] = {}
@@ -50,8 +51,8 @@ def hub_sources(settings: TextHub, filesystem: Any = None) -> list[Source]:
             # The hub's client, httpx and the operating system each bring exceptions of their own.
             raise SaeflowError(
                 f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: "
-                f"{first_line(error)}). Without a network, download it elsewhere and use source: "
-                "text_file with path: FILES."
+                f"{without_token(first_line(error))}). Without a network, download it elsewhere and use "
+                "source: text_file with path: FILES."
             ) from None
         if not paths:
             raise SaeflowError(f"{where} does not exist or holds no file that fits {pattern!r}.")
