@@ -122,6 +122,27 @@ def test_nothing_is_written_and_no_model_library_is_loaded(project: Path, tmp_pa
     assert not {name for name in changed if not name.startswith(".snakemake/iocache/")}
 
 
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("written", ["locks/0.input.lock", "metadata/cmVzdWx0"])
+def test_a_run_that_starts_meanwhile_keeps_what_it_remembers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, written: str
+) -> None:
+    state = tmp_path / ".snakemake"
+    if there:
+        (state / "metadata").mkdir(parents=True)
+
+    def built(*_: object) -> jobs.Planned:
+        for name in ("locks", "metadata", "incomplete"):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        (state / written).write_text("of the run")
+        return jobs.Planned(parse_config(default_values()), [], 0)
+
+    monkeypatch.setattr(jobs, "_built", built)
+    jobs.planned_jobs(ROOT, [], [], tmp_path)
+    assert (state / written).read_text() == "of the run"
+    assert (state / "incomplete").is_dir()
+
+
 def test_lines_for_people_say_all(project: Path) -> None:
     done = saeflow(project, "plan", "--configfile", "workflow/presets/codi.yaml", "--cores", "8")
     assert done.returncode == 0
