@@ -44,7 +44,8 @@ def test_the_job_writes_a_bank_or_nothing(tmp_path: Path) -> None:
             "check_saes", tmp_path, wildcards={"dictionary": "jb"},
             input={"bank": str(source), "model": files, "texts": str(tmp_path / "texts.parquet")},
             output={"bank": str(tmp_path / "saes" / source.name)},
-            params={"spec": {"model": {"model": model, "control": None, "threads": 1}}},
+            params={"spec": {"model": {"model": model, "control": None, "threads": 1},
+                             "must_pass": True}},
         )  # fmt: skip
 
     job(good)

@@ -69,7 +69,7 @@ def tokenized(request: pytest.FixtureRequest, pair: Pair) -> tuple[Any, bool]:
     """A model and whether a begin token, of id 0, is to be put before texts."""
     if request.param == "no begin":
         return readable(pair.plain, byte_tokenizer()), False
-    tokenizer = bytes_with_begin(0)
+    tokenizer = bytes_with_begin(0, eos_token="<s>")
     if request.param == "begin 0 is put":
         from tokenizers import processors
 
