@@ -490,3 +490,15 @@ def test_the_page_names_every_metric_and_bound() -> None:
     assert "half to twice the published" in page
     assert f"{MEASURABLE} nats per token" in page
     assert f"{TOKENS} tokens of at least {TEXTS_READ} texts" in page
+
+
+@pytest.mark.parametrize(
+    ("own", "elsewhere", "passed"), [(0.8, 0.84, True), (0.8, 0.86, False), (0.96, 0.999, None)]
+)
+def test_nothing_explains_more_than_all(own: float, elsewhere: float, passed: bool | None) -> None:
+    found = judging.Measured({"l0_mean": 4.0, "fvu": 1 - own}, 100)
+    release = judging.Release("a/b", None, None, False, None, None)
+    recovered = judging.Recovered(0.9, 0.9, 100)
+    checks = judging.judge(found, recovered, elsewhere, release, 16)
+    (beside,) = (each for each in checks if each.metric == judging.EXPLAINED_ELSEWHERE)
+    assert beside.passed is passed

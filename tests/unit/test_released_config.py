@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from saeflow.config.dictionaries import DictionarySettings
+from saeflow.config.hub_runs import fetched_layer_contradictions
 from saeflow.config.released import ReleasedSettings
 from saeflow.config.root import named_paths, parse_config, resolve_dictionary
 from saeflow.config.token_banks import captured_hooks, released_dictionaries
 from saeflow.errors import SaeflowError
 from saeflow.preflight import check_paths
-from tests.configs import changed
+from tests.configs import changed, default_values, merged, read_yaml
 from tests.conftest import ROOT
 from tests.sentences import check_sentence
 
@@ -121,3 +122,11 @@ def test_a_directory_is_a_named_path() -> None:
     config = parse_config(changed(copy.deepcopy(GIVEN) | block))
     assert ("dictionaries.jb.released.path", "some/where") in [*named_paths(config)]
     assert ReleasedSettings(path="some/where", sae_id="layer{layer}").release is None
+
+
+def test_layers_are_known_before_weights_are_fetched() -> None:
+    preset = read_yaml(ROOT / "workflow/presets/gpt2_small.yaml")
+    config = parse_config(merged(default_values(), preset))
+    assert list(fetched_layer_contradictions(config, "gpt2_small", 12)) == []
+    (sentence,) = fetched_layer_contradictions(config, "gpt2_small", 11)
+    assert sentence.startswith("dictionaries.gpt2_small_res_jb.layers holds 11, but model")

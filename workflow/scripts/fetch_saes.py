@@ -6,6 +6,7 @@ from saeflow.artifacts.files import atomic_folder
 from saeflow.artifacts.provenance import Provenance, config_digest
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.models import FreshModel
+from saeflow.errors import SaeflowError
 from saeflow.jobs import job
 from saeflow.models.shape import fresh_shape, model_shape
 from saeflow.saes.released.fetch import fetch_bank
@@ -23,4 +24,7 @@ with job(snakemake):
     )
     provenance = Provenance(config_digest(given), seed=0, packages=("torch", "sae-lens"))
     with atomic_folder(Path(snakemake.output.bank)) as folder:
-        fetch_bank(dictionary, shape, folder, provenance=provenance)
+        try:
+            fetch_bank(dictionary, shape, folder, provenance=provenance)
+        except SaeflowError as error:
+            raise SaeflowError(f"dictionaries.{snakemake.wildcards.dictionary}: {error}") from None

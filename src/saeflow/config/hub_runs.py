@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from saeflow.config.calibration import bank_layer_contradictions
+from saeflow.config.decimal_runs import decimal_banks
 from saeflow.config.models import HubModel, UntrainedControl
-from saeflow.config.root import Config, layer_contradictions
+from saeflow.config.root import Config, layer_contradictions, named_layer_contradictions
 from saeflow.config.scaling_runs import wide_layer_contradictions
+from saeflow.config.specialist_runs import specialist_banks
 
 
 def hub_models(config: Config) -> list[str]:
@@ -34,6 +36,9 @@ def layers_not_there(config: Config, name: str, n_layers: int) -> Iterator[str]:
     """Sentences about layers that a study names and a model of so many blocks does not have."""
     for check in (layer_contradictions, bank_layer_contradictions, wide_layer_contradictions):
         yield from check(config, name, n_layers)
+    for bank in (*decimal_banks(config), *specialist_banks(config)):
+        if bank.model == name:
+            yield from named_layer_contradictions(config, bank.dictionary, name, n_layers)
 
 
 def fetched_layer_contradictions(config: Config, base: str, n_layers: int) -> Iterator[str]:

@@ -194,6 +194,6 @@ def download(settings: HubDataset) -> Path:
         )
         raise SaeflowError(
             f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: "
-            f"{without_token(reason)}). Without a network, download it elsewhere and use source: path "
-            "with path: FILE."
+            f"{without_token(reason)}). Without a network: HF_HUB_OFFLINE=1 where the cache holds it, else "
+            "download it elsewhere and use source: path with path: FILE."
         ) from None

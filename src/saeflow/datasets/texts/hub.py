@@ -51,8 +51,8 @@ def hub_sources(settings: TextHub, filesystem: Any = None) -> list[Source]:
             # The hub's client, httpx and the operating system each bring exceptions of their own.
             raise SaeflowError(
                 f"{where} cannot be had from the Hugging Face hub ({type(error).__name__}: "
-                f"{without_token(first_line(error))}). Without a network, download it elsewhere and use "
-                "source: text_file with path: FILES."
+                f"{without_token(first_line(error))}). Without a network: HF_HUB_OFFLINE=1 where the cache "
+                "holds it, else download it elsewhere and use source: text_file with path: FILES."
             ) from None
         if not paths:
             raise SaeflowError(f"{where} does not exist or holds no file that fits {pattern!r}.")
