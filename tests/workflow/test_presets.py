@@ -12,6 +12,7 @@ import pytest
 from saeflow.config.root import parse_config
 from saeflow.paper_preset import PARTS
 from saeflow.preflight import check_paths
+from saeflow.studies.depths import layers_at
 from tests.configs import default_values, merged, read_yaml
 from tests.conftest import ROOT
 from tests.workflow.running import copy_project, planned
@@ -154,3 +155,10 @@ def blocks_of(values: Any) -> list[dict[str, Any]]:
     if not isinstance(values, dict):
         return []
     return [values, *(each for value in values.values() for each in blocks_of(value))]
+
+
+def test_sizes_of_saes_are_compared_at_the_published_layer() -> None:
+    studies = read_yaml(PRESETS / "codi.yaml")["studies"]
+    (depth,) = studies["gsm8k"]["calibrated"]["capacity"]["depths"]
+    assert studies["hierarchy"]["calibrated"]["sweep"]["depth"] == depth
+    assert layers_at([depth], 16) == {depth: 14}
