@@ -55,7 +55,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def sae_lens():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # transformer_lens warns of itself

@@ -17,9 +17,9 @@ class BlockedGELU(NewGELUActivation):  # type: ignore[misc]  # transformers tell
     """`NewGELUActivation` bit by bit, some rows at a time.
 
     transformers writes the formula as eight operations, each of which reads and writes all of what
-    an MLP carries, some 12 MB for 1,024 tokens of GPT-2 small: a tenth of the time of a block on a CPU.
-    Where gradients are wanted, or on a GPU, whose launches cost more than its memory, the formula
-    is as it was.
+    an MLP carries: 1,024 x 3,072 x 4 bytes for 1,024 tokens of GPT-2 small, more than a processor's
+    cache holds (`tests/benchmarks/extraction.py` measures what that costs). Where gradients are
+    wanted, or on a GPU, whose launches cost more than its memory, the formula is as it was.
     """
 
     def forward(self, input: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from saeflow.config.models import FreshModel
 from saeflow.models.conventions import HookedLayer
@@ -60,8 +61,14 @@ class ModelShape:
         """
         if self.config is None or "hook" in name or name.startswith("blocks."):
             return from_transformer_lens(name)
+        return from_module_path(self._hollow, name)
+
+    @cached_property
+    def _hollow(self) -> PreTrainedModel:
+        """The model without weights: asked for once per layer of a release, made once."""
         with torch.device("meta"):
-            return from_module_path(AutoModelForCausalLM.from_config(self.config), name)
+            made: PreTrainedModel = AutoModelForCausalLM.from_config(self.config)
+        return made
 
     @property
     def layer_normed(self) -> bool:
