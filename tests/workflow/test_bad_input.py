@@ -279,10 +279,10 @@ def test_damaged_artifact(damaged: Path, name: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB; needs the right to mount."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    """A file system of 256 KiB; needs the right to mount."""
+    folder = tmp_path / "run/results/saes"
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system needs root; the full disk is not tested here")
     yield folder
@@ -290,15 +290,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk(project: Path, small_disk: Path) -> None:
+    # Of SAEs alone, so that it is a job that finds it full, and not Snakemake with a file of its own.
     given = str(project / "tests/config/smoke.yaml")
-    (small_disk / "ballast").write_bytes(b"x" * 2_600_000)
-    done = snakemake(project, "--configfile", given, cwd=small_disk)
+    bank = "results/saes/llama/llama_k100/seed0"
+    done = snakemake(project, bank, "--configfile", given, cwd=small_disk.parents[1])
     assert done.returncode != 0
     assert "the disk is full" in done.stdout, done.stdout[-3000:]
 
 
 def test_read_only_results(project: Path, small_disk: Path) -> None:
-    (small_disk / "results").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     given = str(project / "tests/config/smoke.yaml")
     done = snakemake(project, "--configfile", given, cwd=small_disk)

@@ -39,7 +39,7 @@ from saeflow.config.root import (
 )
 from saeflow.config.token_banks import captured_hooks
 from saeflow.errors import SaeflowError
-from saeflow.gpu import NEEDED, gpu_warnings
+from saeflow.gpu import NEEDED
 from saeflow.preflight import (
     check_environment,
     check_paths,
@@ -53,8 +53,7 @@ from saeflow.preflight import (
     studied_models,
     total_mb,
 )
-from saeflow.runlock import record_owner
-from saeflow.sizes.requests import memory_mb, minutes, size_warnings, training_mb
+from saeflow.sizes.requests import memory_mb, minutes, training_mb
 from saeflow.sizes.results import Results
 
 try:
@@ -86,37 +85,6 @@ if CFG.compute.gpu_memory_gb is not None:
     os.environ[NEEDED] = str(CFG.compute.gpu_memory_gb)
 else:
     os.environ.pop(NEEDED, None)
-
-
-onstart:
-    record_owner(Path.cwd())
-    if not workflow.touch:
-        warn_of_sizes(workflow.dag.needrun_jobs())
-        if workflow.local_exec:
-            check_gpu(
-                job.resources.get("gpu") for job in workflow.dag.needrun_jobs()
-            )
-
-
-def warn_of_sizes(jobs):
-    """Tell which models are loaded by jobs that ask for memory and time without knowing their size."""
-    loading = [job for job in jobs if job.resources.get("model_jobs") is not None]
-    read = [str(path) for job in loading for path in job.input]
-    for warning in size_warnings(SIZES, read):
-        logger.warning(warning)
-
-
-def check_gpu(asked):
-    """Stop before the first job where a GPU is needed and this machine has none that is large enough."""
-    if not any(asked):
-        return
-    try:
-        for warning in gpu_warnings(CFG.compute.gpu_memory_gb):
-            logger.warning(warning)
-    except SaeflowError as error:
-        # One sentence; Snakemake would tell lines of this file beside an exception.
-        logger.error(f"error: {error}")
-        raise SystemExit(1) from None
 
 
 wildcard_constraints:
