@@ -17,10 +17,12 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ROWS = [
     {
         "cli",
+        "cli_manifest",
         "cli_plan",
         "cli_search",
         "generated_files",
         "jobs",
+        "manifest",
         "paper_preset",
         "plan",
         "preflight",
@@ -104,6 +106,8 @@ HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plo
         ("saeflow.gpu", HEAVY),
         ("saeflow.sizes.requests", HEAVY),
         ("saeflow.jobs", HEAVY),
+        # The Snakefile imports it at every start.
+        ("saeflow.manifest.hook", HEAVY),
         # Jobs that read tables alone: loading what runs models takes them three seconds.
         ("saeflow.report.report", HEAVY[:3]),
         ("saeflow.studies.decimal_bug.summary", HEAVY[:3]),

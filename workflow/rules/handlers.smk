@@ -2,6 +2,7 @@
 # stand once in a workflow.
 
 from saeflow.gpu import gpu_warnings
+from saeflow.manifest.hook import after_run
 from saeflow.runlock import record_owner
 from saeflow.sizes.requests import size_warnings
 
@@ -14,6 +15,14 @@ onstart:
             check_gpu(
                 job.resources.get("gpu") for job in workflow.dag.needrun_jobs()
             )
+
+
+onsuccess:
+    after_run(workflow, "finished")
+
+
+onerror:
+    after_run(workflow, "failed")
 
 
 def warn_of_sizes(jobs):
