@@ -23,6 +23,7 @@ ROWS = [
         "generated_files",
         "jobs",
         "manifest",
+        "output_cache",
         "paper_preset",
         "plan",
         "preflight",
@@ -108,6 +109,7 @@ HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plo
         ("saeflow.jobs", HEAVY),
         # The Snakefile imports it at every start.
         ("saeflow.manifest.hook", HEAVY),
+        ("saeflow.output_cache", HEAVY),
         # Jobs that read tables alone: loading what runs models takes them three seconds.
         ("saeflow.report.report", HEAVY[:3]),
         ("saeflow.studies.decimal_bug.summary", HEAVY[:3]),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saeflow.artifacts.digest import file_digest
-from saeflow.artifacts.files import write_text
+from saeflow.artifacts.files import files_below, write_text
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import DAMAGED, read_table
@@ -23,11 +23,11 @@ KNOWN = Path(".snakemake") / "saeflow-digests"
 """Size, time and digest of each file when it was read last."""
 LEFT_OUT = ("logs", "benchmarks", "run")
 """Below results/: what differs between equal runs."""
-RUN_PAGE = "results/report/run.html"
+RUN_PAGE = ("report", "run.html")
 """The page of the report that is written with the manifest."""
 _OWN = (".snakemake_timestamp", ".gitignore")
-_WRITTEN = ".partial"
-"""At the end of what is not finished."""
+PARTIAL = ".partial"
+"""At the end of the names of files and folders that are not finished."""
 READERS = min(8, os.cpu_count() or 1)
 """Files read at a time; more than eight a disk has no use for."""
 
@@ -67,18 +67,13 @@ def described_files(folder: Path, makers: Makers) -> list[dict[str, Any]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files of the results in the order of their names, those behind links to folders, too."""
+    """Finished files of the results, those behind links to folders, too."""
     results = folder / "results"
-    for place, folders, names in os.walk(results, followlinks=True):
-        here = Path(place)
-        if here == results:
-            folders[:] = [name for name in folders if name not in LEFT_OUT]
-        folders[:] = sorted(name for name in folders if not name.endswith(_WRITTEN))
-        for name in sorted(names):
-            if name not in _OWN and not name.endswith(_WRITTEN):
-                path = here / name
-                if path.relative_to(folder).as_posix() != RUN_PAGE:
-                    yield path
+    for path in files_below(results):
+        parts = path.relative_to(results).parts
+        finished = not any(part.endswith(PARTIAL) for part in parts)
+        if parts[0] not in LEFT_OUT and parts[-1] not in _OWN and parts != RUN_PAGE and finished:
+            yield path
 
 
 def _digests(folder: Path, paths: list[Path]) -> dict[Path, tuple[Stamp, str]]:

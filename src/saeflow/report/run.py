@@ -6,6 +6,7 @@ holds an empty page, and its archive keeps that; what fills it comes from `saefl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _context(tables: Tables, digest: str) -> dict[str, Any]:
         ),
         "artifacts": _artifact_table(tables["artifacts"]),
         "files": len(tables["artifacts"]),
-        "bytes": size_text(sum(row["bytes"] for row in tables["artifacts"])),
+        "bytes": size_text(math.fsum(row["bytes"] for row in tables["artifacts"])),
         "parquet": {name: artifact.about for name, artifact in RUN_TABLES.items()},
     }
 
@@ -112,8 +113,12 @@ def size_text(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
 WRITTEN: dict[str, Callable[[float], str]] = {
-    "jobs": lambda value: f"{value:,.0f}",
+    "jobs": _count,
     "seconds": duration_text,
     "longest_seconds": duration_text,
     "cpu_seconds": duration_text,
@@ -238,8 +243,8 @@ def _artifact_table(artifacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 [
                     {**text_cell(row["path"]), **linked},
                     text_cell(row["rule"] or MISSING),
-                    plain_cell(row["rows"], WRITTEN["jobs"]),
-                    plain_cell(row["bytes"], size_text),
+                    plain_cell(None if row["rows"] is None else float(row["rows"]), _count),
+                    plain_cell(float(row["bytes"]), size_text),
                     text_cell(row["sha256"]),
                 ]
             )
