@@ -126,7 +126,9 @@ def _rule(name: str, job: dict[str, Any]) -> str:
     if job["target"]:
         return f'rule {name}_:\n    input: JOBS["{name}"][0]["input"]\n'
     outputs = [
-        f'directory("bare/{name}/{{job}}/{number}")' if is_folder else f'"bare/{name}/{{job}}/{number}"'
+        f'directory("bare/{name}/{{job}}/{number}")'
+        if is_folder
+        else f'"bare/{name}/{{job}}/{number}"'
         for number, (_, is_folder) in enumerate(job["output"])
     ]
     lines = [

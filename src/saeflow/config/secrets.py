@@ -9,7 +9,7 @@ from typing import Any
 LOOKS = re.compile(
     r"(?<![A-Za-z0-9])("
     r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
-    r"|AKIA[A-Z0-9]{16}|AIza[\w-]{30,}|Bearer\s+\S{8,})"
+    r"|AKIA[A-Z0-9]{16}|AIza[\w-]{30,}|Bearer\s+[\w.~+/=-]{12,})"
 )
 """How keys of the Hugging Face hub, of endpoints and of other services begin."""
 
