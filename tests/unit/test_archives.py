@@ -33,6 +33,8 @@ def test_a_line_without_end(tmp_path: Path, ending: str, form: str) -> None:
         for _ in range(SIZE // 1_000_000):
             file.write(b"0" * 1_000_000)
     assert path.stat().st_size < SIZE / 500
+    source = file_source(path)
+    found = read_lines(source) if form == "txt" else read_rows(source, ["text"])
     tracemalloc.start()
     with pytest.raises(SaeflowError, match="line 1 is longer than 64 MB; expected a text per line"):
         next(found)
