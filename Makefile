@@ -19,7 +19,8 @@ run: env
 	@[ ! -f results/report/index.html ] || echo "Open $(CURDIR)/results/report/index.html in a browser."
 
 test: env
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 bench: env
 	@[ .venv/peers/installed -nt envs/bench.txt ] || { \
