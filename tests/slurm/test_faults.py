@@ -70,7 +70,7 @@ class Controller:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.struck: dict[str, Job] = {}
-        self.requeued: set[str] = set()
+        self.mended: set[Job] = set()
 
     def look(self) -> None:
         for job in self.cluster.running():
@@ -81,24 +81,23 @@ class Controller:
                 continue
             # What is over before it is struck would be no test.
             freeze(script)
-            print(f"{FAULTS[job.rule].__name__}: {job}", flush=True)
             FAULTS[job.rule](self.cluster, job)
             self.struck[job.rule] = job
         self.mend()
 
     def mend(self) -> None:
         """Bring back a node that Slurm gave up, and let what was requeued start at once."""
-        job = self.struck.get("capture_thoughts")
-        if job is not None and f"{job.number}:down" not in self.requeued:
-            states = {each.number: each.state for each, _ in self.cluster.history()}
-            if states.get(job.number) == "NODE_FAIL":
+        for rule in {"capture_thoughts", "train_wide_llama_documents_0"} & set(self.struck):
+            job = self.struck[rule]
+            if job in self.mended:
+                continue
+            states = [each.state for each, _ in self.cluster.history() if each.number == job.number]
+            if "NODE_FAIL" in states:
                 self.cluster.start_node(job.node)
-                self.requeued.add(f"{job.number}:down")
-        job = self.struck.get("train_wide_llama_documents_0")
-        if job is not None and job.number not in self.requeued:
-            if job.number not in {each.number for each in self.cluster.running()}:
+                self.mended.add(job)
+            elif "PENDING" in states:
                 self.cluster.control("update", f"JobId={job.number}", "StartTime=now")
-                self.requeued.add(job.number)
+                self.mended.add(job)
 
 
 def submit(project: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:

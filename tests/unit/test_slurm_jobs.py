@@ -34,7 +34,7 @@ def test_lock_stays_while_slurm_jobs_of_the_folder_are_left(
     path = lock(run)
     here = f'echo "7|{run}"; echo "8|{tmp_path}"; echo "9|{run}"'
     fake_squeue(tmp_path, monkeypatch, here)
-    with pytest.raises(SaeflowError, match="2 Slurm jobs .* scancel 7 9$"):
+    with pytest.raises(SaeflowError, match=r"2 Slurm jobs .* scancel 7 9$"):
         clear_stale_lock(run)
     assert path.exists()
 

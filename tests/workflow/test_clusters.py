@@ -54,7 +54,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[
 
 
 def declares_gpu(rule: str) -> bool:
-    return any(rule == name or name[-1] == "_" and rule.startswith(name) for name in gpu_rules())
+    return any(rule == name or (name[-1] == "_" and rule.startswith(name)) for name in gpu_rules())
 
 
 def test_every_job_with_a_gpu_goes_where_the_gpus_are(smoke: dict[str, Any]) -> None:
@@ -70,7 +70,8 @@ def test_every_job_with_a_gpu_goes_where_the_gpus_are(smoke: dict[str, Any]) -> 
             assert job["slurm_partition"] == ("gpu" if declares_gpu(rule) else "cpu"), rule
             assert job.get("gpu") == ("1" if declares_gpu(rule) else None), rule
             assert not {"gpu_partition", "without_gpu"} & set(job), rule
-            assert int(job["mem_mb"]) > 0 and int(job["runtime"]) > 0, rule
+            assert int(job["mem_mb"]) > 0, rule
+            assert int(job["runtime"]) > 0, rule
 
 
 def test_without_gpus_no_job_asks_for_one(smoke: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ def test_every_entry_has_its_reason_above_it(name: str) -> None:
     for number in entries(text):
         if lines[number].split()[0] not in grouped:
             above = lines[number - 1].strip()
-            assert above.startswith("#") and "----" not in above, lines[number]
+            assert re.match(r"# (?!----)", above), lines[number]
 
 
 def test_the_page_names_what_there_is() -> None:
