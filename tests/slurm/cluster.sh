@@ -89,8 +89,11 @@ JobAcctGatherFrequency=1
 NodeName=n1 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=17001 CPUs=4 RealMemory=8000
 NodeName=n2 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=17002 CPUs=4 RealMemory=8000 Gres=gpu:h200:2 Feature=h200
 NodeName=n3 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=17003 CPUs=4 RealMemory=8000 Gres=gpu:a100:2 Feature=a100
-PartitionName=cpu Nodes=n1,n2,n3 Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=n2,n3 MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=cpu Nodes=n1,n2,n3 Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=gpu Nodes=n2,n3 MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes=n3 MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
 CONF
     cat > "$ROOT/etc/gres.conf" <<CONF
 AutoDetect=off

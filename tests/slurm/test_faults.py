@@ -17,10 +17,9 @@ from tests.slurm.cluster import Cluster, Job, freeze, script_of
 from tests.slurm.runs import TARGETS
 from tests.workflow.running import SMOKE, artifact_digests, copy_project, environment
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
-
 SECONDS = 1500 if TARGETS else 5400
 """After which a run is taken for hanging."""
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(2 * SECONDS)]
 OPTIONS = (
     # As on a real cluster, but for jobs that last seconds.
     *("--workflow-profile", "slurm", "--slurm-init-seconds-before-status-checks", "8"),
@@ -96,12 +95,14 @@ class Controller:
                 self.cluster.start_node(job.node)
                 self.mended.add(job)
             elif "PENDING" in states:
-                self.cluster.control("update", f"JobId={job.number}", "StartTime=now")
+                self.cluster.start_soon(job)
                 self.mended.add(job)
 
 
-def submit(project: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "snakemake", *TARGETS, *SMOKE, *OPTIONS, *arguments]
+def submit(
+    project: Path, cluster: Cluster, targets: tuple[str, ...] = TARGETS
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "snakemake", *targets, *SMOKE, *OPTIONS]
     with (project / "run.log").open("ab") as log:
         return subprocess.Popen(
             command,
@@ -221,3 +222,70 @@ def test_nothing_is_left_to_do_and_nothing_in_the_queue(
     main = submit(project, cluster)
     assert main.wait(timeout=600) == 0
     assert "Nothing to be done" in told(project)
+
+
+def test_a_preempted_job_runs_again(cluster: Cluster, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "preempted")
+    profile = project / "profiles/slurm/profile.yaml"
+    text = profile.read_text(encoding="utf-8")
+    # As docs/cluster.md says.
+    for before, after in (("slurm-no-requeue:", "slurm-requeue:"), ("\"'cpu'\"", "\"'low'\"")):
+        assert before in text
+        text = text.replace(before, after)
+    profile.write_text(text, encoding="utf-8")
+    main = submit(project, cluster, ("results/datasets/generated/problems.parquet",))
+    struck = None
+    deadline = time.monotonic() + SECONDS
+    try:
+        while main.poll() is None:
+            assert time.monotonic() < deadline, f"hangs:\n{told(project)[-6000:]}"
+            jobs = [job for job in cluster.running() if job.rule == "load_problems"]
+            if struck is None and jobs and (script := script_of(jobs[0])):
+                struck = jobs[0]
+                freeze(script)
+                cluster.occupy(struck.node)
+            elif struck is not None:
+                cluster.start_soon(struck)
+            time.sleep(0.5)
+    finally:
+        if main.poll() is None:
+            os.killpg(main.pid, signal.SIGKILL)
+    assert main.returncode == 0, told(project)[-6000:]
+    assert struck is not None
+    states = [job.state for job, _ in cluster.history() if job.number == struck.number]
+    assert states == ["PREEMPTED", "COMPLETED"]
+
+
+def test_jobs_of_a_killed_run_keep_its_lock(cluster: Cluster, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "killed")
+
+    def unlock() -> subprocess.CompletedProcess[str]:
+        env = environment() | cluster.environment | {"PYTHONPATH": str(project / "src")}
+        command = [sys.executable, "-m", "saeflow", "unlock"]
+        return subprocess.run(
+            command, cwd=project, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    main = submit(project, cluster, ("results/datasets/generated/problems.parquet",))
+    deadline = time.monotonic() + SECONDS
+    try:
+        while not (jobs := cluster.running()):
+            assert time.monotonic() < deadline, told(project)[-6000:]
+            assert main.poll() is None, told(project)[-6000:]
+            time.sleep(0.2)
+    finally:
+        os.killpg(main.pid, signal.SIGKILL)
+    main.wait(timeout=60)
+    locks = project / ".snakemake/locks"
+    assert list(locks.glob("*.lock"))
+    refused = unlock()
+    assert refused.returncode != 0
+    assert f"scancel {jobs[0].number}" in refused.stderr
+    assert list(locks.glob("*.lock"))
+    cluster.cancel(jobs[0])
+    while cluster.running():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    cleared = unlock()
+    assert cleared.returncode == 0, cleared.stderr
+    assert not list(locks.glob("*.lock"))
