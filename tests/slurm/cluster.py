@@ -90,6 +90,10 @@ class Cluster:
         lines = self._ask("squeue", "-h", "-t", "RUNNING", "-o", "%A|%T|%N|%k", check=False)
         return [_job(*line.split("|", 3)) for line in lines.splitlines()]
 
+    def is_idle(self) -> bool:
+        """Whether no job waits, runs or ends just now."""
+        return not self._ask("squeue", "-h", "-o", "%A").strip()
+
     def history(self, *fields: str) -> list[tuple[Job, list[str]]]:
         """Every job since the start and its other fields; one that was requeued, once per attempt."""
         names = ",".join(("JobID", "State", "NodeList", "Comment", *fields))

@@ -218,7 +218,7 @@ def test_nothing_is_left_to_do_and_nothing_in_the_queue(
     cluster: Cluster, survived: tuple[Path, Controller]
 ) -> None:
     project, _ = survived
-    assert cluster.running() == []
+    assert cluster.is_idle()
     main = submit(project, cluster)
     assert main.wait(timeout=600) == 0
     assert "Nothing to be done" in told(project)
@@ -283,7 +283,7 @@ def test_jobs_of_a_killed_run_keep_its_lock(cluster: Cluster, tmp_path: Path) ->
     assert f"scancel {jobs[0].number}" in refused.stderr
     assert list(locks.glob("*.lock"))
     cluster.cancel(jobs[0])
-    while cluster.running():
+    while not cluster.is_idle():
         assert time.monotonic() < deadline
         time.sleep(0.2)
     cleared = unlock()
