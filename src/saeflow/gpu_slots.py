@@ -72,8 +72,8 @@ def take_gpus(count: int) -> list[Gpu]:
     _keep(slot_folder())
     _show_only(list(taken), visible)
     waited = time.monotonic() - begun
-    named = ", ".join(_label(gpu) for gpu in taken)
-    _log().info("took %s%s", named, f" after {waited:.0f} s" if waited >= 1 else "")
+    named = " and ".join(_label(gpu) for gpu in taken)
+    _log().info("computing on %s%s", named, f", after {waited:.0f} s" if waited >= 1 else "")
     return list(taken)
 
 
@@ -274,7 +274,7 @@ def _keep(folder: Path) -> None:
 
 
 def _label(gpu: Gpu) -> str:
-    return f"GPU {gpu.name}" if gpu.name == gpu.uuid else f"GPU {gpu.name} ({gpu.uuid})"
+    return gpu.name if gpu.name == gpu.uuid else f"GPU {gpu.name} ({gpu.uuid})"
 
 
 def _log() -> logging.Logger:
