@@ -174,6 +174,31 @@ def gpu_warnings(needed: float | None) -> Iterator[str]:
         check_memory(needed, visible_gpus())
 
 
+def limit_warnings(limit: int | None) -> Iterator[str]:
+    """Compare how many GPU jobs Snakemake may start at a time with the GPUs that are there.
+
+    Parameters
+    ----------
+    limit : int or None
+        What ``--resources gpu=N`` or a profile says.
+
+    Yields
+    ------
+    str
+        What to warn of.
+    """
+    if os.environ.get("SAEFLOW_DEVICE", "").strip().lower() == "cpu":
+        return
+    gpus = len({gpu.uuid for gpu in visible_devices()})
+    if gpus and (limit is None or limit > gpus):
+        started = "any number of jobs" if limit is None else f"{limit} jobs"
+        yield (
+            f"warning: {started} for a GPU may be started at a time, and {gpus} can compute on what is "
+            f"visible of this machine's; the others wait and hold their cores. --workflow-profile gpu "
+            f"--resources gpu={gpus} starts no more than that."
+        )
+
+
 def needed_gb() -> float | None:
     """Memory in GB that the configuration asks of this job's GPU, if it asks."""
     told = os.environ.get(NEEDED, "").strip()

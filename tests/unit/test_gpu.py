@@ -14,7 +14,14 @@ import pytest
 
 from saeflow import device, gpu, gpu_driver
 from saeflow.errors import SaeflowError
-from saeflow.gpu import NEEDED, check_memory, gpu_warnings, visible_devices, visible_gpus
+from saeflow.gpu import (
+    NEEDED,
+    check_memory,
+    gpu_warnings,
+    limit_warnings,
+    visible_devices,
+    visible_gpus,
+)
 
 TWO = "0, GPU-aaaa1111, 24564\n1, GPU-bbbb2222, 81559\n"
 SMALL, LARGE = 24564 * 1024**2 / 1e9, 81559 * 1024**2 / 1e9
@@ -247,3 +254,21 @@ def test_a_job_says_so_itself_on_its_node(
     monkeypatch.setenv(NEEDED, "24")
     monkeypatch.setenv("SAEFLOW_DEVICE", "cpu")
     assert device.resolve_device().type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(None, "any number of jobs for a GPU"), (3, "3 jobs for a GPU"), (2, None), (1, None)],
+)
+def test_more_jobs_than_gpus_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, told: str | None
+) -> None:
+    assert list(limit_warnings(limit)) == []  # no GPU: none is waited for
+    put_nvidia_smi(tmp_path, TWO)
+    warnings = list(limit_warnings(limit))
+    assert len(warnings) == (told is not None)
+    if told:
+        assert told in warnings[0]
+        assert "--resources gpu=2" in warnings[0]
+    monkeypatch.setenv("SAEFLOW_DEVICE", "cpu")
+    assert list(limit_warnings(limit)) == []
