@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from saeflow.errors import SaeflowError
+from saeflow.gpu_slots import take_gpus
 
 SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space and run the workflow again",
@@ -38,12 +39,13 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
 
     Sends the log to the rule's log file, tells users' errors in one sentence and others with a
     traceback, exits with a non-zero code after either, and ends the process when the Snakemake
-    that started it is gone, so that no orphan writes into a later run.
+    that started it is gone, so that no orphan writes into a later run. A job that was granted GPUs
+    waits until it has them for itself, and sees no others.
 
     Parameters
     ----------
     snakemake : object
-        The object that Snakemake gives to a script; only its ``log`` is used.
+        The object that Snakemake gives to a script; its ``log`` and ``resources.gpu`` are used.
 
     Yields
     ------
@@ -55,6 +57,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         _start_log(log, Path(snakemake.log[0]) if snakemake.log else None)
         _end_with_parent()
         _tell_place(log)
+        take_gpus(getattr(getattr(snakemake, "resources", None), "gpu", 0))
         yield log
     except SaeflowError as error:
         _stop(log, str(error))
