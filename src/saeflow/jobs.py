@@ -20,6 +20,7 @@ import psutil
 
 from saeflow.errors import SaeflowError
 from saeflow.gpu_slots import take_gpus
+from saeflow.hub_token import hide_secrets
 
 SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space and run the workflow again",
@@ -112,6 +113,8 @@ def _start_log(log: logging.Logger, path: Path | None) -> None:
         file = logging.FileHandler(path, mode="w", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(file)
+    for handler in log.handlers:
+        handler.addFilter(hide_secrets)
 
 
 def _tell_place(log: logging.Logger) -> None:
