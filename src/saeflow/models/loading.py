@@ -43,7 +43,13 @@ from saeflow.models.directories import (
 from saeflow.models.hub import fetch_files
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.numbers import start_numbers
-from saeflow.models.repository_files import INSTEAD, check_fetched, lacking, model_names
+from saeflow.models.repository_files import (
+    INSTEAD,
+    check_fetched,
+    check_measured,
+    lacking,
+    model_names,
+)
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.models.tokens import put_begin
 from saeflow.seeds import derive_seed
@@ -103,8 +109,12 @@ def _load(
     fetched = check_fetched(folder) if (folder / FILES_TABLE).is_file() else None
     if control is not None:
         return _untrained(folder, control.seed, settings.dtype, last_layer)
-    named = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
-    revision = fetched or named
+    if isinstance(settings, PathModel):
+        revision = directory_revision(folder)
+        check_measured(folder, revision)
+    else:
+        revision = settings.revision
+    revision = fetched or revision
     return load_directory(folder, settings.dtype, revision, last_layer=last_layer, device=device)
 
 
