@@ -191,7 +191,7 @@ def test_one_flipped_bit_is_found(copy):
 def test_a_file_without_a_checksum_is_refused(copy):
     digests = bank_digests(copy)
     del digests[NAME]
-    assert f"{copy / NAME} has no checksum" in refused(copy, digests=digests)
+    assert f"{copy / NAME} is none of the 5 files of its bank" in refused(copy, digests=digests)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])

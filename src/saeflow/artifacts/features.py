@@ -125,13 +125,7 @@ def read_features(folder: Path, layers: Sequence[int] | str) -> Iterator[LayerTa
 
 
 def _check_place(path: Path, table: pa.Table, layer: int) -> None:
-    """Refuse the table of another layer or seed."""
+    """Refuse the table of another layer."""
     others = set(pc.unique(table["layer"]).to_pylist()) - {layer}
     if others:
         raise damaged(path, f"holds the layers {sorted(others)}; expected layer {layer}")
-    named, seed = (
-        re.fullmatch(r"seed(\d+)", path.parent.name),
-        metadata_of(table.schema).get("seed"),
-    )
-    if named and seed != named[1]:
-        raise damaged(path, f"was written for seed {seed}; expected seed {named[1]}")

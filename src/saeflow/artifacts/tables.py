@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ ROW_GROUP = 65_536
 """Rows per row group, fixed so that equal tables are equal bytes."""
 DAMAGED = (pa.ArrowException, OSError, ValueError)
 """What pyarrow raises on a damaged file; damaged names are no UTF-8, hence ValueError."""
+SEED_FOLDER = re.compile(r"seed(\d+)")
+"""Says of which seed the tables in it are."""
 NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 """What the operating system refuses although a file is sound."""
 
@@ -182,11 +185,15 @@ def check_schema(path: Path, artifact: Artifact) -> pa.Schema:
     kind, schema = read_schema(path)
     if kind != artifact.name:
         raise wrong_kind(path, kind, artifact.name)
-    found_version = metadata_of(schema).get("schema_version")
+    told = metadata_of(schema)
+    found_version = told.get("schema_version")
     if found_version != str(artifact.version):
         raise damaged(
             path, f"has version {found_version} of {artifact.name!r}; expected {artifact.version}"
         )
+    for seed in (match[1] for part in path.parts if (match := SEED_FOLDER.fullmatch(part))):
+        if told.get("seed", seed) != seed:
+            raise damaged(path, f"was written for seed {told['seed']}; expected seed {seed}")
     _check(schema, path, artifact)
     return schema
 

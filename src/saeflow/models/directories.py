@@ -239,7 +239,7 @@ def save_directory(model: CodiModel, folder: Path) -> None:
 
 def directory_revision(folder: Path) -> str:
     """Digest of the files of a model directory that decide what it gives."""
-    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    found = {path for each in MODEL_FILES for path in folder.glob(each) if path.is_file()}
     return files_digest(sorted(found))[:16]
 
 
