@@ -23,6 +23,7 @@ ROWS = [
         "generated_files",
         "jobs",
         "paper_preset",
+        "placement",
         "plan",
         "preflight",
         "runlock",
