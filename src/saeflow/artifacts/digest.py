@@ -15,9 +15,9 @@ from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = PACKAGE_ROOT.name
-# What no result can depend on: logs, how far a loop has come, and the configuration's own modules,
-# whose values reach a job through its params and whose descriptions may be reworded at any time.
-IRRELEVANT = (f"{PACKAGE}.jobs", f"{PACKAGE}.progress", f"{PACKAGE}.config")
+# What no result can depend on: logs, how far a loop has come, which GPU a job has, and the configuration's own
+# modules, whose values reach a job through its params and whose descriptions may be reworded at any time.
+IRRELEVANT = tuple(f"{PACKAGE}.{name}" for name in ("jobs", "progress", "gpu", "config"))
 
 
 def code_digest(*modules: str) -> str:
