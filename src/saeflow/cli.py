@@ -1,4 +1,4 @@
-"""``saeflow``: look at artifacts and runs, search features, export, make problems, mend a lock."""
+"""``saeflow``: look at artifacts, runs and GPUs, search, export, make problems, mend a lock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import saeflow
+from saeflow.cli_gpus import add_gpus, gpus_text
 from saeflow.cli_manifest import add_manifest, manifest_output
 from saeflow.cli_plan import add_plan, plan_output
 from saeflow.cli_search import add_search, search_text
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_plan(commands).set_defaults(run=_plan)
     add_manifest(commands).set_defaults(run=_manifest)
+    add_gpus(commands).set_defaults(run=_gpus)
     add_search(commands).set_defaults(run=_search)
 
     export = commands.add_parser(
@@ -142,6 +144,10 @@ def _manifest(options: argparse.Namespace) -> int:
     text, code = manifest_output(options, ROOT)
     print(text)
     return code
+
+
+def _gpus(options: argparse.Namespace) -> None:
+    print(gpus_text(options))
 
 
 def _search(options: argparse.Namespace) -> None:

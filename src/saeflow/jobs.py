@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from typing import Any
 import psutil
 
 from saeflow.errors import SaeflowError
+from saeflow.gpu_slots import take_gpus
+from saeflow.hub_token import hide_secrets
 
 SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space and run the workflow again",
@@ -37,12 +40,13 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
 
     Sends the log to the rule's log file, tells users' errors in one sentence and others with a
     traceback, exits with a non-zero code after either, and ends the process when the Snakemake
-    that started it is gone, so that no orphan writes into a later run.
+    that started it is gone, so that no orphan writes into a later run. A job that was granted GPUs
+    waits until it has them for itself, and sees no others.
 
     Parameters
     ----------
     snakemake : object
-        The object that Snakemake gives to a script; only its ``log`` is used.
+        The object that Snakemake gives to a script; its ``log`` and ``resources.gpu`` are used.
 
     Yields
     ------
@@ -53,6 +57,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     try:
         _start_log(log, Path(snakemake.log[0]) if snakemake.log else None)
         _end_with_parent()
+        _tell_place(log)
+        take_gpus(getattr(getattr(snakemake, "resources", None), "gpu", 0))
         yield log
     except SaeflowError as error:
         _stop(log, str(error))
@@ -107,6 +113,17 @@ def _start_log(log: logging.Logger, path: Path | None) -> None:
         file = logging.FileHandler(path, mode="w", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(file)
+    for handler in log.handlers:
+        handler.addFilter(hide_secrets)
+
+
+def _tell_place(log: logging.Logger) -> None:
+    """Write to the log on which node of a cluster a job runs, and which GPUs it was given there."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is not None:
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
+        log.info("Slurm job %s on node %s, CUDA devices %s.", number, node, gpus)
 
 
 def _end_with_parent() -> None:
