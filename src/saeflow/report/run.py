@@ -23,7 +23,7 @@ from saeflow.report.tables import MISSING
 
 RUN = Link("This run", "run.html")
 BEGIN, END = "<!-- filled from here -->", "<!-- to here -->"
-"""Around what is replaced; in the page, no text of data can hold them."""
+"""Around what is replaced, as in the template; no text of data can hold them in the page."""
 SLOWEST = 25
 DRAWN = 30
 """Rules in the figure, those that took longest."""
@@ -37,7 +37,7 @@ Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 def write_run_page(site: Site) -> None:
     """Write the page as it is before a run has ended."""
-    site.write_page(RUN.href, "run.html.jinja", {"begin": BEGIN, "end": END})
+    site.write_page(RUN.href, "run.html.jinja", {})
 
 
 def fill_run_page(templates: Path, folder: Path, tables: Tables, digest: str) -> None:
