@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from saeflow.errors import SaeflowError
-from saeflow.gpu import check_memory, needed_gb
+from saeflow.gpu import GpuError, check_memory, needed_gb, why_none
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,8 @@ def resolve_device() -> torch.device:
     if not wanted:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if (needed := needed_gb()) is not None:
-            check_memory(needed, _memory(device))
+            found = _memory(device)
+            check_memory(needed, found, "" if found else why_none(torch.version.cuda))
         return device
     try:
         device = torch.device(wanted)
@@ -36,7 +37,7 @@ def resolve_device() -> torch.device:
             f"SAEFLOW_DEVICE is {wanted!r}; expected 'cpu', 'cuda' or 'cuda:N'."
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SaeflowError(
+        raise GpuError(
             f"SAEFLOW_DEVICE is {wanted!r}, but torch sees {torch.cuda.device_count()} CUDA "
             "devices on this machine."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -15,8 +16,16 @@ NEEDED = "SAEFLOW_GPU_MEMORY_GB"
 TOLERANCE = 0.95
 """A card that is sold with 16 GB shows between 15.8 and 17.2 to programs."""
 QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+HIDDEN = ("", "-1", "NoDevFiles")
+"""Values of CUDA_VISIBLE_DEVICES that leave no GPU; schedulers set the last."""
 SECONDS = 20.0
 """How long a driver may take to answer; one that hangs is no GPU to use."""
+
+
+class GpuError(SaeflowError):
+    """No GPU, or none that is large enough, where one is needed."""
+
+    fault = "missing GPU"
 
 
 def visible_gpus() -> list[float]:
@@ -25,7 +34,7 @@ def visible_gpus() -> list[float]:
     Asks ``nvidia-smi``; where there is none, or parts of a GPU are named, the driver's library.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None and chosen.strip() in ("", "-1", "NoDevFiles"):
+    if chosen is not None and chosen.strip() in HIDDEN:
         return []
     names = None if chosen is None else [name.strip() for name in chosen.split(",")]
     found = None
@@ -48,7 +57,7 @@ def visible_gpus() -> list[float]:
     return gpus
 
 
-def check_memory(needed: float, found: list[float]) -> None:
+def check_memory(needed: float, found: list[float], why: str = "") -> None:
     """Check that some GPU is large enough.
 
     Parameters
@@ -57,10 +66,12 @@ def check_memory(needed: float, found: list[float]) -> None:
         ``compute.gpu_memory_gb``.
     found : list of float
         GB of memory of each GPU.
+    why : str, optional
+        Why there is none, where that is known.
 
     Raises
     ------
-    SaeflowError
+    GpuError
         If none is.
     """
     if any(memory >= TOLERANCE * needed for memory in found):
@@ -68,9 +79,9 @@ def check_memory(needed: float, found: list[float]) -> None:
     told = (
         f"the largest of this machine has {max(found):.0f} GB"
         if found
-        else "no CUDA device is visible on this machine"
+        else f"no CUDA device is visible on this machine{why and f' ({why})'}"
     )
-    raise SaeflowError(
+    raise GpuError(
         f"this configuration needs a GPU with {needed:g} GB of memory (compute.gpu_memory_gb), but "
         f"{told}; run it where there is one, or set SAEFLOW_DEVICE=cpu to compute on the CPU "
         "all the same."
@@ -92,7 +103,7 @@ def gpu_warnings(needed: float | None) -> Iterator[str]:
 
     Raises
     ------
-    SaeflowError
+    GpuError
         If a GPU is needed, ``SAEFLOW_DEVICE`` does not say otherwise, and none is large enough.
     """
     wanted = os.environ.get("SAEFLOW_DEVICE", "").strip().lower()
@@ -105,6 +116,28 @@ def gpu_warnings(needed: float | None) -> Iterator[str]:
         )
     elif not wanted:
         check_memory(needed, visible_gpus())
+
+
+def why_none(built_for: str | None) -> str:
+    """Say why a process sees no GPU.
+
+    Parameters
+    ----------
+    built_for : str or None
+        Version of CUDA that the installed torch was built for.
+    """
+    where = f"node {socket.gethostname()}"
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if built_for is None:
+        return f"{where}: the installed torch was built without CUDA"
+    if chosen is not None and chosen.strip() in HIDDEN:
+        return f"{where}: CUDA_VISIBLE_DEVICES={chosen!r} hides all; was gpu=1 asked for?"
+    if found := visible_gpus():
+        return (
+            f"{where}: the driver shows {len(found)}, but torch for CUDA {built_for} cannot use any; "
+            "is the driver too old?"
+        )
+    return f"{where}: the driver shows none"
 
 
 def needed_gb() -> float | None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from saeflow.artifacts.digest import file_digest
-from saeflow.jobs import is_snakemake
+from saeflow.stopping import is_snakemake
 from tests.workflow.running import (
     SMOKE,
     artifact_digests,

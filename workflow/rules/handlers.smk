@@ -8,12 +8,17 @@ from saeflow.sizes.requests import size_warnings
 
 onstart:
     record_owner(Path.cwd())
+    logger.addHandler(FAILURES)
     if not workflow.touch:
         warn_of_sizes(workflow.dag.needrun_jobs())
         if workflow.local_exec:
             check_gpu(
                 job.resources.get("gpu") for job in workflow.dag.needrun_jobs()
             )
+
+
+onerror:
+    tell_failures()
 
 
 def warn_of_sizes(jobs):
