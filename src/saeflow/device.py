@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,13 @@ def resolve_device() -> torch.device:
         if (needed := needed_gb()) is not None:
             found = _memory(device)
             check_memory(needed, found, "" if found else why_none(torch.version.cuda))
+        if device.type == "cpu" and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "")):
+            # Silent, this costs days: a scheduler gave a GPU, and it lies idle.
+            logging.getLogger("saeflow").warning(
+                "computing on the CPU although CUDA_VISIBLE_DEVICES is %s: %s.",
+                given,
+                why_none(torch.version.cuda),
+            )
         return device
     try:
         device = torch.device(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -274,7 +275,10 @@ def damaged(finished: Path, tmp_path: Path) -> Path:
 def test_damaged_artifact(damaged: Path, name: str) -> None:
     file, damage, rule, sentence = DAMAGE[name]
     damage(damaged / file)
-    refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
+    told = refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
+    table = told[told.rindex("Exiting because") :]
+    assert re.search(rf"^  {rule} .*: INPUT OR CONFIGURATION$", table, re.M), table
+    assert sentence in table
 
 
 @pytest.fixture
@@ -296,6 +300,7 @@ def test_full_disk(project: Path, small_disk: Path) -> None:
     done = snakemake(project, bank, "--configfile", given, cwd=small_disk.parents[1])
     assert done.returncode != 0
     assert "the disk is full" in done.stdout, done.stdout[-3000:]
+    assert re.search(r"^  train_bank .*: FULL DISK$", done.stdout, re.M), done.stdout[-3000:]
 
 
 def test_read_only_results(project: Path, small_disk: Path) -> None:
