@@ -159,6 +159,8 @@ def judge(left: Fault | None, state: str, signalled: str) -> Fault:
         Name of the signal; empty if it ended by itself or nobody knows.
     """
     fault = left or Fault(Kind.SILENT)
+    if fault.kind == Kind.DONE and signalled:
+        fault = Fault(Kind.KILLED)  # between its last line and its end
     if fault.kind in (Kind.SILENT, Kind.KILLED):
         if signalled in CRASHES:
             fault = Fault(Kind.CRASH, f"a library crashed ({signalled}).")

@@ -405,6 +405,8 @@ KILLED, STOPPED = Fault(Kind.KILLED), Fault(Kind.STOPPED, "told to stop.")
         (None, "", "SIGTERM", Kind.STOPPED),
         (KILLED, "", "SIGSEGV", Kind.CRASH),
         (Fault(Kind.DONE), "", "", Kind.UNSEEN),
+        (Fault(Kind.DONE), "", "SIGKILL", Kind.KILLED),
+        (Fault(Kind.DONE), "", "SIGSEGV", Kind.CRASH),
         (Fault(Kind.INPUT, "x"), "", "", Kind.INPUT),
         (KILLED, "OUT_OF_MEMORY", "", Kind.MEMORY),
         (STOPPED, "TIMEOUT", "", Kind.TIME),
