@@ -59,3 +59,6 @@ rule all:
         rules.compare.input,
         rules.evaluation.input,
         rules.report.input,
+
+
+include: "workflow/rules/placement.smk"

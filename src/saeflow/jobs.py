@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from saeflow.faults import Asked, Fault, Kind, fault_of
+from saeflow.gpu_slots import take_gpus
+from saeflow.hub_token import hide_secrets
 from saeflow.stopping import Stopped, end_with_parent, stoppable, stopped_by
 
 STARTED, ENDED = "started: ", "ended: "
@@ -28,7 +30,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
 
     Sends the log to the rule's log file, tells users' errors in one sentence and others with a
     traceback, and exits with a non-zero code after either; does so, too, when a signal stops it. Ends
-    the process when the Snakemake that started it is gone, so that no orphan writes into a later run.
+    the process when the Snakemake that started it is gone, so that no orphan writes into a later run. A
+    job that was granted GPUs waits until it has them for itself, and sees no others.
 
     Parameters
     ----------
@@ -48,6 +51,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             _start_log(log, Path(snakemake.log[0]) if snakemake.log else None)
             log.info("%s%s", STARTED, _who(asked))
             end_with_parent(ending.tell)
+            _tell_place(log)
+            take_gpus(getattr(getattr(snakemake, "resources", None), "gpu", 0))
             yield log
         ending.tell(Fault(Kind.DONE))
         return
@@ -96,13 +101,20 @@ class _Ending:
 def _who(asked: Asked) -> str:
     """What runs where, for whoever reads the log later."""
     parts = [f"{asked.rule}, process {os.getpid()} on {socket.gethostname()}"]
-    if number := os.environ.get("SLURM_JOB_ID"):
-        parts.append(f"SLURM job {number}")
     if asked.memory_mb is not None:
         parts.append(f"mem_mb={asked.memory_mb}")
     if asked.minutes is not None:
         parts.append(f"runtime={asked.minutes}")
     return ", ".join(parts)
+
+
+def _tell_place(log: logging.Logger) -> None:
+    """Write to the log on which node of a cluster a job runs, and which GPUs it was given there."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is not None:
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
+        log.info("Slurm job %s on node %s, CUDA devices %s.", number, node, gpus)
 
 
 def _start_log(log: logging.Logger, path: Path | None) -> None:
@@ -122,3 +134,5 @@ def _start_log(log: logging.Logger, path: Path | None) -> None:
         if file.stream is not None and not faulthandler.is_enabled():
             # A library that crashes says nothing; this says at least where.
             faulthandler.enable(file.stream)
+    for handler in log.handlers:
+        handler.addFilter(hide_secrets)

@@ -27,7 +27,7 @@ from saeflow.config.hierarchy_runs import (
 )
 from saeflow.config.hub_runs import fetched_as, layers_not_there
 from saeflow.config.mixture import Mixture, parse_mixture
-from saeflow.config.models import MODEL_FILES, HubModel, PathModel
+from saeflow.config.models import MODEL_FILES, HubModel, PathModel, model_patterns
 from saeflow.config.root import (
     Config,
     evaluated_models,
@@ -49,6 +49,7 @@ from saeflow.config.specialist_runs import (
 )
 from saeflow.config.text_files import text_format
 from saeflow.errors import SaeflowError
+from saeflow.models.own_code import check_code
 from saeflow.models.repository_files import layer_count
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -96,8 +97,9 @@ def check_paths(config: Config, root: Path) -> None:
     for name in dict.fromkeys([*studied, *evaluated_models(config)]):
         settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
-            folder = root / settings.path
-            _check_directory(folder, f"models.{control.of if control else name}.path")
+            folder, whose = root / settings.path, control.of if control else name
+            _check_directory(folder, f"models.{whose}.path")
+            check_code(folder, trusted=settings.trust_remote_code, name=whose)
             if name not in studied:
                 continue
             for sentence in layers_not_there(config, name, layer_count(folder)):
@@ -167,7 +169,7 @@ def input_files(settings: Any, root: Path) -> list[str]:
         found = dict.fromkeys(file for path in paths for file in text_files(path, root))
         return [os.path.relpath(file) for file in found]
     if isinstance(settings, PathModel):
-        return folder_files(settings.path, root, MODEL_FILES)
+        return folder_files(settings.path, root, model_patterns(settings))
     return []
 
 

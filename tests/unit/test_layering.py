@@ -17,6 +17,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ROWS = [
     {
         "cli",
+        "cli_gpus",
         "cli_plan",
         "cli_search",
         "failures",
@@ -24,6 +25,7 @@ ROWS = [
         "generated_files",
         "jobs",
         "paper_preset",
+        "placement",
         "plan",
         "preflight",
         "runlock",
@@ -41,7 +43,17 @@ ROWS = [
     {"datasets"},
     {"artifacts"},
     {"config"},
-    {"errors", "seeds", "device", "gpu", "hub_token", "progress", "__init__"},
+    {
+        "errors",
+        "seeds",
+        "device",
+        "gpu",
+        "gpu_driver",
+        "gpu_slots",
+        "hub_token",
+        "progress",
+        "__init__",
+    },
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 MAX_LINES = 400
@@ -105,6 +117,7 @@ HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plo
         ("saeflow.runlock", HEAVY),
         ("saeflow.cli", HEAVY),
         ("saeflow.gpu", HEAVY),
+        ("saeflow.gpu_slots", HEAVY),
         ("saeflow.sizes.requests", HEAVY),
         ("saeflow.jobs", HEAVY),
         # Jobs that read tables alone: loading what runs models takes them three seconds.

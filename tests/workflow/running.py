@@ -8,7 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from tests.workflow.dry_runs import dry_run
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
@@ -58,9 +61,14 @@ def snakemake(
     project: Path, *arguments: str, cores: int = 2, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake and return what it said; stderr is folded into stdout."""
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+    options = ["--cores", str(cores), *arguments]
     if cwd is not None:
-        command += ["--snakefile", str(project / "Snakefile")]
+        options += ["--snakefile", str(project / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *options]
+    if {"-n", "--dry-run"} & set(arguments):
+        with tempfile.NamedTemporaryFile("r", encoding="utf-8") as said:
+            code = dry_run(cwd or project, options, environment(), Path(said.name))
+            return subprocess.CompletedProcess(command, code, said.read())
     return subprocess.run(
         command,
         cwd=cwd or project,
@@ -88,8 +96,7 @@ def run(project: Path, *arguments: str, cores: int = 2) -> str:
 
 def planned(project: Path, *arguments: str, cores: int = 2) -> dict[str, int]:
     """Jobs per rule that a dry run announces, gathering targets left out."""
-    output = run(project, "--quiet", "rules", "-n", *arguments, cores=cores)
-    output = output if "count" in output else run(project, "-n", *arguments, cores=cores)
+    output = run(project, "-n", *arguments, cores=cores)
     table = re.search(r"^job\s+count\n-+\s+-+\n(.*?)^total", output, re.M | re.S)
     if table is None:
         assert "Nothing to be done" in output, output

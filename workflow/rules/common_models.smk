@@ -13,9 +13,8 @@ def model_spec(wildcards):
 def fetch_spec(wildcards):
     # What decides the weights; how a model is run reaches the jobs that run it.
     block = plain(CFG.models[wildcards.model])
-    return {
-        key: block[key] for key in ("weights", "repo", "revision", "checkpoint", "base")
-    }
+    keys = ("weights", "repo", "revision", "checkpoint", "base", "trust_remote_code")
+    return {key: block[key] for key in keys}
 
 
 def fetching_mb(wildcards, attempt):

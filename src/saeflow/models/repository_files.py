@@ -19,6 +19,7 @@ SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
 SHARD_ENDINGS = (".safetensors", ".bin")
 BESIDE = (".json", ".txt", ".model", ".jinja")
 """Endings of configuration and tokenizer files."""
+CODE = ".py"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """One of them makes a tokenizer."""
 ADAPTER = "adapter_config.json"
@@ -85,19 +86,20 @@ def read_index(path: Path) -> dict[str, Any]:
     return listed
 
 
-def model_names(names: Sequence[str], *, adapter: bool = False) -> list[str]:
+def model_names(names: Sequence[str], *, adapter: bool = False, code: bool = False) -> list[str]:
     """Files that loading a model needs: configuration, tokenizer and one form of the weights."""
     projection = [name for name in names if name == PROJECTION]
-    return [*beside_weights(names, adapter=adapter), *weight_names(names), *projection]
+    beside = beside_weights(names, adapter=adapter, code=code)
+    return [*beside, *weight_names(names), *projection]
 
 
-def beside_weights(names: Sequence[str], *, adapter: bool = False) -> list[str]:
-    """Configuration and tokenizer among the files of a repository, and an adapter's settings."""
+def beside_weights(names: Sequence[str], *, adapter: bool = False, code: bool = False) -> list[str]:
+    """Configuration and tokenizer of a repository, an adapter's settings, and its Python code."""
     return [
         name
         for name in names
         if "/" not in name
-        and name.endswith(BESIDE)
+        and name.endswith((*BESIDE, CODE) if code else BESIDE)
         and not name.endswith(INDEX_ENDING)
         and (adapter or name != ADAPTER)
     ]
