@@ -14,6 +14,9 @@ from snakemake.utils import min_version
 min_version("9.10")
 
 
+include: "workflow/rules/setup.smk"
+
+
 configfile: Path(workflow.basedir, "config.yaml")
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.config.calibration import (
     calibrated_banks,
@@ -51,6 +49,7 @@ from saeflow.config.text_files import text_format
 from saeflow.errors import SaeflowError
 from saeflow.models.own_code import check_code
 from saeflow.models.repository_files import layer_count
+from saeflow.yaml_files import read_yaml
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -120,12 +119,7 @@ def read_mixture(path: Path) -> Mixture:
     SaeflowError
         If the file cannot be read, is no YAML or is no mixture.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        told = " ".join(str(error).split())
-        raise SaeflowError(f"{path} cannot be read as YAML ({told}).") from None
-    return parse_mixture(values, str(path))
+    return parse_mixture(read_yaml(path), str(path))
 
 
 def check_environment(folder: Path) -> None:

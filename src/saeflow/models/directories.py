@@ -249,7 +249,7 @@ def save_directory(model: CodiModel, folder: Path) -> None:
 
 def directory_revision(folder: Path, patterns: Sequence[str] = MODEL_FILES) -> str:
     """Digest of the files of a model directory that decide what it gives."""
-    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    found = {path for each in patterns for path in folder.glob(each) if path.is_file()}
     return files_digest(sorted(found))[:16]
 
 

@@ -46,7 +46,13 @@ from saeflow.models.directories import (
 from saeflow.models.hub import fetch_files
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.numbers import start_numbers
-from saeflow.models.repository_files import INSTEAD, check_fetched, lacking, model_names
+from saeflow.models.repository_files import (
+    INSTEAD,
+    check_fetched,
+    check_measured,
+    lacking,
+    model_names,
+)
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.models.tokens import put_begin
 from saeflow.seeds import derive_seed
@@ -108,13 +114,14 @@ def _load(
     if control is not None:
         return _untrained(folder, control.seed, settings.dtype, last_layer, trusted)
     if isinstance(settings, PathModel):
-        named = directory_revision(folder, model_patterns(settings))
+        revision = directory_revision(folder, model_patterns(settings))
+        check_measured(folder, revision)
     else:
-        named = settings.revision
+        revision = settings.revision
     return load_directory(
         folder,
         settings.dtype,
-        fetched or named,
+        fetched or revision,
         last_layer=last_layer,
         device=device,
         trusted=trusted,

@@ -14,6 +14,7 @@ from typing import Any
 
 from saeflow.config.root import Config
 from saeflow.errors import SaeflowError, first_line, nearest
+from saeflow.yaml_files import check_configuration
 
 CHECKSUM_BYTES = 1_000_000_000
 """As in profiles/default: what is rebuilt depends on it."""
@@ -107,6 +108,7 @@ def planned_jobs(
     for path in configfiles:
         if not path.is_file():
             raise SaeflowError(f"{path} does not exist; expected a configuration file.")
+        check_configuration(path)
     paths = [path.resolve() for path in configfiles]
     with _unchanged(folder) as place, _in(place):
         return _built(root, targets, paths, place)
