@@ -39,13 +39,14 @@ class Kind(StrEnum):
     GPU = "GPU failure"
     HUB = "Hugging Face hub"
     INPUT = "input or configuration"
+    DAMAGED = "damaged file"
     CRASH = "crash of a library"
     BUG = "error in saeflow"
     UNSEEN = "results not seen"
     SILENT = "did not start"
 
 
-PERMANENT = frozenset({Kind.INPUT, Kind.REFUSED, Kind.BUG})
+PERMANENT = frozenset({Kind.INPUT, Kind.DAMAGED, Kind.REFUSED, Kind.BUG})
 """What the same job would meet again, however often it is tried and wherever it runs."""
 
 ADVICE = {
@@ -71,6 +72,8 @@ ADVICE = {
     "more of the card",
     Kind.HUB: "fetch where there is a network (snakemake fetch), then run the same command again",
     Kind.INPUT: "mend what the sentence names; trying again cannot help before",
+    Kind.DAMAGED: "the sentence says how the file is made anew; if files are damaged again and again, have "
+    "the disk looked at",
     Kind.CRASH: "see the log; a bus error is most often a full disk or lost network disk, any other is "
     "worth a report with that log",
     Kind.BUG: "please report it with the log; trying again cannot help",
@@ -199,11 +202,11 @@ def fault_of(error: BaseException, asked: Asked | None = None) -> Fault:
             return Fault(Kind.MEMORY, _memory_sentence(str(each), asked))
         if (refused := _refused(each)) is not None and (each is error or refused.kind == Kind.DISK):
             return refused
+    lost = any(_lost(each) for each in _chain(error))
     if isinstance(error, SaeflowError):
-        return Fault(Kind(error.fault), str(error))
+        return Fault(Kind.FILES if lost else Kind(error.fault), str(error))
     if (failed := _gpu_error(str(error))) is not None:
         return failed
-    lost = isinstance(error, OSError) and (error.errno in _LOST or isinstance(error, TimeoutError))
     return Fault(Kind.FILES if lost else Kind.BUG)
 
 
@@ -219,6 +222,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(found))
         yield found
         found = found.__cause__ or found.__context__
+
+
+def _lost(error: BaseException) -> bool:
+    return isinstance(error, OSError) and (error.errno in _LOST or isinstance(error, TimeoutError))
 
 
 def _gpu_memory(error: BaseException) -> bool:

@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from saeflow import failures, stopping
+from saeflow.artifacts.damage import damaged
 from saeflow.device import resolve_device
 from saeflow.errors import SaeflowError
 from saeflow.failures import Failure, Failures, ask_slurm, judge, read_end, told
@@ -199,6 +200,7 @@ def test_other_faults_of_the_system() -> None:
     assert fault_of(PermissionError(errno.EACCES, "x", "a")).kind == Kind.REFUSED
     assert fault_of(OSError(errno.EROFS, "x", "a")).kind == Kind.REFUSED
     assert fault_of(OSError(errno.ESTALE, "x")) == Fault(Kind.FILES)
+    assert fault_of(hidden(OSError(errno.EIO, "x"), SaeflowError("y"))) == Fault(Kind.FILES, "y")
     # What a sentence was made of does not decide, but for a full disk and memory.
     assert fault_of(hidden(PermissionError(errno.EACCES, "x"), SaeflowError("y"))) == Fault(
         Kind.INPUT, "y"
@@ -209,6 +211,7 @@ def test_errors_of_ours_know_their_kind() -> None:
     assert fault_of(SaeflowError("k is 0.")) == Fault(Kind.INPUT, "k is 0.")
     assert fault_of(GpuError("none.")).kind == Kind.NO_GPU
     assert fault_of(HubError("gated.")).kind == Kind.HUB
+    assert fault_of(damaged(Path("x.parquet"), "is truncated")).kind == Kind.DAMAGED
 
 
 def test_every_kind_has_advice_and_no_advice_ends_twice() -> None:

@@ -277,7 +277,7 @@ def test_damaged_artifact(damaged: Path, name: str) -> None:
     damage(damaged / file)
     told = refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
     table = told[told.rindex("Exiting because") :]
-    assert re.search(rf"^  {rule} .*: INPUT OR CONFIGURATION$", table, re.M), table
+    assert re.search(rf"^  {rule} .*: DAMAGED FILE$", table, re.M), table
     assert sentence in table
 
 
