@@ -20,7 +20,8 @@ run: env
 	@[ ! -f results/report/index.html ] || echo "Open $(CURDIR)/results/report/index.html in a browser."
 
 test: env
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --ignore tests/slurm $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  --ignore tests/slurm $(ARGS)
 
 # Not in `make test`: each of its jobs is three processes more, beside which nothing else should run.
 slurm: env

@@ -26,6 +26,8 @@ from saeflow.gpu import TOLERANCE, Gpu, needed_gb, visible_devices
 
 FOLDER = "SAEFLOW_GPU_SLOTS"
 """Environment variable that names another folder for the locks."""
+QUEUE = "queue"
+"""File in which whoever is first in a queue has a lock."""
 PAUSE = 0.05
 """Seconds between two looks for a free GPU, by the one process that is first in the queue."""
 FLOCK = "hhqqi4x"
@@ -130,18 +132,7 @@ def holder(folder: Path, gpu: Gpu, allocation: int | None = None) -> int | None:
     int or None
         Its number, 0 if it cannot be seen from this container; None if the GPU is free.
     """
-    path = _file(folder, gpu)
-    if not path.exists():
-        return None
-    start, length = (0, 0) if allocation is None else (allocation, 1)
-    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
-    file = _open(path)
-    try:
-        told = fcntl.fcntl(file, fcntl.F_GETLK, asked)
-    finally:
-        os.close(file)
-    kind, *_, process = struct.unpack(FLOCK, told)
-    return None if kind == fcntl.F_UNLCK else process
+    return _locker(_file(folder, gpu), *((0, 0) if allocation is None else (allocation, 1)))
 
 
 def describe_process(process: int) -> str:
@@ -185,9 +176,10 @@ def _turn(folder: Path, gpus: Sequence[Gpu], count: int) -> Iterator[None]:
     """Wait behind those who came before and may take the same GPUs; the kernel keeps the queue."""
     names = ",".join(sorted(gpu.uuid for gpu in gpus))
     place = zlib.crc32(f"{_allocation()} {names}".encode())
-    file = _open(folder / "queue")
+    path = folder / QUEUE
+    _tell(folder, gpus, count, first=_locker(path, place, 1))
+    file = _open(path)
     try:
-        _tell(folder, gpus, count)
         _lock(file, place, wait=True)
         yield
     finally:
@@ -230,6 +222,20 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
+def _locker(path: Path, start: int, length: int) -> int | None:
+    """Another process that has a lock in a range of a file."""
+    if not path.exists():
+        return None
+    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    file = _open(path)
+    try:
+        told = fcntl.fcntl(file, fcntl.F_GETLK, asked)
+    finally:
+        os.close(file)
+    kind, *_, process = struct.unpack(FLOCK, told)
+    return None if kind == fcntl.F_UNLCK else process
+
+
 def _is(file: int, path: Path) -> bool:
     """Whether an open file is still what others will find; someone may have tidied up."""
     try:
@@ -255,15 +261,18 @@ def _lock(file: int, start: int, *, wait: bool = False) -> bool:
     return True
 
 
-def _tell(folder: Path, gpus: Sequence[Gpu], count: int) -> None:
-    """Say which GPUs are busy, and who keeps them so, if that is what this job waits for."""
-    busy = []
+def _tell(folder: Path, gpus: Sequence[Gpu], count: int, first: int | None) -> None:
+    """Say what this job waits for: who keeps GPUs busy, and who is first in the queue."""
+    told = []
     for gpu in gpus:
         process = holder(folder, gpu, _allocation())
         if process is not None:
-            busy.append(f"{_label(gpu)} is held by {describe_process(process)}")
-    if len(gpus) - len(busy) < count:
-        _log().info("waiting for %d of %d GPUs: %s", count, len(gpus), "; ".join(busy))
+            told.append(f"{_label(gpu)} is held by {describe_process(process)}")
+    free = len(gpus) - len(told)
+    if first is not None:
+        told.append(f"{describe_process(first)} is first in the queue")
+    if free < count or first is not None:
+        _log().info("waiting for %d of %d GPUs: %s", count, len(gpus), "; ".join(told))
 
 
 def _keep(folder: Path) -> None:

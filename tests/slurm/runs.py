@@ -9,7 +9,8 @@ TARGETS = (
     if os.environ.get("SAEFLOW_SOAK")
     else (
         "results/features/llama/generated/llama_pca/seed0",
-        "results/gsm8k/llama/parts/generated/llama_k100/seed0/summary.parquet",
+        "results/datasets/generated/cot_tokens.parquet",
+        "results/saes/llama/llama_k100/seed0",
         "results/saes/llama/llama_wide/seed0",
     )
 )

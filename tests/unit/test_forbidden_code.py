@@ -33,6 +33,9 @@ ALLOWED = {
         "src/saeflow/models/checkpoint_files.py",
         "imports pickle",
     ): "the exception of a refused pickle",
+    ("src/saeflow/gpu_slots.py", "a temporary file by a name that can be guessed"): (
+        "all of a user's jobs must find it; refused unless it is that user's own, mode 700"
+    ),
     ("tests/unit/test_own_code.py", "torch.save"): "makes the pickles that must be refused",
     (
         "tests/unit/test_own_code.py",

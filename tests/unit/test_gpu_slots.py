@@ -26,7 +26,7 @@ from saeflow import gpu_slots
 from saeflow.cli import main
 from saeflow.errors import SaeflowError
 from saeflow.gpu import NEEDED, Gpu, visible_devices
-from saeflow.gpu_slots import FOLDER, describe_process, holder, slot_folder, take_gpus
+from saeflow.gpu_slots import FOLDER, QUEUE, describe_process, holder, slot_folder, take_gpus
 from saeflow.jobs import job
 from tests.conftest import ROOT
 from tests.unit.test_gpu import LARGE, TWO, put_nvidia_smi
@@ -187,7 +187,7 @@ def test_who_waits_for_two_gpus_is_not_passed_by(jobs: Jobs) -> None:
         jobs.start()
     jobs.wait_for("begins", 0, 1)
     first = jobs.start(2, seconds=0.1)
-    while holder(slot_folder(), Gpu("queue", "queue", 0.0)) != first.pid:
+    while holder(slot_folder(), Gpu(QUEUE, QUEUE, 0.0)) != first.pid:
         time.sleep(0.02)
     later = [jobs.start(seconds=0.1) for _ in range(4)]
     jobs.wait_for("waits", 3, 4, 5, 6)
@@ -247,6 +247,31 @@ def test_a_job_that_waits_says_for_whom(
     )
     assert log.messages[1] == f"computing on GPU 1 ({B})"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_a_job_that_waits_behind_another_says_so(
+    jobs: Jobs, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One GPU is free, and first in the queue is a job that wants both."""
+    jobs.start()
+    jobs.wait_for("begins", 0)
+    first = jobs.start(2)
+    while holder(slot_folder(), Gpu(QUEUE, QUEUE, 0.0)) != first.pid:
+        time.sleep(0.02)
+    info = logging.getLogger("saeflow").info
+
+    def tell(*given: object) -> None:
+        info(*given)
+        first.kill()
+
+    monkeypatch.setattr(logging.getLogger("saeflow"), "info", tell)
+    assert [gpu.uuid for gpu in take_gpus(1)] == [B]
+    told = log.messages[0]
+    assert told.startswith(
+        f"waiting for 1 of 2 GPUs: {A} is held by process {jobs.started[0].pid} ("
+    )
+    assert told.endswith(") is first in the queue")
+    assert f"process {first.pid} (" in told
 
 
 @pytest.mark.parametrize(

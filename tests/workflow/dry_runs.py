@@ -77,6 +77,7 @@ def _plan(request: dict[str, object]) -> None:
     code = 1
     try:
         output = os.open(str(request["output"]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.chdir(str(request["folder"]))

@@ -221,7 +221,9 @@ def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, d
     number = 0
     with contextlib.ExitStack() as opened:
         try:
-            file = pq.ParquetFile(opened.enter_context(_anywhere(source)))
+            file = pq.ParquetFile(
+                opened.enter_context(_anywhere(source)), page_checksum_verification=True
+            )
             found = file.schema_arrow.names
         except SaeflowError:
             raise

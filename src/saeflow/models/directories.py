@@ -39,6 +39,8 @@ from saeflow.models.repository_files import INDEX_ENDING, read_index, weights_fi
 CODI_FILE = "codi.json"
 PROJECTION_FILE = "codi_projection.safetensors"
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
+MOST_BLOCKS = 1000
+"""Several times what any model has; a damaged number would fill the memory with blocks."""
 WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -87,11 +89,12 @@ def load_directory(
             f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
         )
     codi = read_codi(folder, config.vocab_size) if is_codi(folder) else None
+    n_blocks = int(config.num_hidden_layers)
     if last_layer is not None:
         keep_blocks(config, last_layer, folder)
     tokenizer = read_tokenizer(folder, trusted)
     with _needed_shards(folder, last_layer) as shards:
-        model = _read_weights(shards, folder, config, dtype, device, trusted)
+        model = _read_weights(shards, folder, config, dtype, device, trusted, n_blocks)
     if codi is None:
         return LanguageModel(model, tokenizer, revision)
     projection = _read_projection(folder, config.hidden_size, codi.size)
@@ -172,6 +175,7 @@ def _read_weights(
     dtype: str,
     device: torch.device | None,
     trusted: bool,
+    n_blocks: int,
 ) -> PreTrainedModel:
     placed = {} if device is None else {"device_map": {"": str(device)}}
     try:
@@ -187,6 +191,13 @@ def _read_weights(
     except Exception as error:  # damaged files make transformers and pickle raise many kinds
         raise SaeflowError(f"{folder}: the weights cannot be read ({first_line(error)}).") from None
     check_complete(folder, report)
+    matches = map(_BLOCK.search, report["unexpected_keys"])
+    surplus = [int(match[1]) for match in matches if match and int(match[1]) >= n_blocks]
+    if surplus:
+        raise SaeflowError(
+            f"{folder}: the weights hold block {max(surplus)}; expected {n_blocks} blocks, from 0 on, as "
+            "config.json says."
+        )
     found: PreTrainedModel = model
     return found
 
@@ -296,6 +307,11 @@ def read_config(folder: Path, trusted: bool = False) -> PretrainedConfig:
         raise SaeflowError(
             f"{folder / 'config.json'} names the family {config.model_type!r}; expected one of "
             f"{', '.join(FAMILIES)}."
+        )
+    n_blocks = config.num_hidden_layers
+    if not isinstance(n_blocks, int) or not 1 <= n_blocks <= MOST_BLOCKS:
+        raise SaeflowError(
+            f"{folder / 'config.json'} names {n_blocks!r} blocks; expected 1 to {MOST_BLOCKS}."
         )
     return config
 
