@@ -277,7 +277,10 @@ def damaged(finished: Path, tmp_path: Path) -> Path:
 def test_damaged_artifact(damaged: Path, name: str) -> None:
     file, damage, rule, sentence = DAMAGE[name]
     damage(damaged / file)
-    refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
+    told = refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
+    table = told[told.rindex("Exiting because") :]
+    assert re.search(rf"^  {rule} .*: DAMAGED FILE$", table, re.M), table
+    assert sentence in table
 
 
 REBUILT = {
@@ -326,6 +329,7 @@ def test_full_disk(project: Path, small_disk: Path) -> None:
     done = snakemake(project, bank, "--configfile", given, cwd=small_disk.parents[1])
     assert done.returncode != 0
     assert "the disk is full" in done.stdout, done.stdout[-3000:]
+    assert re.search(r"^  train_bank .*: FULL DISK$", done.stdout, re.M), done.stdout[-3000:]
 
 
 def test_read_only_results(project: Path, small_disk: Path) -> None:
