@@ -33,6 +33,7 @@ ROWS = [
         "preflight",
         "runlock",
         "show",
+        "yaml_files",
         "sizes",
         "stopping",
         "__main__",
