@@ -35,6 +35,7 @@ ROWS = [
         "show",
         "sizes",
         "stopping",
+        "yaml_files",
         "__main__",
     },
     {"report"},
