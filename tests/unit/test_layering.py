@@ -36,6 +36,7 @@ ROWS = [
         "yaml_files",
         "sizes",
         "stopping",
+        "yaml_files",
         "__main__",
     },
     {"report"},
