@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from saeflow.errors import SaeflowError
-from saeflow.gpu import check_memory, needed_gb
+from saeflow.gpu import GpuError, check_memory, needed_gb, why_none
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,15 @@ def _resolved() -> torch.device:
     if not wanted:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if (needed := needed_gb()) is not None:
-            check_memory(needed, _memory(device))
+            found = _memory(device)
+            check_memory(needed, found, "" if found else why_none(torch.version.cuda))
+        if device.type == "cpu" and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "")):
+            # Silent, this costs days: a scheduler gave a GPU, and it lies idle.
+            logging.getLogger("saeflow").warning(
+                "computing on the CPU although CUDA_VISIBLE_DEVICES is %s: %s.",
+                given,
+                why_none(torch.version.cuda),
+            )
         return device
     try:
         device = torch.device(wanted)
@@ -45,7 +53,7 @@ def _resolved() -> torch.device:
             f"SAEFLOW_DEVICE is {wanted!r}; expected 'cpu', 'cuda' or 'cuda:N'."
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SaeflowError(
+        raise GpuError(
             f"SAEFLOW_DEVICE is {wanted!r}, but torch sees {torch.cuda.device_count()} CUDA "
             "devices on this machine."
         )

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +20,19 @@ NEEDED = "SAEFLOW_GPU_MEMORY_GB"
 TOLERANCE = 0.95
 """A card that is sold with 16 GB shows between 15.8 and 17.2 to programs."""
 QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+HIDDEN = ("", "-1", "NoDevFiles")
+"""Values of CUDA_VISIBLE_DEVICES that leave no GPU; schedulers set the last."""
 SECONDS = 20.0
 """How long a driver may take to answer; one that hangs is no GPU to use."""
 
 
 DRIVER = Path(__file__).with_name("gpu_driver.py")
+
+
+class GpuError(SaeflowError):
+    """No GPU, or none that is large enough, where one is needed."""
+
+    fault = "missing GPU"
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def visible_devices() -> list[Gpu]:
         None without a GPU.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None and chosen.strip() in ("", "-1", "NoDevFiles"):
+    if chosen is not None and chosen.strip() in HIDDEN:
         return []
     names = None if chosen is None else [name.strip() for name in chosen.split(",")]
     if names is not None and any(name.startswith("MIG") for name in names):
@@ -115,7 +124,7 @@ def _parts(names: list[str]) -> list[Gpu]:
     return gpus
 
 
-def check_memory(needed: float, found: list[float]) -> None:
+def check_memory(needed: float, found: list[float], why: str = "") -> None:
     """Check that some GPU is large enough.
 
     Parameters
@@ -124,10 +133,12 @@ def check_memory(needed: float, found: list[float]) -> None:
         ``compute.gpu_memory_gb``.
     found : list of float
         GB of memory of each GPU.
+    why : str, optional
+        Why there is none, where that is known.
 
     Raises
     ------
-    SaeflowError
+    GpuError
         If none is.
     """
     if any(memory >= TOLERANCE * needed for memory in found):
@@ -135,9 +146,9 @@ def check_memory(needed: float, found: list[float]) -> None:
     told = (
         f"the largest of this machine has {max(found):.0f} GB"
         if found
-        else "no CUDA device is visible on this machine"
+        else f"no CUDA device is visible on this machine{why and f' ({why})'}"
     )
-    raise SaeflowError(
+    raise GpuError(
         f"this configuration needs a GPU with {needed:g} GB of memory (compute.gpu_memory_gb), but "
         f"{told}; run it where there is one, or set SAEFLOW_DEVICE=cpu to compute on the CPU "
         "all the same."
@@ -159,7 +170,7 @@ def gpu_warnings(needed: float | None) -> Iterator[str]:
 
     Raises
     ------
-    SaeflowError
+    GpuError
         If a GPU is needed, ``SAEFLOW_DEVICE`` does not say otherwise, and none is large enough.
     """
     wanted = os.environ.get("SAEFLOW_DEVICE", "").strip().lower()
@@ -172,6 +183,28 @@ def gpu_warnings(needed: float | None) -> Iterator[str]:
         )
     elif not wanted:
         check_memory(needed, visible_gpus())
+
+
+def why_none(built_for: str | None) -> str:
+    """Say why a process sees no GPU.
+
+    Parameters
+    ----------
+    built_for : str or None
+        Version of CUDA that the installed torch was built for.
+    """
+    where = f"node {socket.gethostname()}"
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if built_for is None:
+        return f"{where}: the installed torch was built without CUDA"
+    if chosen is not None and chosen.strip() in HIDDEN:
+        return f"{where}: CUDA_VISIBLE_DEVICES={chosen!r} hides all; was gpu=1 asked for?"
+    if found := visible_gpus():
+        return (
+            f"{where}: the driver shows {len(found)}, but torch for CUDA {built_for} cannot use any; "
+            "is the driver too old?"
+        )
+    return f"{where}: the driver shows none"
 
 
 def limit_warnings(limit: int | None) -> Iterator[str]:

@@ -17,7 +17,7 @@ import psutil
 
 from saeflow.artifacts.files import write_text
 from saeflow.errors import SaeflowError
-from saeflow.jobs import is_snakemake
+from saeflow.stopping import is_snakemake
 
 OWNER = Path(".snakemake") / "saeflow-owner"
 LOCKS = Path(".snakemake") / "locks"

@@ -440,7 +440,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence_of_the_job(
 ) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path / "absent" / "slots"))
     assert "cannot be made (no such file or directory)" in refused()
-    monkeypatch.setattr("saeflow.jobs._end_with_parent", lambda: None)
+    monkeypatch.setattr("saeflow.jobs.end_with_parent", lambda tell: None)
     granted = SimpleNamespace(log=[], resources=SimpleNamespace(gpu=1))
     with pytest.raises(SystemExit), job(granted):
         pytest.fail("the job runs without its GPU")

@@ -9,6 +9,7 @@ from saeflow.sizes.requests import size_warnings
 
 onstart:
     record_owner(Path.cwd())
+    logger.addHandler(FAILURES)
     if not workflow.touch:
         warn_of_sizes(workflow.dag.needrun_jobs())
         if workflow.local_exec:
@@ -23,6 +24,8 @@ onsuccess:
 
 onerror:
     after_run(workflow, "failed")
+    # Last, so that the reason is what stands before the prompt.
+    tell_failures()
 
 
 def warn_of_sizes(jobs):

@@ -15,7 +15,13 @@ STAMP = ".snakemake_timestamp"
 """What Snakemake puts into a folder that a rule declares."""
 
 
-def damaged(path: Path, reason: str) -> SaeflowError:
+class DamagedError(SaeflowError):
+    """An artifact is not as it was written, or does not belong where it lies."""
+
+    fault = "damaged file"
+
+
+def damaged(path: Path, reason: str) -> DamagedError:
     """Sentences about an artifact that cannot be used.
 
     Parameters
@@ -25,7 +31,7 @@ def damaged(path: Path, reason: str) -> SaeflowError:
     reason : str
         What follows its name, without a stop, such as ``"is truncated"``.
     """
-    return SaeflowError(f"{path} {reason}; {remedy(path)}")
+    return DamagedError(f"{path} {reason}; {remedy(path)}")
 
 
 def absent(path: Path, reason: str) -> SaeflowError:
