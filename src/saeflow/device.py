@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 def resolve_device() -> torch.device:
     """Device of this job: what ``SAEFLOW_DEVICE`` names, else CUDA if visible, else the CPU.
 
+    The job's log tells it, for the manifest of the run.
+
     Raises
     ------
     SaeflowError
         If ``SAEFLOW_DEVICE`` names a device that this machine lacks, or the configuration needs a GPU
         and there is none that is large enough.
     """
+    device = _resolved()
+    logging.getLogger("saeflow").info("device: %s", _named(device))
+    return device
+
+
+def _resolved() -> torch.device:
     import torch
 
     wanted = os.environ.get("SAEFLOW_DEVICE", "").strip().lower()
@@ -50,6 +58,15 @@ def resolve_device() -> torch.device:
             "devices on this machine."
         )
     return device
+
+
+def _named(device: torch.device) -> str:
+    import torch
+
+    if device.type != "cuda":
+        return device.type
+    told = torch.cuda.get_device_properties(device)
+    return f"{device.type}, {told.name}, {told.total_memory / 1e9:.0f} GB"
 
 
 def _memory(device: torch.device) -> list[float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from saeflow.artifacts.files import files_below
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.config.calibration import (
     calibrated_banks,
@@ -231,7 +232,7 @@ def total_mb(paths: Iterable[str]) -> float:
     """Megabytes of files and of everything below folders, which Snakemake counts as 4 KB each."""
     total = 0
     for path in map(Path, paths):
-        files = path.rglob("*") if path.is_dir() else [path]
+        files = files_below(path) if path.is_dir() else [path]
         total += sum(file.stat().st_size for file in files if file.is_file())
     return total / 1e6
 

@@ -31,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
     if any(shutil.which(program, path=path) is None for program in PROGRAMS):
         pytest.skip(HELP)
     # Its ports are fixed. Sockets have short paths, hence no folder of pytest's.
-    with FileLock(Path(tempfile.gettempdir(), "saeflow-cluster.lock"), timeout=1200):
+    with FileLock(Path(tempfile.gettempdir(), "saeflow-cluster.lock"), timeout=7200):
         root = Path(tempfile.mkdtemp(prefix="saeflow-cluster-"))
         root.chmod(0o755)
         found = Cluster(root)

@@ -17,7 +17,7 @@ from tests.slurm.cluster import Cluster, Job, freeze, script_of
 from tests.slurm.runs import TARGETS
 from tests.workflow.running import SMOKE, artifact_digests, copy_project, environment
 
-SECONDS = 1500 if TARGETS else 5400
+SECONDS = 3600 if TARGETS else 10800
 """After which a run is taken for hanging."""
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(2 * SECONDS)]
 OPTIONS = (

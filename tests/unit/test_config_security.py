@@ -73,6 +73,12 @@ def test_any_values_can_be_searched(values: Any) -> None:
         assert not LOOKS.search(sentence)
 
 
+def test_lists_that_hold_themselves_are_searched_once() -> None:
+    values: list[Any] = [KEYS[0]]
+    values.append({"again": values})
+    assert len(list(secret_sentences({"a": values}))) == 1
+
+
 NAMES = (
     "../x",
     "a/b",

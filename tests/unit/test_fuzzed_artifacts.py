@@ -261,7 +261,7 @@ class Kind:
 
     `command` is in the sentence about it; {output} is the folder that a rule declares. Of a single
     file nobody can tell whether a sound one of the same kind belongs there, unless its folder says
-    the seed.
+    the seed. `unread` are files that are read only if others are damaged.
     """
 
     place: str
@@ -271,6 +271,7 @@ class Kind:
     one_file: bool = False
     names_file: bool = True
     knows_others: bool = True
+    unread: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -290,7 +291,7 @@ KINDS = {
         "expected it as saeflow wrote it",
         names_file=False,
     ),
-    "checkpoints": Kind("results/steps", write_steps, read_steps, ""),
+    "checkpoints": Kind("results/steps", write_steps, read_steps, "", unread=("step000000001/",)),
     "training": Kind("results/training", write_training, read_training, "", knows_others=False),
     "cache": Kind("results/cache", write_cache, read_cache, ""),
 }
@@ -371,7 +372,9 @@ def test_every_kind_notices_bytes_all_over_its_files(sound: Sounds, name: str) -
     made = sound(name)
     write_files(made.folder, made.files)
     for file, content in made.files.items():
-        for place in range(0, len(content), max(1, len(content) // 40)):
+        if file.startswith(made.kind.unread):
+            continue
+        for place in range(0, len(content), max(1, len(content) * len(made.files) // 40)):
             changed = bytearray(content)
             changed[place] ^= 1
             (made.folder / file).write_bytes(bytes(changed))

@@ -240,6 +240,7 @@ def test_a_job_says_so_itself_on_its_node(
     torch = pytest.importorskip("torch")
 
     class Card:
+        name = "A card"
         total_memory = memory
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: memory is not None)

@@ -18,12 +18,15 @@ ROWS = [
     {
         "cli",
         "cli_gpus",
+        "cli_manifest",
         "cli_plan",
         "cli_search",
         "failures",
         "faults",
         "generated_files",
         "jobs",
+        "manifest",
+        "output_cache",
         "paper_preset",
         "placement",
         "plan",
@@ -120,6 +123,9 @@ HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plo
         ("saeflow.gpu_slots", HEAVY),
         ("saeflow.sizes.requests", HEAVY),
         ("saeflow.jobs", HEAVY),
+        # The Snakefile imports it at every start.
+        ("saeflow.manifest.hook", HEAVY),
+        ("saeflow.output_cache", HEAVY),
         # Jobs that read tables alone: loading what runs models takes them three seconds.
         ("saeflow.report.report", HEAVY[:3]),
         ("saeflow.studies.decimal_bug.summary", HEAVY[:3]),

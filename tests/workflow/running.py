@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -11,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from saeflow.artifacts.digest import file_digest
+from saeflow.artifacts.files import files_below
 from tests.workflow.dry_runs import dry_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,12 +106,16 @@ def planned(project: Path, *arguments: str, cores: int = 2) -> dict[str, int]:
     return {rule: int(count) for rule, count in rows if rule not in REASONLESS}
 
 
+OF_A_RUN = ("logs", "benchmarks", "run", "report/run.html")
+"""Below results/: times and machines, which differ between equal runs."""
+
+
 def artifact_digests(results: Path) -> dict[str, str]:
-    """SHA-256 of every result but logs, benchmarks and Snakemake's time stamps."""
+    """SHA-256 of every result but what is `OF_A_RUN` and Snakemake's time stamps."""
+    found = {path.relative_to(results).as_posix(): path for path in files_below(results)}
     return {
-        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and path.name not in (".snakemake_timestamp", ".gitignore")
-        and path.relative_to(results).parts[0] not in ("logs", "benchmarks")
+        name: file_digest(path)
+        for name, path in sorted(found.items())
+        if path.name not in (".snakemake_timestamp", ".gitignore")
+        and not any(f"{name}/".startswith(f"{each}/") for each in OF_A_RUN)
     }

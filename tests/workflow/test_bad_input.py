@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.workflow.running import SMOKE, copy_project, snakemake
+from tests.workflow.running import SMOKE, artifact_digests, copy_project, run, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -230,7 +231,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str, str]] = {
         "results/datasets/generated/problems.parquet",
         foreign,
         "cut_tokens",
-        "is a Parquet file that saeflow did not write; expected kind 'problems'",
+        "carries no checksum, so it is damaged or saeflow did not write it; rebuild it with: rm -r",
     ),
     "a truncated capture": (
         "results/capture/llama/generated/resid_post/layer0/chunk0.parquet",
@@ -280,6 +281,33 @@ def test_damaged_artifact(damaged: Path, name: str) -> None:
     table = told[told.rindex("Exiting because") :]
     assert re.search(rf"^  {rule} .*: DAMAGED FILE$", table, re.M), table
     assert sentence in table
+
+
+REBUILT = {
+    "a foreign table": "results/datasets/generated/problems.parquet",
+    "a damaged capture": "results/capture/llama/generated",
+    "damaged weights": "results/saes/llama/llama_k100/seed0",
+}
+"""What the command names: the output of a rule, whatever file in it is damaged."""
+
+
+def test_the_command_that_is_named_rebuilds_the_same_bytes(damaged: Path) -> None:
+    before = artifact_digests(damaged / "results")
+    for name, output in REBUILT.items():
+        file, damage, rule, _ = DAMAGE[name]
+        damage(damaged / file)
+        # Its results are gone, as after a job that died of it.
+        told = refused(
+            damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence="rebuild it with: "
+        )
+        command = re.search(r"rebuild it with: (rm -r .+), then run the same snakemake", told)
+        assert command is not None
+        assert shlex.split(command[1])[2:] in ([output], [str(damaged / output)])
+        subprocess.run(shlex.split(command[1]), cwd=damaged, check=True)
+        run(damaged, *SMOKE, "--quiet", "rules", "--until", rule)
+        assert (damaged / file).is_file()
+    run(damaged, *SMOKE, "--quiet", "rules")
+    assert artifact_digests(damaged / "results") == before
 
 
 @pytest.fixture

@@ -155,8 +155,9 @@ def test_rules_declare_what_they_must(path: Path) -> None:
 
 def test_rule_files_hold_only_declarations() -> None:
     for path in RULES:
-        if not path.name.startswith("common"):
-            assert not re.search(r"^def ", path.read_text(encoding="utf-8"), re.M), path
+        text = path.read_text(encoding="utf-8")
+        if any(declared(text)):
+            assert not re.search(r"^def ", text, re.M), path
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -29,6 +29,7 @@ from saeflow.config.root import (
 from saeflow.config.token_banks import captured_hooks
 from saeflow.errors import SaeflowError
 from saeflow.gpu import NEEDED
+from saeflow.output_cache import share_outputs
 from saeflow.preflight import (
     check_environment,
     check_paths,

@@ -108,6 +108,14 @@ def training_spec(wildcards):
     }
 
 
+def share(*names):
+    """Let rules take their outputs from Snakemake's between-workflow cache, where it is asked for."""
+    try:
+        share_outputs(workflow, names)
+    except SaeflowError as error:
+        raise WorkflowError(f"cache: {error}") from None
+
+
 CURVES = curve_files(CFG, ROOT)
 
 

@@ -2,6 +2,7 @@
 # stand once in a workflow.
 
 from saeflow.gpu import gpu_warnings, limit_warnings
+from saeflow.manifest.hook import after_run
 from saeflow.runlock import record_owner
 from saeflow.sizes.requests import size_warnings
 
@@ -17,7 +18,13 @@ onstart:
             )
 
 
+onsuccess:
+    after_run(workflow, "finished")
+
+
 onerror:
+    after_run(workflow, "failed")
+    # Last, so that the reason is what stands before the prompt.
     tell_failures()
 
 

@@ -14,27 +14,28 @@ LOOKS = re.compile(
 """How keys of the Hugging Face hub, of endpoints and of other services begin."""
 
 
-def secret_sentences(values: Any, key: str = "") -> Iterator[str]:
+def secret_sentences(values: Any) -> Iterator[str]:
     """Sentences about values and names that look like a key; none of them repeats it.
 
     Parameters
     ----------
     values : object
-        Plain values, as YAML gives them.
-    key : str
-        Where they stand.
+        Plain values, as YAML gives them: lists and mappings may be parts of themselves.
     """
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            if LOOKS.search(str(name)):
-                yield _sentence(f"a name in {key}" if key else "a name")
-            else:
-                yield from secret_sentences(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(values, list | tuple):
-        for number, value in enumerate(values):
-            yield from secret_sentences(value, f"{key}.{number}")
-    elif isinstance(values, str) and LOOKS.search(values):
-        yield _sentence(key)
+    waiting, seen = [("", values)], set()
+    while waiting:
+        key, found = waiting.pop()
+        if isinstance(found, str):
+            if LOOKS.search(found):
+                yield _sentence(key)
+        elif isinstance(found, Mapping | list | tuple) and id(found) not in seen:
+            seen.add(id(found))
+            below = found.items() if isinstance(found, Mapping) else enumerate(found)
+            for name, value in below:
+                if LOOKS.search(str(name)):
+                    yield _sentence(f"a name in {key}" if key else "a name")
+                else:
+                    waiting.append((f"{key}.{name}" if key else str(name), value))
 
 
 def _sentence(where: str) -> str:
