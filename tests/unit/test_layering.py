@@ -25,6 +25,7 @@ ROWS = [
         "plan",
         "preflight",
         "runlock",
+        "shards",
         "show",
         "sizes",
         "__main__",
