@@ -24,6 +24,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_shards.smk"
 include: "workflow/rules/common_gsm8k.smk"
 include: "workflow/rules/common_models.smk"
 include: "workflow/rules/common_controls.smk"

@@ -32,6 +32,7 @@ ROWS = [
         "plan",
         "preflight",
         "runlock",
+        "shards",
         "show",
         "yaml_files",
         "sizes",
