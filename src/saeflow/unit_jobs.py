@@ -1,0 +1,41 @@
+"""What scripts need whose work is done in units, by one job or by several that share it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saeflow.artifacts.digest import file_digest
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.units import Cut, Units
+from saeflow.shards import shard_range
+
+
+def open_units(snakemake: Any, provenance: Provenance, device: torch.device) -> Units:
+    """Units that a job of this rule has kept before, or that its shards have made.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object that Snakemake gives to a script.
+    provenance : Provenance
+        Of what is made.
+    device : torch.device
+        Where it is computed: numbers differ in their last bits between kinds.
+    """
+    cut, bank = shard_cut(snakemake), getattr(snakemake.input, "bank", None)
+    made = [Path(path) for path in getattr(snakemake.input, "shards", [])]
+    # Tables say what they were made from; SAEs carry the checksums of their weights.
+    weights = "" if bank is None else file_digest(Path(bank, "quality.parquet"))
+    fingerprint = f"{snakemake.params.code} {device.type} {weights} {provenance.metadata()}"
+    target = Path(snakemake.output[0]).with_suffix("")
+    return Units(target, fingerprint, provenance, made, shard=cut is not None)
+
+
+def shard_cut(snakemake: Any) -> Cut | None:
+    """Which of so many units a job does; None: all, and what is made of them."""
+    item = getattr(snakemake.wildcards, "scatteritem", None)
+    return None if item is None else partial(shard_range, item)
