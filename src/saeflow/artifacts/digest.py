@@ -15,9 +15,10 @@ from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = PACKAGE_ROOT.name
-# What no result can depend on: logs, how far a loop has come, and the configuration's own modules,
-# whose values reach a job through its params and whose descriptions may be reworded at any time.
-IRRELEVANT = (f"{PACKAGE}.jobs", f"{PACKAGE}.progress", f"{PACKAGE}.config")
+# What no result can depend on: logs, how far a loop has come, which jobs share the work, and the
+# configuration's own modules, whose values reach a job through its params and whose descriptions may
+# be reworded at any time.
+IRRELEVANT = tuple(f"{PACKAGE}.{name}" for name in ("jobs", "progress", "shards", "config"))
 
 
 def code_digest(*modules: str) -> str:
