@@ -6,15 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.units import Cut, Units
+from saeflow.device import resolve_device
 from saeflow.shards import shard_range
 
 
-def open_units(snakemake: Any, provenance: Provenance, device: torch.device) -> Units:
+def open_units(snakemake: Any, provenance: Provenance) -> Units:
     """Units that a job of this rule has kept before, or that its shards have made.
 
     Parameters
@@ -23,14 +22,15 @@ def open_units(snakemake: Any, provenance: Provenance, device: torch.device) -> 
         The object that Snakemake gives to a script.
     provenance : Provenance
         Of what is made.
-    device : torch.device
-        Where it is computed: numbers differ in their last bits between kinds.
     """
     cut, bank = shard_cut(snakemake), getattr(snakemake.input, "bank", None)
     made = [Path(path) for path in getattr(snakemake.input, "shards", [])]
-    # Tables say what they were made from; SAEs carry the checksums of their weights.
+    # Tables say what they were made from, and SAEs carry the checksums of their weights; numbers
+    # differ in their last bits between kinds of devices.
     weights = "" if bank is None else file_digest(Path(bank, "quality.parquet"))
-    fingerprint = f"{snakemake.params.code} {device.type} {weights} {provenance.metadata()}"
+    fingerprint = (
+        f"{snakemake.params.code} {resolve_device().type} {weights} {provenance.metadata()}"
+    )
     target = Path(snakemake.output[0]).with_suffix("")
     return Units(target, fingerprint, provenance, made, shard=cut is not None)
 

@@ -56,6 +56,7 @@ def fires(layer: int, numbers: np.ndarray) -> LayerTable:
     step, feature, problem = np.meshgrid(steps, np.arange(D_SAE), numbers, indexing="ij")
     columns = {
         "problem": problem.ravel(),
+        "layer": np.full(problem.size, layer),
         "step": step.ravel(),
         "feature": feature.ravel(),
         "value": 1.0 + problem.ravel(),

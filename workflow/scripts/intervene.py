@@ -6,7 +6,7 @@ from saeflow.artifacts.catalog import PROBLEMS
 from saeflow.artifacts.features import read_features
 from saeflow.artifacts.hierarchy import MAXIMAL, SCREEN, TRIALS
 from saeflow.artifacts.provenance import combine, config_digest
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table, write_tables
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.selection import held_out_numbers
 from saeflow.device import resolve_device, set_threads
@@ -18,7 +18,7 @@ from saeflow.studies.hierarchy.screening import Subject
 from saeflow.unit_jobs import open_units, shard_cut
 
 with job(snakemake):
-    given, wanted, names = snakemake.params.spec, snakemake.input, snakemake.wildcards
+    given, wanted = snakemake.params.spec, snakemake.input
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
     problems, balanced = (read_table(Path(path), PROBLEMS) for path in wanted.problems)
@@ -26,15 +26,15 @@ with job(snakemake):
     bank = open_bank(Path(wanted.bank)).to(device := resolve_device())
     subject = Subject.of(thinking(model).to(device), bank, given["layer_convention"], spec.model)
     features = list(read_features(Path(wanted.features), "all"))
-    settings, run = CausalSettings.model_validate(given["causal"]), run_keys(snakemake, "calibrated")
+    settings = CausalSettings.model_validate(given["causal"])
+    run = run_keys(snakemake, "calibrated")
     more = {"balanced_name": given["balanced"], "sets_only": given["sets_only"]}
     study = Study(subject, problems, balanced, features, numbers, settings, run, **more)
     provenance = combine(features[0].table, balanced, config=config_digest(given))
-    units = open_units(snakemake, provenance, device)
+    units = open_units(snakemake, provenance)
     if cut := shard_cut(snakemake):
-        intervene_shard(study, units, names.stage, cut)
+        intervene_shard(study, units, snakemake.wildcards.stage, cut)
     else:
-        found, kinds = intervene(study, units), (TRIALS, SCREEN, MAXIMAL)
-        for table, artifact, path in zip(found, kinds, snakemake.output, strict=True):
-            write_table(table, Path(path), artifact, provenance)
+        found = intervene(study, units)
+        write_tables(found, (TRIALS, SCREEN, MAXIMAL), snakemake.output, provenance)
     units.close()

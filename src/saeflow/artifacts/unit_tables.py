@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from saeflow.artifacts.columns import FEATURE_KEYS, REAL
+from saeflow.artifacts.columns import FEATURE_KEYS, INDEX, REAL, TEXT
 from saeflow.artifacts.schema import Artifact, Column
 
 SCREENED = Artifact(
@@ -19,4 +19,24 @@ SCREENED = Artifact(
         Column("n_problems", pa.int64(), "How many problems."),
     ),
     ("layer", "step", "feature"),
+)
+
+ABLATED = Artifact(
+    "ablated",
+    1,
+    "What ablations of specialists did on some prompts.",
+    (
+        Column("prompt", INDEX, "Running number of the prompt."),
+        Column("specialist", INDEX, "Running number of the specialist."),
+        Column("condition", TEXT, "What was done."),
+        Column("draws", pa.int64(), "How often; 0 where there was nothing to do."),
+        Column("log_probability", REAL, "Change for the target, summed over draws.", unit="nats"),
+        Column("kl", REAL, "Divergence of the next token, summed over draws.", unit="nats"),
+        Column("flip", REAL, "How often another token is the likeliest."),
+        Column("rank", REAL, "Change of the target's rank, summed over draws."),
+        Column("mass", REAL, "Length of what the specialist adds, summed over tokens."),
+        Column("clean", REAL, "Log-probability of the target without any edit.", unit="nats"),
+        Column("margin", REAL, "The same less that of the likeliest other token.", unit="nats"),
+    ),
+    ("prompt", "specialist", "condition"),
 )

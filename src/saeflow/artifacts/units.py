@@ -60,6 +60,11 @@ class Units:
         Folders of finished shards, whose units are read.
     shard : bool
         Whether the units themselves are what the job makes.
+
+    Attributes
+    ----------
+    provenance : Provenance
+        As given.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class Units:
         shard: bool = False,
     ) -> None:
         self._shard = shard
-        self._target, self._provenance = target, provenance or Provenance("")
+        self._target, self.provenance = target, provenance or Provenance("")
         self._partial = None if target is None else target.with_name(f"{target.name}.partial")
         self._made = [folder for folder in made if _fingerprint(folder) == fingerprint]
         if self._partial is not None and _fingerprint(self._partial) != fingerprint:
@@ -85,7 +90,7 @@ class Units:
             return read_table(path, unit.artifact).replace_schema_metadata(None)
         table = unit.compute()
         if path is not None:
-            write_table(table, path, unit.artifact, self._provenance)
+            write_table(table, path, unit.artifact, self.provenance)
         table = conform(table, path or Path(unit.name), unit.artifact)
         return table.sort_by([(key, "ascending") for key in unit.artifact.keys])
 
