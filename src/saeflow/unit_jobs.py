@@ -8,7 +8,7 @@ from typing import Any
 
 from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.units import Cut, Units
+from saeflow.artifacts.units import Portion, Units
 from saeflow.device import resolve_device
 from saeflow.shards import shard_range
 
@@ -23,7 +23,7 @@ def open_units(snakemake: Any, provenance: Provenance) -> Units:
     provenance : Provenance
         Of what is made.
     """
-    cut, bank = shard_cut(snakemake), getattr(snakemake.input, "bank", None)
+    portion, bank = shard_portion(snakemake), getattr(snakemake.input, "bank", None)
     made = [Path(path) for path in getattr(snakemake.input, "shards", [])]
     # Tables say what they were made from, and SAEs carry the checksums of their weights; numbers
     # differ in their last bits between kinds of devices.
@@ -32,10 +32,10 @@ def open_units(snakemake: Any, provenance: Provenance) -> Units:
         f"{snakemake.params.code} {resolve_device().type} {weights} {provenance.metadata()}"
     )
     target = Path(snakemake.output[0]).with_suffix("")
-    return Units(target, fingerprint, provenance, made, shard=cut is not None)
+    return Units(target, fingerprint, provenance, made, shard=portion is not None)
 
 
-def shard_cut(snakemake: Any) -> Cut | None:
+def shard_portion(snakemake: Any) -> Portion | None:
     """Which of so many units a job does; None: all, and what is made of them."""
     item = getattr(snakemake.wildcards, "scatteritem", None)
     return None if item is None else partial(shard_range, item)

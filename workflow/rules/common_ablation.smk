@@ -65,3 +65,42 @@ def specialist_inputs(wildcards):
 shards_of_specialists = ablation_shards_of(
     SPECIALIST_SHARD, "try_specialists", trying_spec, specialist_inputs
 )
+
+
+PATCH_SHARD = "results/shards/ablation/decimal_bug/{model}/{origin}/{scatteritem}"
+
+
+def patch_inputs(wildcards):
+    return [
+        *model_files(wildcards),
+        *expand(
+            "results/decimal_bug/{model}/{table}.parquet",
+            model=wildcards.model,
+            table=["prompts", "answers"],
+        ),
+    ]
+
+
+shards_of_patches = ablation_shards_of(
+    PATCH_SHARD, "patch_decimals", patching_spec, patch_inputs
+)
+
+
+STEERING_SHARD = "results/shards/ablation/scaling/{model}/{origin}/{scatteritem}"
+
+
+def steering_inputs(wildcards):
+    return [
+        *model_files(wildcards),
+        scaling_main(wildcards),
+        *expand(
+            "results/scaling/{model}/{table}.parquet",
+            model=wildcards.model,
+            table=["search", "features"],
+        ),
+    ]
+
+
+shards_of_steering = ablation_shards_of(
+    STEERING_SHARD, "steer_scaling", steering_spec, steering_inputs
+)

@@ -14,7 +14,7 @@ from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.specialists.texts import read_texts
 from saeflow.studies.specialists.trying import PACKAGES, Subject, ablate_shard
-from saeflow.unit_jobs import open_units, shard_cut
+from saeflow.unit_jobs import open_units, shard_portion
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -30,6 +30,6 @@ with job(snakemake):
         features,
         SpecialistsCalibrated.model_validate(given["calibrated"]),
         units,
-        shard_cut(snakemake),
+        shard_portion(snakemake),
     )
     units.close()

@@ -15,7 +15,7 @@ from saeflow.models.loading import load_from_spec, thinking
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.hierarchy.intervene import Study, intervene, intervene_shard
 from saeflow.studies.hierarchy.screening import Subject
-from saeflow.unit_jobs import open_units, shard_cut
+from saeflow.unit_jobs import open_units, shard_portion
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -32,8 +32,8 @@ with job(snakemake):
     study = Study(subject, problems, balanced, features, numbers, settings, run, **more)
     provenance = combine(features[0].table, balanced, config=config_digest(given))
     units = open_units(snakemake, provenance)
-    if cut := shard_cut(snakemake):
-        intervene_shard(study, units, snakemake.wildcards.stage, cut)
+    if portion := shard_portion(snakemake):
+        intervene_shard(study, units, snakemake.wildcards.stage, portion)
     else:
         found = intervene(study, units)
         write_tables(found, (TRIALS, SCREEN, MAXIMAL), snakemake.output, provenance)

@@ -11,12 +11,15 @@ from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.studies.decimal_bug.patching import patch
 from saeflow.studies.decimal_bug.records import read_prompts
+from saeflow.unit_jobs import open_units, shard_portion
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
     set_threads(given["model"]["threads"])
     _, model = load_from_spec(given["model"], wanted.model)
     answers = read_table(Path(wanted.answers), DECIMAL_ANSWERS)
+    packages = ("torch", "transformers")
+    units = open_units(snakemake, inherit(answers, config=config_digest(given), packages=packages))
     patches = patch(
         model.to(resolve_device()),
         read_prompts(read_table(Path(wanted.prompts), PROMPTS)),
@@ -25,6 +28,9 @@ with job(snakemake):
         SubsetSettings.model_validate(given["subsets"]),
         weights=given["weights"],
         max_new_tokens=given["max_new_tokens"],
+        units=units,
+        portion=(portion := shard_portion(snakemake)),
     )
-    provenance = inherit(answers, config=config_digest(given), packages=("torch", "transformers"))
-    write_table(patches, Path(snakemake.output.patches), PATCHES, provenance)
+    if portion is None:
+        write_table(patches, Path(snakemake.output.patches), PATCHES, units.provenance)
+    units.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import conform, read_table, write_table
 from saeflow.progress import progress
 
-Cut = Callable[[int], range]
+Portion = Callable[[int], range]
 """Which of so many pieces are a shard's."""
 MARKER = "fingerprint"
 
@@ -37,7 +38,7 @@ class Unit(NamedTuple):
     artifact : Artifact
         What it gives.
     compute : callable
-        Gives it, in any order of rows.
+        Gives it; its order of rows is kept.
     """
 
     name: str
@@ -84,15 +85,16 @@ class Units:
             write_text(self._partial / MARKER, fingerprint)
 
     def table(self, unit: Unit) -> pa.Table:
-        """What a unit gives, read if it is kept, else computed and kept; sorted by its keys."""
+        """What a unit gives, read if it is kept, else computed and kept."""
         path = self._path(unit)
+        # Means go by the order of rows, which must be the same whether they were kept or not.
+        artifact = replace(unit.artifact, keys=())
         if path is not None and path.is_file():
-            return read_table(path, unit.artifact).replace_schema_metadata(None)
-        table = unit.compute()
+            return read_table(path, artifact).replace_schema_metadata(None)
+        table = conform(unit.compute(), path or Path(unit.name), artifact)
         if path is not None:
-            write_table(table, path, unit.artifact, self.provenance)
-        table = conform(table, path or Path(unit.name), unit.artifact)
-        return table.sort_by([(key, "ascending") for key in unit.artifact.keys])
+            write_table(table, path, artifact, self.provenance)
+        return table
 
     def tables(self, units: Sequence[Unit], description: str) -> list[pa.Table]:
         """What several units give, one after the other."""
@@ -107,10 +109,8 @@ class Units:
         ]
 
     def joined(self, units: Sequence[Unit], description: str, artifact: Artifact) -> pa.Table:
-        """What several units of one artifact give as one table, sorted by its keys."""
-        parts = [artifact.schema().empty_table(), *self.tables(units, description)]
-        keys = [(key, "ascending") for key in artifact.keys]
-        return pa.concat_tables(parts).sort_by(keys).combine_chunks()
+        """What several units of one artifact give, as one table."""
+        return pa.concat_tables([artifact.schema().empty_table(), *self.tables(units, description)])
 
     def has(self, unit: Unit) -> bool:
         """Whether a unit is kept."""
@@ -135,9 +135,9 @@ class Units:
         return next((path for path in places if path.is_file()), places[-1])
 
 
-def share(kinds: Iterable[Sequence[Unit]], cut: Cut) -> list[Unit]:
+def portion_of(kinds: Iterable[Sequence[Unit]], portion: Portion) -> list[Unit]:
     """Units of a shard: its range of every kind, for kinds differ in what they cost."""
-    return [units[number] for units in kinds for number in cut(len(units))]
+    return [units[number] for units in kinds for number in portion(len(units))]
 
 
 def _fingerprint(folder: Path) -> str | None:

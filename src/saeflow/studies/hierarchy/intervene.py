@@ -18,7 +18,7 @@ from jaxtyping import Int
 from saeflow.artifacts.features import LayerTable
 from saeflow.artifacts.hierarchy import TRIALS
 from saeflow.artifacts.unit_tables import SCREENED
-from saeflow.artifacts.units import Cut, Unit, Units, share
+from saeflow.artifacts.units import Portion, Unit, Units, portion_of
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Site
@@ -114,15 +114,14 @@ def intervene(study: Study, units: Units) -> Interventions:
     chosen, best = work.choose()
     reported = units.joined(work.reporting(best), REPORTING, TRIALS)
     swapped = units.joined(work.swapping(best), "swaps", TRIALS)
-    trials = pa.concat_tables([chosen, reported, swapped])
-    trials = trials.sort_by([(key, "ascending") for key in TRIALS.keys]).combine_chunks()
+    trials = _sorted(pa.concat_tables([chosen, reported, swapped]))
     found, seen = work.screening, work.screened(2)
     return Interventions(
         trials, screen_table(found, seen, work.sets, study.run), work.search.table(units)
     )
 
 
-def intervene_shard(study: Study, units: Units, stage: str, cut: Cut) -> None:
+def intervene_shard(study: Study, units: Units, stage: str, portion: Portion) -> None:
     """Do a shard's units of a stage.
 
     Parameters
@@ -131,7 +130,7 @@ def intervene_shard(study: Study, units: Units, stage: str, cut: Cut) -> None:
         As of `intervene`, which makes the tables of what all shards have done.
     stage : {"choosing", "reporting"}
         Which stage; units of an earlier one that no shard has made are done, too.
-    cut : callable
+    portion : callable
         Which of so many units are the shard's.
     """
     work = _Work(study, units)
@@ -145,7 +144,7 @@ def intervene_shard(study: Study, units: Units, stage: str, cut: Cut) -> None:
             work.swapping(best),
             work.search.units(),
         ]
-    units.tables(share(kinds, cut), stage)
+    units.tables(portion_of(kinds, portion), stage)
 
 
 class _Work:
@@ -192,7 +191,7 @@ class _Work:
 
     def choose(self) -> tuple[pa.Table, Site]:
         """Trials that a site is chosen by, and the site."""
-        trials = self.units.joined(self.choosing(), CHOOSING, TRIALS)
+        trials = _sorted(self.units.joined(self.choosing(), CHOOSING, TRIALS))
         return trials, choose_site(trials)
 
     def reporting(self, best: Site) -> list[Unit]:
@@ -246,3 +245,7 @@ class _Work:
         batches = self._batches[part]
         found = screen(self.study.subject, [(each.questions, each.answers) for each in batches])
         return found.table()
+
+
+def _sorted(trials: pa.Table) -> pa.Table:
+    return trials.sort_by([(key, "ascending") for key in TRIALS.keys]).combine_chunks()

@@ -120,11 +120,9 @@ class Screening:
 
     @classmethod
     def read(cls, table: pa.Table, sites: Sequence[Site]) -> Screening:
-        """Read such a table, sorted by its keys, for these sites in this order."""
-        kept = sorted(sites)
-        place = [kept.index(site) for site in sites]
+        """Read such a table of these sites."""
         effect, active, mean = (
-            table[name].to_numpy().reshape(len(sites), -1)[place]
+            table[name].to_numpy().reshape(len(sites), -1)
             for name in ("effect", "n_active", "mean")
         )
         return cls(tuple(sites), effect, active, mean, int(table["n_problems"][0].as_py()))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.specialists import SPECIALIST_EXAMPLES
-from saeflow.artifacts.units import Cut, Units, share
+from saeflow.artifacts.units import Portion, Units, portion_of
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
 from saeflow.models.language_model import LanguageModel
@@ -162,7 +162,7 @@ def ablate_shard(
     features: pa.Table,
     settings: SpecialistsCalibrated,
     units: Units,
-    cut: Cut,
+    portion: Portion,
 ) -> None:
     """Do a shard's ablations; `try_specialists` makes tables of those of all shards.
 
@@ -170,7 +170,7 @@ def ablate_shard(
     ----------
     subject, texts, mixture, features, settings, units
         As of `try_specialists`.
-    cut : callable
+    portion : callable
         Which of so many units are the shard's.
     """
     model, bank, batch_size = subject
@@ -179,7 +179,7 @@ def ablate_shard(
     kinds = specialist_units(
         model, bank, prompts, chosen, reference, settings.ablation, batch_size=batch_size
     )
-    units.tables(share(kinds, cut), "ablating")
+    units.tables(portion_of(kinds, portion), "ablating")
 
 
 def read_while_ablated(
