@@ -18,7 +18,9 @@ PACKAGE = PACKAGE_ROOT.name
 # What no result can depend on: logs, how far a loop has come, which jobs share the work, and the
 # configuration's own modules, whose values reach a job through its params and whose descriptions may
 # be reworded at any time.
-IRRELEVANT = tuple(f"{PACKAGE}.{name}" for name in ("jobs", "progress", "shards", "config"))
+IRRELEVANT = tuple(
+    f"{PACKAGE}.{name}" for name in ("jobs", "progress", "shards", "unit_jobs", "config")
+)
 
 
 def code_digest(*modules: str) -> str:
