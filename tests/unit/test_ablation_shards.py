@@ -24,7 +24,7 @@ from tests.unit.test_steering_study import SETTINGS, Planted
 pytestmark = pytest.mark.usefixtures("one_thread")
 COUNTS = [2, 3, 8]
 HERE = Provenance("made")
-PATCHING = PatchSettings(pairs=3, random_sets=1, donors=("same_pair_plain",))
+PATCHING = PatchSettings(pairs=4, random_sets=1, donors=("same_pair_plain",))
 SUBSETS = SubsetSettings(exhaustive=3, orders=1)
 
 Job = Callable[[Units, Portion | None], pa.Table]
