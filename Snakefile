@@ -21,9 +21,9 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_shards.smk"
 include: "workflow/rules/common_gsm8k.smk"
 include: "workflow/rules/common_models.smk"
-include: "workflow/rules/common_shards.smk"
 include: "workflow/rules/common_controls.smk"
 include: "workflow/rules/common_hierarchy.smk"
 include: "workflow/rules/common_decimals.smk"

@@ -80,11 +80,66 @@ def capture_shard(snakemake: Any, n_chunks: int) -> tuple[Path, Shard | None]:
     # Not at the top: the Snakefile, too, reads this module at every start.
     from saeflow.artifacts.captures import Shard
 
-    names, folder = snakemake.wildcards, getattr(snakemake.output, "shard", None)
+    folder = _shard_output(snakemake)
     if folder is None:
         return Path(snakemake.output.capture), None
+    names = snakemake.wildcards
     chunks = shard_range(names.scatteritem, n_chunks)
     return Path("results", "capture", names.model, names.dataset), Shard(chunks, Path(folder))
+
+
+def shard_files(snakemake: Any) -> list[Path]:
+    """What the shards of a script left from which it makes the whole; none if it makes it by itself."""
+    return [Path(path) for path in getattr(snakemake.input, "shards", [])]
+
+
+def own_pieces(snakemake: Any, n_pieces: int) -> range:
+    """Pieces that a script makes: those of its shard, or all."""
+    shard = snakemake.wildcards.scatteritem if _shard_output(snakemake) else None
+    return shard_range(shard, n_pieces)
+
+
+def table_target(snakemake: Any, name: str) -> Path:
+    """Where a script shall write a table: its output of that name, or the part that is its shard's."""
+    return Path(_shard_output(snakemake) or getattr(snakemake.output, name))
+
+
+def _shard_output(snakemake: Any) -> str | None:
+    return getattr(snakemake.output, "shard", None)
+
+
+def bank_targets(snakemake: Any, own: range) -> tuple[list[Path], list[Path]]:
+    """Banks that a script trains: where they belong, and where it shall write them.
+
+    A shard writes each into a folder named after its number.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object that Snakemake gives to a script.
+    own : range
+        Numbers of the banks.
+    """
+    folder = _shard_output(snakemake)
+    banks = snakemake.output.banks if folder is None else snakemake.params.banks
+    banks = [Path(path) for path in banks]
+    return banks, banks if folder is None else [Path(folder, str(number)) for number in own]
+
+
+def bank_of_shards(shards: list[Path], number: int) -> Path:
+    """Where the shard that trained a bank wrote it.
+
+    Raises
+    ------
+    SaeflowError
+        If none did.
+    """
+    found = next((path for path in shards if (path / str(number)).is_dir()), None)
+    if found is None:
+        raise SaeflowError(
+            f"{shards[0].parent} holds no bank {number}. Delete it and run the workflow again."
+        )
+    return found / str(number)
 
 
 def check_asked(asked: dict[str, int], known: list[str]) -> None:

@@ -3,7 +3,13 @@
 # nothing. See docs/sharding.md.
 
 from saeflow.artifacts.chunks import PROBLEMS, TEXTS, count_chunks
-from saeflow.shards import check_asked, leave_out_shards, origin_of, shard_names
+from saeflow.shards import (
+    check_asked,
+    leave_out_shards,
+    origin_of,
+    shard_names,
+    shard_range,
+)
 from saeflow.sizes.results import most_examples
 
 

@@ -170,6 +170,8 @@ rule sweep_k:
         "results/logs/hierarchy/{model}/{dataset}/{dictionary}/sweep.log",
     benchmark:
         "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/sweep.tsv"
+    wildcard_constraints:
+        model=one_of(CFG.models if len(SWEEP_SHARDS) == 1 else []),
     conda:
         "../../envs/saeflow.yaml"
     threads: THREADS
@@ -177,6 +179,60 @@ rule sweep_k:
         gpu=1,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("sweep_k"),
+        spec=sweep_spec,
+    script:
+        "../scripts/sweep_k.py"
+
+
+rule sweep_k_shard:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        capture="results/capture/{model}/{dataset}",
+    output:
+        shard=temp(
+            "results/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.parquet"
+        ),
+    log:
+        "results/logs/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("sweep_k"),
+        spec=sweep_spec,
+    script:
+        "../scripts/sweep_k.py"
+
+
+rule sweep_k_gather:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        capture="results/capture/{model}/{dataset}",
+        shards=sweep_shards,
+    output:
+        sweep="results/hierarchy/{model}/parts/{dataset}/{dictionary}/sweep.parquet",
+    log:
+        "results/logs/shards/training/{model}/{dataset}/{dictionary}/sweep/gather.log",
+    benchmark:
+        "results/benchmarks/shards/training/{model}/{dataset}/{dictionary}/sweep/gather.tsv"
+    wildcard_constraints:
+        model=one_of(CFG.models if len(SWEEP_SHARDS) > 1 else []),
+    localrule: True
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=gathering_mem_mb,
+        runtime=60,
     params:
         code=code_of("sweep_k"),
         spec=sweep_spec,

@@ -12,26 +12,22 @@ from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.models.token_capture import capture_tokens
-from saeflow.shards import capture_shard
+from saeflow.shards import capture_shard, shard_files
 
 with job(snakemake):
     read = snakemake.params.spec
     texts = read_table(Path(snakemake.input.texts), TEXTS)
     n_chunks = count_chunks(len(texts), CHUNK)
     target, shard = capture_shard(snakemake, n_chunks)
-    if snakemake.input.get("shards"):
-        gather_chunks(list(map(Path, snakemake.input.shards)), target, TEXT_TOKENS, n_chunks)
+    if shards := shard_files(snakemake):
+        gather_chunks(shards, target, TEXT_TOKENS, n_chunks)
     elif shard is None or shard.chunks:
         set_threads(read["model"]["threads"])
         device = resolve_device()
         spec, model = load_from_spec(read["model"], snakemake.input.model)
         model.to(device)
-        provenance = inherit(
-            texts,
-            config=config_digest(read),
-            model_revision=model.revision,
-            packages=("torch", "transformers"),
-        )
+        made = {"model_revision": model.revision, "packages": ("torch", "transformers")}
+        provenance = inherit(texts, config=config_digest(read), **made)
         capture_texts(
             texts,
             target,

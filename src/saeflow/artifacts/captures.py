@@ -25,7 +25,7 @@ from saeflow.artifacts.chunks import PROBLEMS, count_chunks
 from saeflow.artifacts.files import atomic_folder, link, replace_folder, write_text
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_tables, write_table
 from saeflow.artifacts.vectors import VectorDtype, Vectors, chunk_paths, read_vectors, write_vectors
 from saeflow.errors import SaeflowError
 from saeflow.progress import progress
@@ -251,8 +251,8 @@ def write_gathered(
     chunks: Sequence[Path], capture: Path, records: Artifact, provenance: Provenance
 ) -> None:
     """Write the records of all chunks as one table of a capture."""
-    tables = [read_table(path, records).replace_schema_metadata(None) for path in chunks]
-    write_table(pa.concat_tables(tables), records_path(capture, records), records, provenance)
+    gathered = read_tables(chunks, records)
+    write_table(gathered, records_path(capture, records), records, provenance)
 
 
 def records_path(capture: Path, records: Artifact) -> Path:

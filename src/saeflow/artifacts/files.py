@@ -63,6 +63,14 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def link_folder(source: Path, target: Path) -> None:
+    """Give the files of a folder other names in another, but hidden ones, which are Snakemake's."""
+    with atomic_folder(target) as folder:
+        for path in source.rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                link(path, folder / path.relative_to(source))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
     with atomic_file(path) as partial:
