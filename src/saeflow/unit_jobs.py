@@ -8,7 +8,7 @@ from typing import Any
 
 from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.units import Portion, Units
+from saeflow.artifacts.units import Units
 from saeflow.device import resolve_device
 from saeflow.shards import shard_range
 
@@ -23,7 +23,9 @@ def open_units(snakemake: Any, provenance: Provenance) -> Units:
     provenance : Provenance
         Of what is made.
     """
-    portion, bank = shard_portion(snakemake), getattr(snakemake.input, "bank", None)
+    item = getattr(snakemake.wildcards, "scatteritem", None)
+    portion = None if item is None else partial(shard_range, item)
+    bank = getattr(snakemake.input, "bank", None)
     made = [Path(path) for path in getattr(snakemake.input, "shards", [])]
     # Tables say what they were made from, and SAEs carry the checksums of their weights; numbers
     # differ in their last bits between kinds of devices.
@@ -32,10 +34,4 @@ def open_units(snakemake: Any, provenance: Provenance) -> Units:
         f"{snakemake.params.code} {resolve_device().type} {weights} {provenance.metadata()}"
     )
     target = Path(snakemake.output[0]).with_suffix("")
-    return Units(target, fingerprint, provenance, made, shard=portion is not None)
-
-
-def shard_portion(snakemake: Any) -> Portion | None:
-    """Which of so many units a job does; None: all, and what is made of them."""
-    item = getattr(snakemake.wildcards, "scatteritem", None)
-    return None if item is None else partial(shard_range, item)
+    return Units(target, fingerprint, provenance, made, portion)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.units import Portion, Units
+from saeflow.artifacts.units import Units
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.config.models import PathModel
 from saeflow.interventions.continuations import SteeredWriting
@@ -27,16 +27,16 @@ HERE = Provenance("made")
 PATCHING = PatchSettings(pairs=4, random_sets=1, donors=("same_pair_plain",))
 SUBSETS = SubsetSettings(exhaustive=3, orders=1)
 
-Job = Callable[[Units, Portion | None], pa.Table]
+Job = Callable[[Units], pa.Table]
 
 
 def shared(job: Job, count: int, folder: Path) -> list[Path]:
     """Folders of units of all shards."""
     for number in range(1, count + 1):
         item = f"{number}-of-{count}"
-        units = Units(folder / item, "f", HERE, shard=True)
-        job(units, partial(shard_range, item))
-        units.close()
+        units = Units(folder / item, "f", HERE, portion=partial(shard_range, item))
+        job(units)
+        units.finish((), (), ())
     return [folder / f"{number}-of-{count}" for number in range(1, count + 1)]
 
 
@@ -44,7 +44,7 @@ def refuse(*_: object, **__: object) -> None:
     raise AssertionError("done again")
 
 
-def patched(units: Units, portion: Portion | None) -> pa.Table:
+def patched(units: Units) -> pa.Table:
     return patching.patch(
         small_word_model("llama"),
         PROMPTS,
@@ -54,13 +54,12 @@ def patched(units: Units, portion: Portion | None) -> pa.Table:
         weights=(0.5,),
         max_new_tokens=2,
         units=units,
-        portion=portion,
     )
 
 
 @pytest.fixture(scope="module")
 def patches() -> pa.Table:
-    return patched(Units(), None)
+    return patched(Units())
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -71,7 +70,7 @@ def test_patches(
     reported = [path.name for each in made for path in each.glob("report*")]
     assert len(set(reported)) == len(reported) > 5
     monkeypatch.setattr(PatchRun, "outcomes", refuse)
-    assert patched(Units(tmp_path / "whole", "f", HERE, made), None).equals(patches)
+    assert patched(Units(tmp_path / "whole", "f", HERE, made)).equals(patches)
 
 
 def test_a_layer_of_many_patches_is_cut(
@@ -80,8 +79,8 @@ def test_a_layer_of_many_patches_is_cut(
     monkeypatch.setattr(patching, "TOGETHER", 8)
     made = shared(patched, 2, tmp_path)
     assert len([path for each in made for path in each.glob("report*")]) > len(patches) / 3 / 10
-    found = patched(Units(tmp_path / "whole", "f", HERE, made), None)
-    assert found.equals(patched(Units(), None))
+    found = patched(Units(tmp_path / "whole", "f", HERE, made))
+    assert found.equals(patched(Units()))
     same = [name for name in patches.column_names if name != "logit_difference"]
     keys = [(name, "ascending") for name in same[:14]]
     assert found.select(same).sort_by(keys).equals(patches.select(same).sort_by(keys))
@@ -92,16 +91,16 @@ def steered(root: Path) -> Job:
     model = load_model(PathModel(weights="path", path=str(root / "resources/models/llama")))
     planted = Planted(model)
     few = SETTINGS.model_copy(update={"batch_size": 8, "samples": 1, "max_new_tokens": 3})
-    return lambda units, portion: planted.written(few, units=units, portion=portion)
+    return lambda units: planted.written(few, units=units)
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_steering(
     steered: Job, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = steered(Units(), None)
+    expected = steered(Units())
     made = shared(steered, count, tmp_path)
     names = [path.name for each in made for path in each.glob("*.parquet")]
     assert len(set(names)) == len(names) > 8
     monkeypatch.setattr(SteeredWriting, "write", refuse)
-    assert steered(Units(tmp_path / "whole", "f", HERE, made), None).equals(expected)
+    assert steered(Units(tmp_path / "whole", "f", HERE, made)).equals(expected)

@@ -106,9 +106,9 @@ def test_any_number_of_shards_gives_the_same_bytes(
         earlier = list(made)
         for number in range(1, count + 1):
             item = f"{number}-of-{count}"
-            units = Units(tmp_path / stage / item, "f", HERE, earlier, shard=True)
-            intervene_shard(study, units, stage, partial(shard_range, item))
-            units.close()
+            units = Units(tmp_path / stage / item, "f", HERE, earlier, partial(shard_range, item))
+            intervene_shard(study, units, stage)
+            units.finish((), (), ())
             made.append(tmp_path / stage / item)
     names = [path.name for folder in made for path in folder.glob("*.parquet")]
     reported = [name for name in names if not name.startswith("screening0")]
@@ -117,8 +117,9 @@ def test_any_number_of_shards_gives_the_same_bytes(
     monkeypatch.setattr(ThoughtRun, "__init__", refuse)
     monkeypatch.setattr(module, "screen", refuse)
     units = Units(tmp_path / "trials", "f", HERE, made)
-    assert written(intervene(study, units), tmp_path) == whole
-    units.close()
+    found = intervene(study, units)
+    assert written(found, tmp_path) == whole
+    units.finish((), (), ())
     assert not (tmp_path / "trials.partial").exists()
 
 

@@ -134,10 +134,9 @@ def test_jobs_that_share_ablations_give_the_same_tables(
     made = []
     for number in range(1, count + 1):
         item = f"{number}-of-{count}"
-        units = Units(tmp_path / item, "f", PROVENANCE, shard=True)
-        portion = partial(shard_range, item)
-        trying.ablate_shard(subject, texts, items(), features, SETTINGS, units, portion)
-        units.close()
+        units = Units(tmp_path / item, "f", PROVENANCE, portion=partial(shard_range, item))
+        trying.ablate_shard(subject, texts, items(), features, SETTINGS, units)
+        units.finish((), (), ())
         made.append(tmp_path / item)
     names = [path.name for folder in made for path in folder.glob("*.parquet")]
     assert len(set(names)) == len(names) > 1

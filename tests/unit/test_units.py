@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pytest
 
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact, Column
-from saeflow.artifacts.units import Unit, Units, portion_of
+from saeflow.artifacts.tables import read_table
+from saeflow.artifacts.units import Unit, Units
 from saeflow.errors import SaeflowError
 from saeflow.shards import shard_range
 
@@ -40,8 +42,9 @@ def test_units_are_computed_once_and_keep_their_order(tmp_path: Path) -> None:
         assert units.joined(work.units, "numbers", NUMBERS)["n"].to_pylist() == expected
     assert work.done == [0, 1, 2]
     assert Units().joined(work.units, "numbers", NUMBERS)["n"].to_pylist() == expected
-    units.close()
-    assert not list(tmp_path.iterdir())
+    units.finish([pa.table({"n": expected})], [NUMBERS], [str(tmp_path / "made.parquet")])
+    assert [path.name for path in tmp_path.iterdir()] == ["made.parquet"]
+    assert read_table(tmp_path / "made.parquet", NUMBERS)["n"].to_pylist() == sorted(expected)
 
 
 def test_units_of_another_fingerprint_are_discarded(tmp_path: Path) -> None:
@@ -53,9 +56,9 @@ def test_units_of_another_fingerprint_are_discarded(tmp_path: Path) -> None:
 
 def test_a_shard_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:
     work = Work(2)
-    shard = Units(tmp_path / "shard", "f", HERE, shard=True)
+    shard = Units(tmp_path / "shard", "f", HERE, portion=range)
     shard.tables(work.units, "numbers")
-    shard.close()
+    shard.finish((), (), ())
     assert Units(tmp_path / "one", "f", HERE, [tmp_path / "shard"]).has(work.units[1])
     assert not Units(tmp_path / "two", "g", HERE, [tmp_path / "shard"]).has(work.units[1])
 
@@ -66,10 +69,9 @@ def test_shards_together_do_every_unit_once(tmp_path: Path, count: int) -> None:
     made = []
     for number in range(count):
         item = f"{number + 1}-of-{count}"
-        shard = Units(tmp_path / item, "f", HERE, shard=True)
-        mine = portion_of([work.units, []], lambda n, item=item: shard_range(item, n))
-        shard.tables(mine, "numbers")
-        shard.close()
+        shard = Units(tmp_path / item, "f", HERE, portion=partial(shard_range, item))
+        shard.tables(shard.mine(work.units, []), "numbers")
+        shard.finish((), (), ())
         made.append(tmp_path / item)
     assert sorted(work.done) == list(range(5))
     whole = Units(tmp_path / "whole", "f", HERE, made)

@@ -57,7 +57,7 @@ def test_shards_make_the_same_and_their_number_rebuilds_nothing(finished: Path) 
     removed = Removed(finished, SHARED)
     two = (*SMOKE, "--set-scatter", "ablation=2", "--", *SHARED)
     # Two stages of interventions, the second of which waits for the first.
-    shards = {"intervene_shard": 4, "ablate_specialists": 2}
+    shards = {"intervene_shard": 4, "try_specialists_shard": 2}
     shards |= {"patch_decimals_shard": 2, "steer_scaling_shard": 2}
     assert planned(finished, *two) == JOBS | shards
     assert planned(finished, *SMOKE, "--", *SHARED) == JOBS

@@ -147,12 +147,15 @@ rule try_specialists:
         "../scripts/try_specialists.py"
 
 
-rule ablate_specialists:
+rule try_specialists_shard:
     input:
         model=model_files,
         bank="results/saes/{model}/{dictionary}/seed{seed}",
         texts="results/specialists/texts.parquet",
         mixture="results/mixture/texts.parquet",
+        asked=asked_tables,
+        pooled="results/specialists/{model}/parts/{dictionary}/seed{seed}/pooled.parquet",
+        lengths="results/specialists/{model}/parts/{dictionary}/seed{seed}/lengths.parquet",
         features="results/specialists/{model}/parts/{dictionary}/seed{seed}/features.parquet",
     output:
         shard=temp(
@@ -176,7 +179,7 @@ rule ablate_specialists:
         code=code_of("try_specialists"),
         spec=trying_spec,
     script:
-        "../scripts/ablate_specialists.py"
+        "../scripts/try_specialists.py"
 
 
 rule compare_specialists:

@@ -6,7 +6,7 @@ from saeflow.artifacts.catalog import PROBLEMS
 from saeflow.artifacts.features import read_features
 from saeflow.artifacts.hierarchy import MAXIMAL, SCREEN, TRIALS
 from saeflow.artifacts.provenance import combine, config_digest
-from saeflow.artifacts.tables import read_table, write_tables
+from saeflow.artifacts.tables import read_table
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.selection import held_out_numbers
 from saeflow.device import resolve_device, set_threads
@@ -15,7 +15,7 @@ from saeflow.models.loading import load_from_spec, thinking
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.hierarchy.intervene import Study, intervene, intervene_shard
 from saeflow.studies.hierarchy.screening import Subject
-from saeflow.unit_jobs import open_units, shard_portion
+from saeflow.unit_jobs import open_units
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -31,10 +31,9 @@ with job(snakemake):
     more = {"balanced_name": given["balanced"], "sets_only": given["sets_only"]}
     study = Study(subject, problems, balanced, features, numbers, settings, run, **more)
     provenance = combine(features[0].table, balanced, config=config_digest(given))
-    units = open_units(snakemake, provenance)
-    if portion := shard_portion(snakemake):
-        intervene_shard(study, units, snakemake.wildcards.stage, portion)
+    units, found = open_units(snakemake, provenance), ()
+    if units.portion:
+        intervene_shard(study, units, snakemake.wildcards.stage)
     else:
         found = intervene(study, units)
-        write_tables(found, (TRIALS, SCREEN, MAXIMAL), snakemake.output, provenance)
-    units.close()
+    units.finish(found, (TRIALS, SCREEN, MAXIMAL), snakemake.output)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from saeflow.artifacts.decimal_bug import DECIMAL_ANSWERS, PATCHES, PROMPTS
 from saeflow.artifacts.provenance import config_digest, inherit
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.studies.decimal_bug.patching import patch
 from saeflow.studies.decimal_bug.records import read_prompts
-from saeflow.unit_jobs import open_units, shard_portion
+from saeflow.unit_jobs import open_units
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -29,8 +29,5 @@ with job(snakemake):
         weights=given["weights"],
         max_new_tokens=given["max_new_tokens"],
         units=units,
-        portion=(portion := shard_portion(snakemake)),
     )
-    if portion is None:
-        write_table(patches, Path(snakemake.output.patches), PATCHES, units.provenance)
-    units.close()
+    units.finish([patches], [PATCHES], snakemake.output)

@@ -8,7 +8,7 @@ from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.scaling_examples import SCALING_FEATURES
 from saeflow.artifacts.scaling_search import SEARCH
 from saeflow.artifacts.scaling_steering import STEERING_ARTIFACTS
-from saeflow.artifacts.tables import read_table, write_tables
+from saeflow.artifacts.tables import read_table
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.prompt_sets import prompt_file
 from saeflow.device import resolve_device, set_threads
@@ -17,7 +17,7 @@ from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import document_cutter
 from saeflow.studies.scaling.steered import steer_bank
-from saeflow.unit_jobs import open_units, shard_portion
+from saeflow.unit_jobs import open_units
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -32,9 +32,7 @@ with job(snakemake):
     prompts = prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None
     cut, size = document_cutter(model, given["positions"]), spec.model.batch_size
     used = {"config": config_digest(given), "packages": ("torch", "transformers", "scikit-learn")}
-    units, portion = open_units(snakemake, inherit(features, **used)), shard_portion(snakemake)
-    more = {"prompts": prompts, "cut": cut, "batch_size": size, "units": units, "portion": portion}
+    units = open_units(snakemake, inherit(features, **used))
+    more = {"prompts": prompts, "cut": cut, "batch_size": size, "units": units}
     both = steer_bank(model, bank, topics, corpus, search, features, settings, given["run"], **more)
-    if portion is None:
-        write_tables(both, STEERING_ARTIFACTS, snakemake.output, units.provenance)
-    units.close()
+    units.finish(both, STEERING_ARTIFACTS, snakemake.output)

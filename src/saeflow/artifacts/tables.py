@@ -57,17 +57,6 @@ def write_table(
         )
 
 
-def write_tables(
-    tables: Sequence[pa.Table],
-    artifacts: Sequence[Artifact],
-    paths: Sequence[str],
-    provenance: Provenance,
-) -> None:
-    """Write what a job makes, as `write_table` does each."""
-    for table, artifact, path in zip(tables, artifacts, paths, strict=True):
-        write_table(table, Path(path), artifact, provenance)
-
-
 def read_table(
     path: Path, artifact: Artifact, columns: Sequence[str] | None = None, filters: Any = None
 ) -> pa.Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -59,12 +59,12 @@ class Units:
         Where the units come from.
     made : sequence of Path
         Folders of finished shards, whose units are read.
-    shard : bool
-        Whether the units themselves are what the job makes.
+    portion : callable, optional
+        Which of so many units the job does, if it is a shard: units are all that it makes.
 
     Attributes
     ----------
-    provenance : Provenance
+    portion : callable or None
         As given.
     """
 
@@ -74,10 +74,10 @@ class Units:
         fingerprint: str = "",
         provenance: Provenance | None = None,
         made: Sequence[Path] = (),
-        shard: bool = False,
+        portion: Portion | None = None,
     ) -> None:
-        self._shard = shard
-        self._target, self.provenance = target, provenance or Provenance("")
+        self.portion = portion
+        self._target, self._provenance = target, provenance or Provenance("")
         self._partial = None if target is None else target.with_name(f"{target.name}.partial")
         self._made = [folder for folder in made if _fingerprint(folder) == fingerprint]
         if self._partial is not None and _fingerprint(self._partial) != fingerprint:
@@ -93,7 +93,7 @@ class Units:
             return read_table(path, artifact).replace_schema_metadata(None)
         table = conform(unit.compute(), path or Path(unit.name), artifact)
         if path is not None:
-            write_table(table, path, artifact, self.provenance)
+            write_table(table, path, artifact, self._provenance)
         return table
 
     def tables(self, units: Sequence[Unit], description: str) -> list[pa.Table]:
@@ -117,15 +117,34 @@ class Units:
         path = self._path(unit)
         return path is not None and path.is_file()
 
-    def close(self) -> None:
-        """Hand the units over, of a shard; else forget them, for what they are for is written."""
+    def mine(self, *kinds: Sequence[Unit]) -> list[Unit]:
+        """Units that this job does: of a shard its range of every kind, for kinds differ in cost."""
+        cut = range if self.portion is None else self.portion
+        return [units[number] for units in kinds for number in cut(len(units))]
+
+    def finish(
+        self, tables: Sequence[pa.Table], artifacts: Sequence[Artifact], paths: Sequence[str]
+    ) -> None:
+        """Write what the job makes and forget the units; of a shard, put them where they are read.
+
+        Parameters
+        ----------
+        tables : sequence of pyarrow.Table
+            What the job makes; of a shard nothing is written.
+        artifacts : sequence of Artifact
+            What they are.
+        paths : sequence of str
+            Where they belong.
+        """
         if self._partial is None or self._target is None:
             return
-        if self._shard:
+        if self.portion is not None:
             replace_folder(self._partial, self._target)
-        else:
-            (self._partial / MARKER).unlink(missing_ok=True)
-            shutil.rmtree(self._partial, ignore_errors=True)
+            return
+        for table, artifact, path in zip(tables, artifacts, paths, strict=True):
+            write_table(table, Path(path), artifact, self._provenance)
+        (self._partial / MARKER).unlink(missing_ok=True)
+        shutil.rmtree(self._partial, ignore_errors=True)
 
     def _path(self, unit: Unit) -> Path | None:
         """Where a unit is kept, by a shard or by this job, or where this job would keep it."""
@@ -133,11 +152,6 @@ class Units:
             return None
         places = [folder / f"{unit.name}.parquet" for folder in (*self._made, self._partial)]
         return next((path for path in places if path.is_file()), places[-1])
-
-
-def portion_of(kinds: Iterable[Sequence[Unit]], portion: Portion) -> list[Unit]:
-    """Units of a shard: its range of every kind, for kinds differ in what they cost."""
-    return [units[number] for units in kinds for number in portion(len(units))]
 
 
 def _fingerprint(folder: Path) -> str | None:

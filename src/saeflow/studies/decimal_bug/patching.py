@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from saeflow.artifacts.decimal_bug import PATCHES
-from saeflow.artifacts.units import Portion, Unit, Units, portion_of
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.datasets.comparisons.prompts import Prompt
@@ -56,7 +56,6 @@ def patch(
     weights: Sequence[float],
     max_new_tokens: int,
     units: Units | None = None,
-    portion: Portion | None = None,
 ) -> pa.Table:
     """Patch prompts of the buggy format and of the plain one, and see what is answered.
 
@@ -75,9 +74,8 @@ def patch(
     max_new_tokens : int
         Longest answer.
     units : Units, optional
-        Where patches are kept that were tried together; None: nowhere.
-    portion : callable, optional
-        Which of so many units are a shard's, of those that are reported; None: all.
+        Where patches are kept that were tried together; None: nowhere. A shard tries its part of those
+        that are reported.
 
     Returns
     -------
@@ -136,8 +134,7 @@ def patch(
             *patch_plan.own_pair([*blends, *sets], model.n_layers),
         ],
     )
-    mine = report if portion is None else portion_of([report], portion)
-    return pa.concat_tables([choice, single, kept.joined(mine, "patches", PATCHES)])
+    return pa.concat_tables([choice, single, kept.joined(kept.mine(report), "patches", PATCHES)])
 
 
 def names_only(answer: str, numbers: Set[str], others: Set[str]) -> bool:

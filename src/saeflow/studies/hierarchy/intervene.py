@@ -18,7 +18,7 @@ from jaxtyping import Int
 from saeflow.artifacts.features import LayerTable
 from saeflow.artifacts.hierarchy import TRIALS
 from saeflow.artifacts.unit_tables import SCREENED
-from saeflow.artifacts.units import Portion, Unit, Units, portion_of
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Site
@@ -121,7 +121,7 @@ def intervene(study: Study, units: Units) -> Interventions:
     )
 
 
-def intervene_shard(study: Study, units: Units, stage: str, portion: Portion) -> None:
+def intervene_shard(study: Study, units: Units, stage: str) -> None:
     """Do a shard's units of a stage.
 
     Parameters
@@ -130,8 +130,6 @@ def intervene_shard(study: Study, units: Units, stage: str, portion: Portion) ->
         As of `intervene`, which makes the tables of what all shards have done.
     stage : {"choosing", "reporting"}
         Which stage; units of an earlier one that no shard has made are done, too.
-    portion : callable
-        Which of so many units are the shard's.
     """
     work = _Work(study, units)
     if stage == CHOOSING:
@@ -144,7 +142,7 @@ def intervene_shard(study: Study, units: Units, stage: str, portion: Portion) ->
             work.swapping(best),
             work.search.units(),
         ]
-    units.tables(portion_of(kinds, portion), stage)
+    units.tables(units.mine(*kinds), stage)
 
 
 class _Work:

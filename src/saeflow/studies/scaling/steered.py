@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from saeflow.artifacts.batches import TableGroups
 from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS, SCALING_STEERING
-from saeflow.artifacts.units import Portion, Units
+from saeflow.artifacts.units import Units
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
 from saeflow.errors import SaeflowError
@@ -127,7 +127,6 @@ def steer_bank(
     cut: Cut = str,
     batch_size: int = 32,
     units: Units | None = None,
-    portion: Portion | None = None,
 ) -> Steered:
     """Steer along every topic's feature, in both modes, and summarise.
 
@@ -155,9 +154,7 @@ def steer_bank(
     batch_size : int
         Documents per forward pass.
     units : Units, optional
-        Where batches of continuations are kept; None: nowhere.
-    portion : callable, optional
-        Which of so many batches are a shard's, of which there is no summary; None: all.
+        Where batches of continuations are kept; None: nowhere. Of a shard's there is no summary.
 
     Raises
     ------
@@ -180,15 +177,14 @@ def steer_bank(
     read = training_texts(corpus, settings.documents, cut=cut)
     scale = corpus_factor(model, bank, read, batch_size=batch_size)
     continued = _continued(prompts, settings)
-    kept = units, portion
     written = [
         calibrated_continuations(
-            model, bank, chosen, use, means, continued, scorer, settings, key, *kept
+            model, bank, chosen, use, means, continued, scorer, settings, key, units
         ),
-        published_continuations(model, bank, chosen, scorer, settings, key, *kept, scale=scale),
+        published_continuations(model, bank, chosen, scorer, settings, key, units, scale=scale),
     ]
     table = pa.concat_tables(written).cast(SCALING_CONTINUATIONS.schema())
-    if portion is not None:
+    if units is not None and units.portion is not None:
         return Steered(table, SCALING_STEERING.schema().empty_table())
     summary = steering_summary(
         table,

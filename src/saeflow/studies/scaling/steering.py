@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
-from saeflow.artifacts.units import Portion, Unit, Units, portion_of
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.errors import SaeflowError
 from saeflow.interventions.continuations import (
@@ -125,7 +125,6 @@ def calibrated_continuations(
     settings: SteeringSettings,
     key: Mapping[str, Any],
     units: Units | None = None,
-    portion: Portion | None = None,
 ) -> pa.Table:
     """Steer along each topic's feature and its controls where the SAE was fitted.
 
@@ -151,8 +150,6 @@ def calibrated_continuations(
         Values of the columns dictionary and seed.
     units : Units, optional
         Where batches of continuations are kept; None: nowhere.
-    portion : callable, optional
-        Which of so many batches are a shard's; None: all.
 
     Returns
     -------
@@ -186,7 +183,7 @@ def calibrated_continuations(
                 if dose > 0
             ]
     writing = Writing(CALIBRATED, place, prompts, True, uniform)
-    return _written(model, writing, pushes, list(features), scorer, settings, key, units, portion)
+    return _written(model, writing, pushes, list(features), scorer, settings, key, units)
 
 
 def published_continuations(
@@ -197,7 +194,6 @@ def published_continuations(
     settings: SteeringSettings,
     key: Mapping[str, Any],
     units: Units | None = None,
-    portion: Portion | None = None,
     *,
     scale: float,
 ) -> pa.Table:
@@ -205,7 +201,7 @@ def published_continuations(
 
     Parameters
     ----------
-    model, sae, features, scorer, settings, key, units, portion
+    model, sae, features, scorer, settings, key, units
         As of `calibrated_continuations`; the settings' `published` block is read.
     scale : float
         By what activations were multiplied before the SAE saw them; 1 where they were not.
@@ -234,7 +230,7 @@ def published_continuations(
                 if dose > 0
             ]
     writing = Writing(PUBLISHED, place, [published.prompt], False, None)
-    return _written(model, writing, pushes, list(features), scorer, settings, key, units, portion)
+    return _written(model, writing, pushes, list(features), scorer, settings, key, units)
 
 
 def _directions(
@@ -274,7 +270,6 @@ def _written(
     settings: SteeringSettings,
     key: Mapping[str, Any],
     units: Units | None,
-    portion: Portion | None,
 ) -> pa.Table:
     count = len(writing.prompts)
     new = settings.published.max_new_tokens
@@ -306,8 +301,8 @@ def _written(
         Unit(f"{writing.mode}{batch}", SCALING_CONTINUATIONS, partial(write, batch))
         for batch in range(len(steered.batches))
     ]
-    mine = planned if portion is None else portion_of([planned], portion)
-    return (units or Units()).joined(mine, f"writing, {writing.mode}", SCALING_CONTINUATIONS)
+    kept = units or Units()
+    return kept.joined(kept.mine(planned), f"writing, {writing.mode}", SCALING_CONTINUATIONS)
 
 
 def _scored(

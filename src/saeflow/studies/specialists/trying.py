@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.specialists import SPECIALIST_EXAMPLES
-from saeflow.artifacts.units import Portion, Units, portion_of
+from saeflow.artifacts.units import Units
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
 from saeflow.models.language_model import LanguageModel
@@ -155,6 +155,26 @@ def try_specialists(
     )
 
 
+def try_or_share(
+    subject: Subject,
+    texts: StudyTexts,
+    mixture: Sequence[Text],
+    asked: Sequence[pa.Table],
+    pooled: PooledFeatures,
+    features: pa.Table,
+    settings: SpecialistsCalibrated,
+    run: Mapping[str, Any],
+    units: Units,
+) -> Sequence[pa.Table]:
+    """Do what `try_specialists` does, with the same parameters; of a shard its ablations, and no table."""
+    if units.portion is None:
+        return try_specialists(
+            subject, texts, mixture, asked, pooled, features, settings, run, units
+        )
+    ablate_shard(subject, texts, mixture, features, settings, units)
+    return ()
+
+
 def ablate_shard(
     subject: Subject,
     texts: StudyTexts,
@@ -162,7 +182,6 @@ def ablate_shard(
     features: pa.Table,
     settings: SpecialistsCalibrated,
     units: Units,
-    portion: Portion,
 ) -> None:
     """Do a shard's ablations; `try_specialists` makes tables of those of all shards.
 
@@ -170,8 +189,6 @@ def ablate_shard(
     ----------
     subject, texts, mixture, features, settings, units
         As of `try_specialists`.
-    portion : callable
-        Which of so many units are the shard's.
     """
     model, bank, batch_size = subject
     chosen = choose_specialists(features.to_pylist(), texts, settings.tasks.pooling)
@@ -179,7 +196,7 @@ def ablate_shard(
     kinds = specialist_units(
         model, bank, prompts, chosen, reference, settings.ablation, batch_size=batch_size
     )
-    units.tables(portion_of(kinds, portion), "ablating")
+    units.tables(units.mine(*kinds), "ablating")
 
 
 def read_while_ablated(
