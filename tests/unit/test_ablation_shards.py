@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 COUNTS = [2, 3, 8]
 HERE = Provenance("made")
 PATCHING = PatchSettings(pairs=4, random_sets=1, donors=("same_pair_plain",))
-SUBSETS = SubsetSettings(exhaustive=3, orders=1)
+SUBSETS = SubsetSettings(exhaustive=3, orders=2)
 
 Job = Callable[[Units], pa.Table]
 

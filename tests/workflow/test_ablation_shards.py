@@ -65,7 +65,8 @@ def test_shards_make_the_same_and_their_number_rebuilds_nothing(finished: Path) 
     removed.made_again()
     assert not list(left_over(finished))
     for count in (1, 2, 3):
-        assert planned(finished, *SMOKE, "--set-scatter", f"ablation={count}") == {}
+        other = (*SMOKE, "--set-scatter", f"ablation={count}", "--", *SHARED)
+        assert planned(finished, *other) == {}
 
 
 def test_interventions_go_on_where_they_were_killed(finished: Path) -> None:
