@@ -31,6 +31,8 @@ WILDCARDS = {
     "seed": "an SAE seed of a run",
     "reference": "a name of the mixture's `models` block",
     "first": "the first permutation of a job",
+    "origin": "a digest of what decides the shards of a result",
+    "scatteritem": "a shard and how many there are, such as `2-of-8`",
     "stage": "of interventions that jobs share: `choosing` a site, or `reporting`, which goes by it",
 }
 """What each wildcard of the rules may be."""
@@ -160,7 +162,8 @@ def wildcards_page(root: Path) -> str:
         "Dots and dashes of names are underscores there. Logs and benchmarks are in `controls/` below "
         "the name of that dictionary. Likewise `train_wide_{model}_{dataset}_{number}` makes the banks of all "
         "dictionaries of a model that read the same stream, with how they were trained in "
-        "`training.parquet`; its logs are in `wide/`.",
+        "`training.parquet`; its logs are in `wide/`. What is in `results/shards/` is temporary, and there "
+        "only where jobs share the work of one ([sharding.md](sharding.md)).",
         "",
         "A capture, a bank, a folder of features and the report are one output each, so that analysing "
         "another layer costs nothing upstream. Inside them:",

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Job:
     inputs, outputs : list of str
         Paths, relative to the folder of the run.
     banks : list of (str, str)
-        Model and dictionary of each bank among the outputs.
+        Model and dictionary of each bank that it trains, or whose shards it gathers.
     model : str or None
         Name of the model that it loads.
     benchmark : str or None
@@ -79,7 +79,11 @@ class Planned:
 
 
 def planned_jobs(
-    root: Path, targets: Sequence[str], configfiles: Sequence[Path], folder: Path
+    root: Path,
+    targets: Sequence[str],
+    configfiles: Sequence[Path],
+    folder: Path,
+    scatter: Mapping[str, int] | None = None,
 ) -> Planned:
     """Let Snakemake build the graph of jobs.
 
@@ -93,6 +97,8 @@ def planned_jobs(
         Presets and overlays on ``config.yaml``, as `snakemake --configfile` takes them.
     folder : Path
         Where the workflow would run; it need not exist.
+    scatter : mapping of str to int, optional
+        Shards by kind of work, as `snakemake --set-scatter` takes them.
 
     Returns
     -------
@@ -109,10 +115,12 @@ def planned_jobs(
             raise SaeflowError(f"{path} does not exist; expected a configuration file.")
     paths = [path.resolve() for path in configfiles]
     with _unchanged(folder) as place, _in(place):
-        return _built(root, targets, paths, place)
+        return _built(root, targets, paths, place, scatter or {})
 
 
-def _built(root: Path, targets: Sequence[str], paths: list[Path], place: Path) -> Planned:
+def _built(
+    root: Path, targets: Sequence[str], paths: list[Path], place: Path, scatter: Mapping[str, int]
+) -> Planned:
     from snakemake.api import SnakemakeApi
     from snakemake.logging import logger
     from snakemake.settings.enums import Quietness
@@ -128,7 +136,9 @@ def _built(root: Path, targets: Sequence[str], paths: list[Path], place: Path) -
     try:
         with SnakemakeApi(settings) as api, contextlib.redirect_stderr(io.StringIO()):
             workflow_api = api.workflow(
-                resource_settings=ResourceSettings(cores=os.cpu_count() or 1),
+                resource_settings=ResourceSettings(
+                    cores=os.cpu_count() or 1, overwrite_scatter=dict(scatter)
+                ),
                 config_settings=ConfigSettings(configfiles=paths),
                 snakefile=root / "Snakefile",
                 workdir=place,
@@ -167,7 +177,9 @@ def _described(job: Any, numbers: dict[Any, int], dag: Any) -> Job:
     asked = job.resources
     outputs = [str(path) for path in job.output]
     benchmark = str(job.benchmark) if job.benchmark else None
-    banks = [path.split("/") for path in outputs if path.startswith("results/saes/")]
+    # A shard tells which of them it trains.
+    made = [*outputs, *(getattr(job.params, "banks", None) or [])]
+    banks = [path.split("/") for path in made if path.startswith("results/saes/")]
     reads = getattr(job.input, "model", None)
     return Job(
         number=numbers[job],
