@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +16,7 @@ from saeflow.artifacts.tables import read_table
 from saeflow.artifacts.units import Unit, Units
 from saeflow.errors import SaeflowError
 from saeflow.shards import shard_range
+from saeflow.unit_jobs import open_units
 
 NUMBERS = Artifact("numbers", 1, "Some.", (Column("n", pa.int64(), "One."),), ("n",))
 HERE = Provenance("made")
@@ -90,3 +93,49 @@ def test_a_damaged_unit_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(SaeflowError, match=r"made\.partial/unit0\.parquet cannot be read"):
         units.tables(work.units, "numbers")
+
+
+@pytest.mark.parametrize("changed", ["code", "weights", "provenance", "device", "nothing"])
+def test_what_a_job_goes_on_from_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    quality = tmp_path / "bank" / "quality.parquet"
+    quality.parent.mkdir()
+    quality.write_text("weights", "utf-8")
+
+    def opened(code: str = "c", provenance: Provenance = HERE) -> Units:
+        snakemake = SimpleNamespace(
+            input=SimpleNamespace(bank=str(quality.parent)),
+            output=[str(tmp_path / "made.parquet")],
+            params=SimpleNamespace(code=code),
+            wildcards=SimpleNamespace(),
+        )
+        return open_units(snakemake, provenance)
+
+    work = Work(1)
+    opened().tables(work.units, "numbers")
+    if changed == "weights":
+        quality.write_text("other weights", "utf-8")
+    if changed == "device":
+        monkeypatch.setattr("saeflow.unit_jobs.resolve_device", lambda: SimpleNamespace(type="x"))
+    more: dict[str, dict[str, Any]] = {
+        "code": {"code": "d"},
+        "provenance": {"provenance": Provenance("other")},
+    }
+    again = opened(**more.get(changed, {}))
+    assert again.portion is None
+    assert again.has(work.units[0]) == (changed == "nothing")
+
+
+def test_a_shard_does_its_range(tmp_path: Path) -> None:
+    snakemake = SimpleNamespace(
+        input=SimpleNamespace(shards=[]),
+        output=[str(tmp_path / "2-of-2")],
+        params=SimpleNamespace(code="c"),
+        wildcards=SimpleNamespace(scatteritem="2-of-2"),
+    )
+    units, work = open_units(snakemake, HERE), Work(5)
+    units.tables(units.mine(work.units, Work(1).units), "numbers")
+    assert work.done == [2, 3, 4]
+    units.finish((), (), ())
+    assert [path.name for path in tmp_path.iterdir()] == ["2-of-2"]
