@@ -126,14 +126,14 @@ def test_a_capture_resumes_where_it_was_killed(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    partial = project / f"{target}.partial/answers"
-    while len(list(partial.glob("chunk*.parquet"))) < 2:
+    partial = project / f"{target}.partial"
+    while len(list(partial.glob("*/answers/chunk*.parquet"))) < 2:
         assert main.poll() is None, "the capture ended before it could be killed"
         time.sleep(0.02)
     for job in jobs_of(main):
         job.kill()
     main.wait(timeout=60)
-    first = partial / "chunk0.parquet"
+    (first,) = partial.glob("*/answers/chunk0.parquet")
     written = first.stat().st_mtime_ns
     kept = first.parent.parent / "resid_post/layer0/chunk0.parquet"
     resid_time = kept.stat().st_mtime_ns
