@@ -2,6 +2,7 @@
 # make test    environment, then the test suite
 #              (two processes on two processors, four at most; ARGS="-n 0" for one)
 # make bench   side-by-side benchmarks          make soak   kills and fuzzing, for longer
+# make slurm   the workflow with every fault on a Slurm that runs here (tests/slurm), in minutes
 # make lock    new versions into envs/          make schema regenerate what is generated from code
 # make picture the README's picture, from the report of a default run (Chromium and its driver)
 # ARGS="..." is handed on, e.g. make run ARGS="--configfile workflow/presets/gsm8k.yaml"
@@ -11,7 +12,7 @@ BIN := .venv/bin
 ARGS ?=
 SHELL := /bin/bash
 
-.PHONY: run test bench soak env lock schema picture clean
+.PHONY: run test slurm bench soak env lock schema picture clean
 
 run: env
 	@$(BIN)/python -m saeflow unlock
@@ -19,7 +20,12 @@ run: env
 	@[ ! -f results/report/index.html ] || echo "Open $(CURDIR)/results/report/index.html in a browser."
 
 test: env
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  --ignore tests/slurm $(ARGS)
+
+# Not in `make test`: each of its jobs is three processes more, beside which nothing else should run.
+slurm: env
+	$(BIN)/python -m pytest tests/slurm -n 0 -q -rs $(ARGS)
 
 bench: env
 	@[ .venv/peers/installed -nt envs/bench.txt ] || { \

@@ -14,6 +14,9 @@ from snakemake.utils import min_version
 min_version("9.10")
 
 
+include: "workflow/rules/setup.smk"
+
+
 configfile: Path(workflow.basedir, "config.yaml")
 
 
@@ -31,6 +34,7 @@ include: "workflow/rules/common_specialists.smk"
 include: "workflow/rules/common_scaling.smk"
 include: "workflow/rules/common_released.smk"
 include: "workflow/rules/common_ablation.smk"
+include: "workflow/rules/failures.smk"
 include: "workflow/rules/handlers.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/datasets.smk"
@@ -60,3 +64,6 @@ rule all:
         rules.compare.input,
         rules.evaluation.input,
         rules.report.input,
+
+
+include: "workflow/rules/placement.smk"

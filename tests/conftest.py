@@ -27,6 +27,21 @@ settings.register_profile(
 settings.load_profile("soak" if os.environ.get("SAEFLOW_SOAK") else "default")
 
 
+LONGEST = ("test_kills", "test_smoke", "test_bad_input", "test_incrementality", "test_plan")
+"""Files of tests that take minutes, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first: the process that got one last would still run when the others are done."""
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        name = item.path.stem
+        number = LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return item.path.parent.name != "workflow", number
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Root of the repository."""

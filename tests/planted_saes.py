@@ -16,7 +16,7 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.released import RELEASED, RELEASED_FILE
 from saeflow.artifacts.tables import write_table
 from saeflow.saes.bank import Bank, Recipe, Site
-from saeflow.saes.storage import save_bank, weight_digests
+from saeflow.saes.storage import bank_digests, save_bank
 
 
 def principal_sae(x: Tensor, hook: Any, layer: int, rank: int) -> Bank:
@@ -48,7 +48,7 @@ def write_released(bank: Bank, folder: Path, **told: Any) -> Path:
     """A folder as `saeflow.saes.released.fetch` leaves it; `told` is what the release says."""
     save_bank(bank, folder)
     rows = [_row(bank, site, told) for site in bank.sites]
-    digests = {"weights_sha256": json.dumps(weight_digests(folder), sort_keys=True)}
+    digests = {"files_sha256": json.dumps(bank_digests(folder), sort_keys=True)}
     table = pa.Table.from_pylist(rows, RELEASED.schema())
     write_table(table, folder / RELEASED_FILE, RELEASED, Provenance("c", seed=0, extra=digests))
     return folder

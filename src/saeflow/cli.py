@@ -1,4 +1,4 @@
-"""``saeflow``: look at artifacts, search features, export them, make problems, convert, mend a lock."""
+"""``saeflow``: look at artifacts, runs and GPUs, search, export, make problems, mend a lock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import saeflow
+from saeflow.cli_gpus import add_gpus, gpus_text
+from saeflow.cli_manifest import add_manifest, manifest_output
 from saeflow.cli_plan import add_plan, plan_output
 from saeflow.cli_search import add_search, search_text
 from saeflow.errors import SaeflowError
@@ -49,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show)
 
     add_plan(commands).set_defaults(run=_plan)
+    add_manifest(commands).set_defaults(run=_manifest)
+    add_gpus(commands).set_defaults(run=_gpus)
     add_search(commands).set_defaults(run=_search)
 
     export = commands.add_parser(
@@ -134,6 +138,16 @@ def _show(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     print(plan_output(options, ROOT))
+
+
+def _manifest(options: argparse.Namespace) -> int:
+    text, code = manifest_output(options, ROOT)
+    print(text)
+    return code
+
+
+def _gpus(options: argparse.Namespace) -> None:
+    print(gpus_text(options))
 
 
 def _search(options: argparse.Namespace) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
 from saeflow.errors import SaeflowError
-from saeflow.gpu import check_memory, needed_gb
+from saeflow.gpu import GpuError, check_memory, needed_gb, why_none
 
 if TYPE_CHECKING:
     import torch
@@ -15,19 +16,35 @@ if TYPE_CHECKING:
 def resolve_device() -> torch.device:
     """Device of this job: what ``SAEFLOW_DEVICE`` names, else CUDA if visible, else the CPU.
 
+    The job's log tells it, for the manifest of the run.
+
     Raises
     ------
     SaeflowError
         If ``SAEFLOW_DEVICE`` names a device that this machine lacks, or the configuration needs a GPU
         and there is none that is large enough.
     """
+    device = _resolved()
+    logging.getLogger("saeflow").info("device: %s", _named(device))
+    return device
+
+
+def _resolved() -> torch.device:
     import torch
 
     wanted = os.environ.get("SAEFLOW_DEVICE", "").strip().lower()
     if not wanted:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if (needed := needed_gb()) is not None:
-            check_memory(needed, _memory(device))
+            found = _memory(device)
+            check_memory(needed, found, "" if found else why_none(torch.version.cuda))
+        if device.type == "cpu" and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "")):
+            # Silent, this costs days: a scheduler gave a GPU, and it lies idle.
+            logging.getLogger("saeflow").warning(
+                "computing on the CPU although CUDA_VISIBLE_DEVICES is %s: %s.",
+                given,
+                why_none(torch.version.cuda),
+            )
         return device
     try:
         device = torch.device(wanted)
@@ -36,11 +53,20 @@ def resolve_device() -> torch.device:
             f"SAEFLOW_DEVICE is {wanted!r}; expected 'cpu', 'cuda' or 'cuda:N'."
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SaeflowError(
+        raise GpuError(
             f"SAEFLOW_DEVICE is {wanted!r}, but torch sees {torch.cuda.device_count()} CUDA "
             "devices on this machine."
         )
     return device
+
+
+def _named(device: torch.device) -> str:
+    import torch
+
+    if device.type != "cuda":
+        return device.type
+    told = torch.cuda.get_device_properties(device)
+    return f"{device.type}, {told.name}, {told.total_memory / 1e9:.0f} GB"
 
 
 def _memory(device: torch.device) -> list[float]:

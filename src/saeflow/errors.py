@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class SaeflowError(Exception):
@@ -11,7 +12,14 @@ class SaeflowError(Exception):
 
     The message names the key or file, what was found and what was expected. Adapters and the
     command line print it without a traceback and exit with a non-zero code.
+
+    Attributes
+    ----------
+    fault : str
+        Which of `saeflow.faults.Kind` it is, for the table of failed jobs.
     """
+
+    fault: ClassVar[str] = "input or configuration"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

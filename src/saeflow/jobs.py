@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import faulthandler
 import logging
 import os
-import re
+import signal
+import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
+from saeflow.faults import Asked, Fault, Kind, fault_of
+from saeflow.gpu_slots import take_gpus
+from saeflow.hub_token import hide_secrets
+from saeflow.stopping import Stopped, end_with_parent, stoppable, stopped_by
 
-from saeflow.errors import SaeflowError
-
-SYSTEM_ERRORS = {
-    errno.ENOSPC: "the disk is full; free some space and run the workflow again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the workflow again",
-    errno.EROFS: "the file system is read-only; choose another folder with snakemake -d",
-    errno.EACCES: "permission is denied; check who owns the folder",
-    errno.EPERM: "permission is denied; check who owns the folder",
-}
-OS_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How libraries written in Rust name the system's error."""
-WATCH_SECONDS = 0.5
+STARTED, ENDED = "started: ", "ended: "
+"""How the first and the last line of a job's log begin; `saeflow.failures` reads them."""
 
 
 @contextlib.contextmanager
@@ -36,45 +29,45 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run the body of a workflow script.
 
     Sends the log to the rule's log file, tells users' errors in one sentence and others with a
-    traceback, exits with a non-zero code after either, and ends the process when the Snakemake
-    that started it is gone, so that no orphan writes into a later run.
+    traceback, and exits with a non-zero code after either; does so, too, when a signal stops it. Ends
+    the process when the Snakemake that started it is gone, so that no orphan writes into a later run. A
+    job that was granted GPUs waits until it has them for itself, and sees no others.
 
     Parameters
     ----------
     snakemake : object
-        The object that Snakemake gives to a script; only its ``log`` is used.
+        The object that Snakemake gives to a script.
 
     Yields
     ------
     logging.Logger
-        The log.
+        The log. Its first line says what was started where, its last why it ended.
     """
-    log = logging.getLogger("saeflow")
+    log, asked = logging.getLogger("saeflow"), Asked.of(snakemake)
+    ending = _Ending(log)
+    code = 1
     try:
-        _start_log(log, Path(snakemake.log[0]) if snakemake.log else None)
-        _end_with_parent()
-        yield log
-    except SaeflowError as error:
-        _stop(log, str(error))
-    except MemoryError:
-        _stop(log, "memory is used up; give the job more or lower batch_size.")
+        with stoppable(ending.tell, asked):
+            _start_log(log, Path(snakemake.log[0]) if snakemake.log else None)
+            log.info("%s%s", STARTED, _who(asked))
+            end_with_parent(ending.tell)
+            _tell_place(log)
+            take_gpus(getattr(getattr(snakemake, "resources", None), "gpu", 0))
+            yield log
+        ending.tell(Fault(Kind.DONE))
+        return
+    except Stopped as stop:
+        code = 128 + stop.number
+        ending.tell(stopped_by(stop.number, asked))
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+        ending.tell(stopped_by(signal.SIGINT, asked))
     except Exception as error:
-        reason = _system_reason(error)
-        if reason is not None:
-            _stop(log, reason)
-        log.error("%s", traceback.format_exc())
-        raise SystemExit(1) from None
-
-
-def _system_reason(error: BaseException) -> str | None:
-    """Sentence for what the operating system refused, however a library wraps it."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and (told := OS_ERROR.search(str(error))):
-        number = int(told[1])
-    if number not in SYSTEM_ERRORS:
-        return None
-    where = getattr(error, "filename", None) or "a result"
-    return f"{where} cannot be written: {SYSTEM_ERRORS[number]}."
+        fault = fault_of(error, asked)
+        if fault.sentence is None:
+            log.error("%s", traceback.format_exc().rstrip())
+        ending.tell(fault)
+    raise SystemExit(code)
 
 
 def run_keys(snakemake: Any, mode: str = "published") -> dict[str, str | int]:
@@ -88,9 +81,40 @@ def run_keys(snakemake: Any, mode: str = "published") -> dict[str, str | int]:
     }
 
 
-def _stop(log: logging.Logger, sentence: str) -> None:
-    log.error("error: %s", sentence)
-    raise SystemExit(1)
+class _Ending:
+    """Tells once why a job ends, whichever thread is first to know."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log, self._lock, self._told = log, threading.Lock(), False
+
+    def tell(self, fault: Fault) -> None:
+        """Write the sentence and the last line."""
+        with self._lock:
+            if self._told:
+                return
+            self._told = True
+            if fault.sentence is not None:
+                self._log.error("error: %s", fault.sentence)
+            self._log.info("%s%s", ENDED, fault.kind)
+
+
+def _who(asked: Asked) -> str:
+    """What runs where, for whoever reads the log later."""
+    parts = [f"{asked.rule}, process {os.getpid()} on {socket.gethostname()}"]
+    if asked.memory_mb is not None:
+        parts.append(f"mem_mb={asked.memory_mb}")
+    if asked.minutes is not None:
+        parts.append(f"runtime={asked.minutes}")
+    return ", ".join(parts)
+
+
+def _tell_place(log: logging.Logger) -> None:
+    """Write to the log on which node of a cluster a job runs, and which GPUs it was given there."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is not None:
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
+        log.info("Slurm job %s on node %s, CUDA devices %s.", number, node, gpus)
 
 
 def _start_log(log: logging.Logger, path: Path | None) -> None:
@@ -107,41 +131,8 @@ def _start_log(log: logging.Logger, path: Path | None) -> None:
         file = logging.FileHandler(path, mode="w", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(file)
-
-
-def _end_with_parent() -> None:
-    """Watch the nearest ancestor that is a Snakemake and end when it does."""
-    try:
-        ancestors = psutil.Process().parents()
-        parent = next((each for each in ancestors if is_snakemake(each)), None)
-    except psutil.Error:
-        return
-    if parent is None:
-        return
-
-    def watch() -> None:
-        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=_guarded(watch), daemon=True).start()
-
-
-def _guarded(watch: Any) -> Any:
-    def run() -> None:
-        try:
-            watch()
-        except psutil.NoSuchProcess:
-            os._exit(1)
-
-    return run
-
-
-def is_snakemake(process: psutil.Process) -> bool:
-    """Whether a process is a Snakemake, however it was started."""
-    try:
-        command = process.cmdline()
-    except psutil.Error:
-        return False
-    names = [Path(part).name for part in command[:4]]
-    return "snakemake" in names or command[1:3] == ["-m", "snakemake"]
+        if file.stream is not None and not faulthandler.is_enabled():
+            # A library that crashes says nothing; this says at least where.
+            faulthandler.enable(file.stream)
+    for handler in log.handlers:
+        handler.addFilter(hide_secrets)

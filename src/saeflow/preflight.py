@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from saeflow.artifacts.files import files_below
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
 from saeflow.config.calibration import (
     calibrated_banks,
@@ -27,7 +26,7 @@ from saeflow.config.hierarchy_runs import (
 )
 from saeflow.config.hub_runs import fetched_as, layers_not_there
 from saeflow.config.mixture import Mixture, parse_mixture
-from saeflow.config.models import MODEL_FILES, HubModel, PathModel
+from saeflow.config.models import MODEL_FILES, HubModel, PathModel, model_patterns
 from saeflow.config.root import (
     Config,
     evaluated_models,
@@ -49,7 +48,9 @@ from saeflow.config.specialist_runs import (
 )
 from saeflow.config.text_files import text_format
 from saeflow.errors import SaeflowError
+from saeflow.models.own_code import check_code
 from saeflow.models.repository_files import layer_count
+from saeflow.yaml_files import read_yaml
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -96,8 +97,9 @@ def check_paths(config: Config, root: Path) -> None:
     for name in dict.fromkeys([*studied, *evaluated_models(config)]):
         settings, control = resolve_model(config, name)
         if isinstance(settings, PathModel):
-            folder = root / settings.path
-            _check_directory(folder, f"models.{control.of if control else name}.path")
+            folder, whose = root / settings.path, control.of if control else name
+            _check_directory(folder, f"models.{whose}.path")
+            check_code(folder, trusted=settings.trust_remote_code, name=whose)
             if name not in studied:
                 continue
             for sentence in layers_not_there(config, name, layer_count(folder)):
@@ -118,12 +120,7 @@ def read_mixture(path: Path) -> Mixture:
     SaeflowError
         If the file cannot be read, is no YAML or is no mixture.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        told = " ".join(str(error).split())
-        raise SaeflowError(f"{path} cannot be read as YAML ({told}).") from None
-    return parse_mixture(values, str(path))
+    return parse_mixture(read_yaml(path), str(path))
 
 
 def check_environment(folder: Path) -> None:
@@ -167,7 +164,7 @@ def input_files(settings: Any, root: Path) -> list[str]:
         found = dict.fromkeys(file for path in paths for file in text_files(path, root))
         return [os.path.relpath(file) for file in found]
     if isinstance(settings, PathModel):
-        return folder_files(settings.path, root, MODEL_FILES)
+        return folder_files(settings.path, root, model_patterns(settings))
     return []
 
 
@@ -235,7 +232,7 @@ def total_mb(paths: Iterable[str]) -> float:
     """Megabytes of files and of everything below folders, which Snakemake counts as 4 KB each."""
     total = 0
     for path in map(Path, paths):
-        files = path.rglob("*") if path.is_dir() else [path]
+        files = files_below(path) if path.is_dir() else [path]
         total += sum(file.stat().st_size for file in files if file.is_file())
     return total / 1e6
 

@@ -6,7 +6,10 @@ Snakemake's lock names no owner. Every run therefore writes its host and process
 
 from __future__ import annotations
 
+import getpass
+import shutil
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import psutil
 
 from saeflow.artifacts.files import write_text
 from saeflow.errors import SaeflowError
-from saeflow.jobs import is_snakemake
+from saeflow.stopping import is_snakemake
 
 OWNER = Path(".snakemake") / "saeflow-owner"
 LOCKS = Path(".snakemake") / "locks"
@@ -23,6 +26,9 @@ PATIENCE_SECONDS = 60.0
 
 They notice once their imports are done, which takes a busy machine more than ten seconds.
 """
+
+SLURM_SECONDS = 60.0
+"""How long a busy Slurm may take to answer."""
 
 
 def record_owner(folder: Path) -> None:
@@ -49,7 +55,7 @@ def clear_stale_lock(folder: Path) -> bool:
     Raises
     ------
     SaeflowError
-        If a live process owns it, or one of another host may.
+        If a live process owns it, one of another host may, or jobs of a killed run are left in Slurm.
     """
     locks = sorted((folder / LOCKS).glob("*.lock"))
     if not locks:
@@ -72,6 +78,11 @@ def clear_stale_lock(folder: Path) -> bool:
     if busy:
         raise SaeflowError(
             f"{folder} is in use by process {busy[0].pid}; wait for it or stop it first."
+        )
+    if jobs := _slurm_jobs(folder):
+        raise SaeflowError(
+            f"{folder} is in use by {len(jobs)} Slurm jobs of a run that was killed; wait for them or "
+            f"stop them first: scancel {' '.join(jobs)}"
         )
     for lock in locks:
         lock.unlink(missing_ok=True)
@@ -111,6 +122,23 @@ def _workers(folder: Path) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def _slurm_jobs(folder: Path) -> list[str]:
+    """Numbers of this user's Slurm jobs that work in a folder, waiting ones, too."""
+    program = shutil.which("squeue")
+    if program is None:
+        return []
+    command = [program, "--noheader", "--user", getpass.getuser(), "--format", "%A|%Z"]
+    try:
+        told = subprocess.run(
+            command, capture_output=True, text=True, timeout=SLURM_SECONDS, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []  # installed, but without a cluster that answers
+    rows = (line.partition("|") for line in told.splitlines())
+    here = folder.resolve()
+    return [number for number, _, where in rows if Path(where).resolve() == here]
 
 
 def _is_job(process: psutil.Process) -> bool:

@@ -57,7 +57,7 @@ def describe_json(path: Path, rows: int) -> dict[str, Any]:
     """Return the same as `describe`, as plain values."""
     if path.is_file() and path.suffix != ".parquet":
         raise SaeflowError(f"{path} is no table; expected a file whose name ends in .parquet.")
-    kind, schema = read_schema(path)
+    kind, schema = read_schema(path, foreign=True)
     artifact = known_artifact(kind)
     about = {column.name: column for column in artifact.columns} if artifact else {}
     return {

@@ -20,6 +20,7 @@ QUICK = {
     "wide_sae": ["--steps", "3", "--batch", "512"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
     "extraction": ["--rounds", "2"],
+    "snakemake_time": ["--repeats", "1"],
 }
 
 

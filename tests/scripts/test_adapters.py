@@ -204,7 +204,7 @@ def test_texts_become_a_bank_of_tokens(tmp_path: Path) -> None:
     assert counts["train"] + counts["validation"] == counts["all"] == len(tokens)
     said = metadata_of(quality.schema)
     assert said["dataset_revision"] == metadata_of(loaded.schema)["dataset_revision"]
-    assert (said["seed"], len(json.loads(said["weights_sha256"]))) == ("3", 2)
+    assert (said["seed"], len(json.loads(said["files_sha256"]))) == ("3", 4)
 
 
 def test_banks_of_one_job_are_those_of_jobs_of_their_own(problems: Path, tmp_path: Path) -> None:

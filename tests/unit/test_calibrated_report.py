@@ -20,7 +20,14 @@ from tests.calibrated_tables import CALIBRATED, RATES, calibration, capacity, ma
 from tests.report_tables import EVIL, FRESH, SPEC, TEMPLATES, make, write_tables
 from tests.unit.test_report import Page, chunk
 
-PAGES = ("index.html", "gsm8k-toy.html", "compare.html", "sizes.html", "features.html")
+PAGES = (
+    "index.html",
+    "gsm8k-toy.html",
+    "compare.html",
+    "sizes.html",
+    "features.html",
+    "run.html",
+)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from saeflow.artifacts.catalog import ANSWERS, COT_TOKENS, PROBLEMS
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import metadata_of, read_table, write_table
-from saeflow.artifacts.vectors import Vectors, write_vectors
+from saeflow.artifacts.vectors import Vectors
 from saeflow.config.runs import ExactSettings
 from saeflow.config.studies import AssociationSettings, CapacitySettings, Gsm8kCriteria
 from saeflow.errors import SaeflowError
@@ -36,6 +36,7 @@ from saeflow.studies.gsm8k.capacity import (
 )
 from saeflow.studies.gsm8k.labels import label_feature
 from saeflow.studies.gsm8k.permutations import permuted_rows
+from tests.planted_captures import write_capture
 from tests.scripts.test_adapters import adapter
 from tests.sentences import check_sentence
 
@@ -60,6 +61,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     present = present_tokens()
     numbers = np.arange(len(present), dtype=np.int32)
+    layers = []
     for layer in range(LAYERS):
         parts = []
         for _ in range(STEPS):
@@ -69,8 +71,8 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         values = np.stack(parts, 1).reshape(-1, D_IN).astype(np.float32)
         steps = np.tile(np.arange(STEPS, dtype=np.int16), len(numbers))
         vectors = Vectors(np.repeat(numbers, STEPS), steps, values, "float32")
-        write_vectors(vectors, folder / f"resid_post/layer{layer}/chunk0.parquet", Provenance("c"))
-    return folder
+        layers.append(vectors)
+    return write_capture(folder, {"resid_post": layers})
 
 
 def present_tokens() -> np.ndarray:

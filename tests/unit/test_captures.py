@@ -25,6 +25,7 @@ from saeflow.artifacts.captures import (
 from saeflow.artifacts.catalog import ANSWERS, FEATURES
 from saeflow.artifacts.features import read_features, shape_metadata
 from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.sealing import sealed_writer
 from saeflow.artifacts.tables import read_table, write_table
 from saeflow.artifacts.vectors import (
     Vectors,
@@ -121,7 +122,9 @@ def test_chunks_come_in_numeric_order(tmp_path: Path) -> None:
 def change_metadata(path: Path, **changes: str) -> None:
     table = pq.read_table(path)
     metadata = {**table.schema.metadata, **{f"saeflow.{k}".encode(): v for k, v in changes.items()}}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
+    table = table.replace_schema_metadata(metadata)
+    with sealed_writer(path, table.schema) as writer:
+        writer.write_table(table)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,7 @@ def write_features(folder: Path, layer: int, extra: dict[str, str]) -> None:
 
 def test_features_come_layer_by_layer_with_their_shape(tmp_path: Path) -> None:
     for layer in (10, 2, 0):
-        write_features(tmp_path, layer, shape_metadata([0, 2], 8))
+        write_features(tmp_path, layer, shape_metadata([0, 2], 8, [0, 2, 10]))
     found = list(read_features(tmp_path, "all"))
     assert [(each.layer, each.steps, each.d_sae) for each in found] == [
         (0, (0, 2), 8),
@@ -298,7 +301,7 @@ def test_features_come_layer_by_layer_with_their_shape(tmp_path: Path) -> None:
 
 
 def test_absent_layer_or_shape_is_named(tmp_path: Path) -> None:
-    write_features(tmp_path, 0, {"steps": "0,x", "d_sae": "8"})
+    write_features(tmp_path, 0, {"steps": "0,x", "d_sae": "8", "layers": "0"})
     with pytest.raises(SaeflowError, match="does not say the steps"):
         list(read_features(tmp_path, "all"))
     with pytest.raises(SaeflowError, match="holds 3, but"):

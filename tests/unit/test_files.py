@@ -114,14 +114,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in PACKAGE.items():
         write_text(root / name, text)
     monkeypatch.setattr(digest, "PACKAGE_ROOT", root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     forget()
     yield root
     forget()
 
 
 def forget() -> None:
-    digest._tree.cache_clear()
-    digest._module_digest.cache_clear()
+    """What a new process knows: nothing but what lies in the cache."""
+    for each in (digest._modules, digest._module, digest._kept, digest._fresh, digest._used):
+        each.cache_clear()
 
 
 def digest_after(path: Path, old: str, new: str, module: str = "saeflow.top") -> str:
@@ -187,6 +189,53 @@ def test_code_digest_of_two_modules_is_that_of_both(package: Path) -> None:
 def test_code_digest_refuses_what_it_cannot_see(name: str) -> None:
     with pytest.raises(ModuleNotFoundError):
         code_digest(name)
+
+
+def test_what_modules_say_is_kept(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code_digest("saeflow.top")
+    forget()
+    read: list[Path] = []
+    real = digest._read
+    monkeypatch.setattr(digest, "_read", lambda text, path: read.append(path) or real(text, path))
+    assert code_digest("saeflow.top") == before
+    assert read == []
+    after = digest_after(package / "middle/bottom.py", "return 1", "return 2")
+    assert read == [package / "middle/bottom.py"]
+    assert after != before
+    assert digest_after(package / "middle/bottom.py", "return 2", "return 1") == before
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', '{"key": null}'])
+def test_damaged_cache_of_code_is_made_anew(package: Path, text: str) -> None:
+    before = code_digest("saeflow.top")
+    digest._store().write_text(text)
+    forget()
+    assert code_digest("saeflow.top") == before
+    assert len(digest._store().read_text()) > 300
+    assert everything_below(package.parent / "cache") == [
+        "saeflow",
+        f"saeflow/{digest._store().name}",
+    ]
+
+
+@pytest.mark.usefixtures("package")
+def test_code_digest_needs_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code_digest("saeflow.top")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    forget()
+    assert code_digest("saeflow.top") == before
+
+
+@pytest.mark.usefixtures("package")
+def test_cache_of_code_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    code_digest("saeflow.other")
+    monkeypatch.setattr(digest, "MOST_KEPT", 3)
+    forget()
+    code_digest("saeflow.top")
+    forget()
+    assert len(digest._kept()) == 3
 
 
 def test_code_digest_of_every_own_module_works() -> None:

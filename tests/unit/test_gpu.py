@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
-from saeflow import device, gpu
+from saeflow import device, gpu, gpu_driver
 from saeflow.errors import SaeflowError
-from saeflow.gpu import NEEDED, check_memory, gpu_warnings, visible_gpus
+from saeflow.gpu import (
+    NEEDED,
+    check_memory,
+    gpu_warnings,
+    limit_warnings,
+    visible_devices,
+    visible_gpus,
+)
 
 TWO = "0, GPU-aaaa1111, 24564\n1, GPU-bbbb2222, 81559\n"
 SMALL, LARGE = 24564 * 1024**2 / 1e9, 81559 * 1024**2 / 1e9
@@ -27,11 +39,11 @@ def put_nvidia_smi(folder: Path, told: str, code: int = 0) -> Path:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither nvidia-smi, driver nor variables of the machine that tests run on."""
-    for name in ("CUDA_VISIBLE_DEVICES", "SAEFLOW_DEVICE", NEEDED):
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SAEFLOW_DEVICE", NEEDED):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(gpu.shutil, "which", lambda name: own(tmp_path / name))
-    monkeypatch.setattr(gpu, "_ask_driver", list)
+    monkeypatch.setattr(gpu, "_ask_driver", lambda *visible: [])
 
 
 def own(path: Path) -> str | None:
@@ -83,47 +95,118 @@ def test_a_program_that_hangs_is_not_waited_for(
     assert visible_gpus() == []
 
 
-def test_parts_of_a_gpu_are_asked_of_the_driver(
+def test_devices_have_the_name_that_is_given_and_the_uuid_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_nvidia_smi(tmp_path, TWO)
-    monkeypatch.setattr(gpu, "_ask_driver", lambda: [10.0])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
-    assert visible_gpus() == [10.0]
+    expected = [("GPU-aaaa1111", "GPU-aaaa1111"), ("GPU-bbbb2222", "GPU-bbbb2222")]
+    assert [(each.name, each.uuid) for each in visible_devices()] == expected
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, GPU-aa")
+    expected = [("1", "GPU-bbbb2222"), ("GPU-aa", "GPU-aaaa1111")]
+    assert [(each.name, each.uuid) for each in visible_devices()] == expected
 
 
-def test_the_driver_is_asked_where_there_is_no_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cuda:
-        def cuInit(self, flags: int) -> int:
-            return 0
-
-        def cuDeviceGetCount(self, count: object) -> int:
-            count._obj.value = 2  # type: ignore[attr-defined]
-            return 0
-
-        def cuDeviceGet(self, device: object, number: int) -> int:
-            device._obj.value = number  # type: ignore[attr-defined]
-            return 0
-
-        def cuDeviceTotalMem_v2(self, memory: object, device: ctypes.c_int) -> int:
-            memory._obj.value = (device.value + 1) * 10**10  # type: ignore[attr-defined]
-            return 0
-
-    monkeypatch.undo()
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(gpu.shutil, "which", lambda name: None)
-    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: Cuda())
-    assert visible_gpus() == [10.0, 20.0]
+def test_numbers_are_cudas_where_they_may_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA calls the fastest GPU 0, unless it is told to go by the bus, as nvidia-smi does."""
+    put_nvidia_smi(tmp_path, TWO)
+    told = [("GPU-bbbb2222", LARGE), ("GPU-aaaa1111", SMALL)]
+    monkeypatch.setattr(gpu, "_ask_driver", lambda: told)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert [each.uuid for each in visible_devices()] == ["GPU-bbbb2222", "GPU-aaaa1111"]
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert [each.uuid for each in visible_devices()] == ["GPU-aaaa1111", "GPU-bbbb2222"]
 
 
-def test_no_library_of_the_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_gpu_are_asked_of_the_driver_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_nvidia_smi(tmp_path, TWO)
+    known = {"MIG-1": 10.0, "MIG-2": 40.0, "GPU-bb": LARGE}
+    monkeypatch.setattr(
+        gpu, "_ask_driver", lambda name: [("GPU-x", known[name])] if name in known else []
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1,GPU-bb,MIG-2,MIG-7,MIG-1")
+    found = [("MIG-1", "MIG-1", 10.0), ("GPU-bb", "GPU-x", LARGE), ("MIG-2", "MIG-2", 40.0)]
+    assert [(each.name, each.uuid, each.memory) for each in visible_devices()] == found
+
+
+class Cuda:
+    """Two devices, as the driver's library tells them."""
+
+    def cuInit(self, flags: int) -> int:
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = 2
+        return 0
+
+    def cuDeviceGet(self, device: Any, number: int) -> int:
+        device._obj.value = number
+        return 0
+
+    def cuDeviceTotalMem_v2(self, memory: Any, device: ctypes.c_int) -> int:
+        memory._obj.value = (device.value + 1) * 10**10
+        return 0
+
+    def cuDeviceGetUuid(self, name: Any, device: ctypes.c_int) -> int:
+        name[:] = bytes([device.value] * 16)
+        return 0
+
+
+def test_the_driver_tells_what_cuda_enumerates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_driver.ctypes, "CDLL", lambda name: Cuda())
+    found = gpu_driver.enumerate_devices()
+    assert found == [(f"GPU-{UUID(bytes=bytes([n] * 16))}", (n + 1) * 10.0) for n in range(2)]
+
     def missing(name: str) -> None:
         raise OSError(name)
 
+    monkeypatch.setattr(gpu_driver.ctypes, "CDLL", missing)
+    assert gpu_driver.enumerate_devices() == []
+
+
+DRIVER = """
+#include <stdlib.h>
+#include <string.h>
+/* As many devices as CUDA_VISIBLE_DEVICES has characters, three without it. */
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) {
+    const char *told = getenv("CUDA_VISIBLE_DEVICES");
+    *count = told ? strlen(told) : 3;
+    return 0;
+}
+int cuDeviceGet(int *device, int number) { *device = number; return 0; }
+int cuDeviceTotalMem_v2(size_t *memory, int device) { *memory = 5000000000; return 0; }
+int cuDeviceGetUuid_v2(unsigned char *name, int device) { memset(name, device, 16); return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="cc, a compiler of C, is absent")
+@pytest.mark.parametrize("quoted", [False, True])
+def test_the_driver_is_asked_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quoted: bool
+) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(gpu.shutil, "which", lambda name: None)
-    monkeypatch.setattr(gpu.ctypes, "CDLL", missing)
-    assert visible_gpus() == []
+    compiler = shutil.which("cc")
+    (tmp_path / "cuda.c").write_text(DRIVER)
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(
+        [str(compiler), "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True
+    )
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if quoted:
+        monkeypatch.setattr(sys, "executable", f"'{sys.executable}'")
+    assert visible_gpus() == [5.0, 5.0, 5.0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG")
+    assert visible_gpus() == []  # one name, three devices: not what CUDA does
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert [each.name for each in visible_devices()] == ["0"]
+    # CUDA is not initialised in this process.
+    assert str(library) not in Path("/proc/self/maps").read_text()
 
 
 def test_a_card_of_the_size_that_it_is_sold_with_is_enough() -> None:
@@ -157,6 +240,7 @@ def test_a_job_says_so_itself_on_its_node(
     torch = pytest.importorskip("torch")
 
     class Card:
+        name = "A card"
         total_memory = memory
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: memory is not None)
@@ -171,3 +255,21 @@ def test_a_job_says_so_itself_on_its_node(
     monkeypatch.setenv(NEEDED, "24")
     monkeypatch.setenv("SAEFLOW_DEVICE", "cpu")
     assert device.resolve_device().type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(None, "any number of jobs for a GPU"), (3, "3 jobs for a GPU"), (2, None), (1, None)],
+)
+def test_more_jobs_than_gpus_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, told: str | None
+) -> None:
+    assert list(limit_warnings(limit)) == []  # no GPU: none is waited for
+    put_nvidia_smi(tmp_path, TWO)
+    warnings = list(limit_warnings(limit))
+    assert len(warnings) == (told is not None)
+    if told:
+        assert told in warnings[0]
+        assert "--resources gpu=2" in warnings[0]
+    monkeypatch.setenv("SAEFLOW_DEVICE", "cpu")
+    assert list(limit_warnings(limit)) == []

@@ -16,7 +16,7 @@ from scipy.stats import binom
 from saeflow.artifacts.hierarchy import HIERARCHY
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
-from saeflow.artifacts.vectors import Vectors, write_vectors
+from saeflow.artifacts.vectors import Vectors
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.hierarchy import (
     HierarchyPublished,
@@ -43,6 +43,7 @@ from saeflow.studies.hierarchy.sweep import (
     sweep_table,
     usable_k,
 )
+from tests.planted_captures import write_capture
 from tests.sentences import check_sentence
 
 CPU = torch.device("cpu")
@@ -89,7 +90,8 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     texts = problem_table()["answer"].to_pylist()
     shown = np.array([[str(part) in text for part in (*SIGNS, *NUMBERS)] for text in texts])
-    for layer in range(LAYERS):
+    layers = []
+    for _ in range(LAYERS):
         parts = []
         for _ in range(STEPS):
             size = shown * rng.uniform(0.7, 1.3, shown.shape)
@@ -99,8 +101,8 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         problems = np.repeat(np.arange(len(texts), dtype=np.int32), STEPS)
         steps = np.tile(np.arange(STEPS, dtype=np.int16), len(texts))
         vectors = Vectors(problems, steps, values, "float32")
-        write_vectors(vectors, folder / f"resid_post/layer{layer}/chunk0.parquet", Provenance("c"))
-    return folder
+        layers.append(vectors)
+    return write_capture(folder, {"resid_post": layers})
 
 
 def sweep(

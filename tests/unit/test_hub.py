@@ -352,15 +352,26 @@ def test_layers_are_checked_before_weights_come(hub: FakeHub, tmp_path: Path) ->
     assert "model.safetensors" not in hub.sent
 
 
-@pytest.mark.parametrize("damage", ["truncated", "deleted"])
-def test_damaged_file_says_what_to_delete(hub: FakeHub, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("truncated", "has 1000 bytes; expected 300000 bytes"),
+        ("deleted", "is missing"),
+        ("flipped", "is damaged; expected the sha256"),
+    ],
+)
+def test_damaged_file_says_what_to_delete(
+    hub: FakeHub, tmp_path: Path, damage: str, told: str
+) -> None:
     folder = fetch(tmp_path / "m")
     path = folder / "model.safetensors"
     if damage == "deleted":
         path.unlink()
-    else:
+    elif damage == "truncated":
         os.truncate(path, 1000)
-    with pytest.raises(SaeflowError, match=rf"model\.safetensors .*300000 bytes\. Delete {folder}"):
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(SaeflowError, match=f"{told}.*fetch it anew with: rm -r {folder}"):
         check_fetched(folder)
 
 

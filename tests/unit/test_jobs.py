@@ -22,9 +22,10 @@ from saeflow import jobs, preflight, runlock
 from saeflow.config.root import Config, parse_config
 from saeflow.device import resolve_device
 from saeflow.errors import SaeflowError
-from saeflow.jobs import is_snakemake, job, run_keys
+from saeflow.jobs import job, run_keys
 from saeflow.progress import progress
 from saeflow.runlock import clear_stale_lock, record_owner
+from saeflow.stopping import is_snakemake
 from tests.configs import changed
 from tests.conftest import ROOT
 
@@ -33,7 +34,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
 @pytest.fixture(autouse=True)
 def quiet_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(jobs, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(jobs, "end_with_parent", lambda tell: None)
     yield
     log = logging.getLogger("saeflow")
     for handler in log.handlers:
@@ -79,6 +80,9 @@ def test_known_error_is_one_sentence_in_log_and_on_stderr(
     assert sentence in text
     assert sentence in capsys.readouterr().err
     assert "Traceback" not in text
+    assert "started: job, process" in text.splitlines()[0]
+    assert "ended: " in text.splitlines()[-1]
+    assert text.count("error: ") == 1
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,11 @@ def test_other_error_leaves_its_traceback(error: BaseException, tmp_path: Path) 
     assert run(error, tmp_path / "a.log") == 1
     text = (tmp_path / "a.log").read_text(encoding="utf-8")
     assert "Traceback" in text
-    assert "surprise" in text
+    assert "surprise" in text.splitlines()[-2]
+    lost = isinstance(error, OSError) and error.errno == errno.EIO
+    assert text.splitlines()[-1].endswith(
+        "ended: file system" if lost else "ended: error in saeflow"
+    )
 
 
 def test_success_logs_and_a_second_run_starts_anew(tmp_path: Path) -> None:
@@ -115,8 +123,8 @@ def test_progress_goes_to_the_log(tmp_path: Path) -> None:
             range(25)
         )
     lines = (tmp_path / "a.log").read_text(encoding="utf-8").splitlines()
-    assert lines[-1].endswith("work: 25 of 25 jobs")
-    assert 10 <= len(lines) <= 14
+    assert lines[-2].endswith("work: 25 of 25 jobs")
+    assert 12 <= len(lines) <= 16
 
 
 def test_run_keys_come_from_the_path() -> None:

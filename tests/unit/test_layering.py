@@ -17,17 +17,25 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ROWS = [
     {
         "cli",
+        "cli_gpus",
+        "cli_manifest",
         "cli_plan",
         "cli_search",
+        "failures",
+        "faults",
         "generated_files",
         "jobs",
+        "manifest",
+        "output_cache",
         "paper_preset",
+        "placement",
         "plan",
         "preflight",
         "runlock",
         "shards",
         "show",
         "sizes",
+        "stopping",
         "unit_jobs",
         "__main__",
     },
@@ -40,7 +48,17 @@ ROWS = [
     {"datasets"},
     {"artifacts"},
     {"config"},
-    {"errors", "seeds", "device", "gpu", "hub_token", "progress", "__init__"},
+    {
+        "errors",
+        "seeds",
+        "device",
+        "gpu",
+        "gpu_driver",
+        "gpu_slots",
+        "hub_token",
+        "progress",
+        "__init__",
+    },
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 MAX_LINES = 400
@@ -104,8 +122,12 @@ HEAVY = ("torch", "transformers", "sae_lens", "pandas", "scipy", "sklearn", "plo
         ("saeflow.runlock", HEAVY),
         ("saeflow.cli", HEAVY),
         ("saeflow.gpu", HEAVY),
+        ("saeflow.gpu_slots", HEAVY),
         ("saeflow.sizes.requests", HEAVY),
         ("saeflow.jobs", HEAVY),
+        # The Snakefile imports it at every start.
+        ("saeflow.manifest.hook", HEAVY),
+        ("saeflow.output_cache", HEAVY),
         # Jobs that read tables alone: loading what runs models takes them three seconds.
         ("saeflow.report.report", HEAVY[:3]),
         ("saeflow.studies.decimal_bug.summary", HEAVY[:3]),

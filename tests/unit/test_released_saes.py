@@ -20,7 +20,7 @@ from saeflow.config.dictionaries import DictionarySettings
 from saeflow.errors import SaeflowError
 from saeflow.models.shape import ModelShape
 from saeflow.saes.bank import Bank, Site
-from saeflow.saes.storage import load_bank, weight_digests
+from saeflow.saes.storage import bank_digests, load_bank
 from tests.fake_hub import COMMIT as HUB_COMMIT
 from tests.fake_hub import FakeHub, running, use
 from tests.hub_cache import offline, put_repo
@@ -80,8 +80,8 @@ def fetch(settings: DictionarySettings, shape: ModelShape, folder: Path) -> tupl
     folder.mkdir()
     fetch_bank(settings, shape, folder, provenance=Provenance("test"))
     table = read_table(folder / "released.parquet", RELEASED)
-    digests = json.loads(metadata_of(table.schema)["weights_sha256"])
-    assert digests == weight_digests(folder)
+    digests = json.loads(metadata_of(table.schema)["files_sha256"])
+    assert digests == bank_digests(folder)
     return load_bank(folder, digests=digests), table.to_pylist()
 
 

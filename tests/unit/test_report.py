@@ -24,7 +24,7 @@ from saeflow.report.site import SHARED, datatables, write_archive
 from saeflow.report.tables import number_text
 from tests.report_tables import EVIL, LAYERS, PERMUTATIONS, SPEC, STEPS, TEMPLATES, make
 
-PAGES = ("index.html", "gsm8k-toy.html", "compare.html", "features.html")
+PAGES = ("index.html", "gsm8k-toy.html", "compare.html", "features.html", "run.html")
 ASSETS = {
     "page.css",
     "page.js",

@@ -9,8 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from saeflow.artifacts.provenance import Provenance
-from saeflow.artifacts.vectors import Vectors, write_vectors
+from saeflow.artifacts.vectors import Vectors
 from saeflow.config.base import Block, Name
 from saeflow.config.dictionaries import (
     FIXED_CONTROLS,
@@ -23,6 +22,7 @@ from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Recipe, Site
 from saeflow.saes.sites import bank_sites
 from saeflow.saes.training import train_from_capture
+from tests.planted_captures import write_capture
 from tests.unit.test_saes_controls import TRAINED
 from tests.unit.test_saes_train import assert_equal, planted
 
@@ -35,12 +35,11 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = planted(LAYERS, ROWS * 3, 8, n_atoms=8).numpy()
     problem = np.repeat(np.arange(ROWS), 3).astype(np.int32)
     step = np.tile(np.arange(3), ROWS).astype(np.int16)
-    for layer in range(LAYERS):
-        for hook in ("resid_post", "embed"):
-            vectors = Vectors(problem, step, x[layer] + (hook == "embed"), "float32")
-            path = folder / hook / f"layer{layer}" / "chunk0.parquet"
-            write_vectors(vectors, path, Provenance("c"))
-    return folder
+    sites = {
+        hook: [Vectors(problem, step, each + (hook == "embed"), "float32") for each in x]
+        for hook in ("resid_post", "embed")
+    }
+    return write_capture(folder, sites)
 
 
 def problems() -> pa.Table:

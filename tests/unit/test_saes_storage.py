@@ -12,7 +12,7 @@ import torch
 from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.fixed import fixed_bank
-from saeflow.saes.storage import load_bank, save_bank, weight_digests
+from saeflow.saes.storage import bank_digests, load_bank, save_bank
 from tests.unit.test_saes_bank import random_bank, sites_of
 
 NAME = "layer0_step1/sae_weights.safetensors"
@@ -114,7 +114,7 @@ def test_we_read_what_sae_lens_wrote(sae_lens, tmp_path, architecture):
 
 def test_round_trip_and_equal_bytes(saved, tmp_path):
     bank = random_bank("abstopk", k=5, d_in=12, d_sae=20)
-    digests = weight_digests(saved)
+    digests = bank_digests(saved)
     assert sorted(digests) == [f"{site.name}/sae_weights.safetensors" for site in bank.sites]
     assert digests[NAME] == hashlib.sha256((saved / NAME).read_bytes()).hexdigest()
     assert_same(load_bank(saved, digests=digests), bank)
@@ -133,7 +133,7 @@ def test_recipe_survives(sae_lens, tmp_path):
 def test_some_sites_in_the_order_asked_for(saved):
     bank = random_bank("abstopk", k=5, d_in=12, d_sae=20)
     chosen = [bank.sites[2], bank.sites[0]]
-    assert_same(load_bank(saved, digests=weight_digests(saved), sites=chosen), bank.select(chosen))
+    assert_same(load_bank(saved, digests=bank_digests(saved), sites=chosen), bank.select(chosen))
 
 
 def test_saving_leaves_the_random_state_alone(sae_lens, tmp_path):
@@ -161,7 +161,7 @@ def refused(folder: Path, **arguments: object) -> str:
 
 
 def test_missing_things(copy, tmp_path):
-    digests = weight_digests(copy)
+    digests = bank_digests(copy)
     assert "does not exist; expected the folder of a bank" in refused(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "holds no SAE; expected folders such as layer0_step0" in refused(tmp_path / "empty")
@@ -170,7 +170,7 @@ def test_missing_things(copy, tmp_path):
     (copy / NAME).unlink()
     assert f"{copy / NAME} does not exist" in refused(copy)
     with pytest.raises(SaeflowError, match="does not exist; expected a file of a bank"):
-        weight_digests(copy)
+        bank_digests(copy)
     shutil.rmtree(copy / "layer0_step1")
     assert "layer0_step1 does not exist" in refused(copy, digests=digests)
     (copy / "layer0_step0" / "cfg.json").unlink()
@@ -178,7 +178,7 @@ def test_missing_things(copy, tmp_path):
 
 
 def test_one_flipped_bit_is_found(copy):
-    digests = weight_digests(copy)
+    digests = bank_digests(copy)
     content = bytearray((copy / NAME).read_bytes())
     content[-5] ^= 1
     (copy / NAME).write_bytes(content)
@@ -189,9 +189,9 @@ def test_one_flipped_bit_is_found(copy):
 
 
 def test_a_file_without_a_checksum_is_refused(copy):
-    digests = weight_digests(copy)
+    digests = bank_digests(copy)
     del digests[NAME]
-    assert f"{copy / NAME} has no checksum" in refused(copy, digests=digests)
+    assert f"{copy / NAME} is none of the 5 files of its bank" in refused(copy, digests=digests)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.saes.quality import site_quality
+from saeflow.saes.wide.snapshots import pack
 from saeflow.studies.scaling import reading
 from saeflow.studies.scaling.reading import Document, WideRun
+from saeflow.studies.scaling.reading_state import ReadingState
 from saeflow.studies.scaling.reading_tables import RANDOM, Reading, read_wide
 from saeflow.studies.scaling.shown import shown_windows
 from tests.sentences import check_sentence
@@ -373,3 +376,40 @@ def test_metrics_are_a_measurement_table() -> None:
     assert [each.name for each in SCALING_QUALITY.columns[-6:]] == [
         "metric", "value", "ci_low", "ci_high", "interval", "n",
     ]  # fmt: skip
+
+
+def test_a_killed_reading_goes_on_from_its_last_checkpoint(
+    model: CodiModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CHUNK", 7)
+    read, calls = reading._read, [0]
+
+    def reads(*given: Any, killed_at: int | None = None) -> Any:
+        calls[0] += 1
+        if calls[0] == killed_at:
+            raise KeyboardInterrupt
+        return read(*given)
+
+    def run(folder: Path | None, killed_at: int | None = None) -> Reading:
+        calls[0] = 0
+        monkeypatch.setattr(reading, "_read", partial(reads, killed_at=killed_at))
+        kept = ReadingState(folder, minutes=0.0)
+        return read_wide(model, runs(), corpus, SETTINGS, features=[3], batch_size=4, state=kept)
+
+    whole, passes = run(None), calls[0]
+    assert passes > 12
+    for at in (1, 2, passes // 2, passes // 2 + 1, passes // 2 + 2, passes):
+        folder = tmp_path / str(at)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, at)
+        again = run(folder)
+        # Between the passes nothing is kept, so that the first of the second one may come again.
+        assert calls[0] <= passes - at + 2
+        for one, other in zip(again, whole, strict=True):
+            pd.testing.assert_frame_equal(one.to_pandas(), other.to_pandas(), check_exact=True)
+            assert one.schema.equals(other.schema)
+
+
+def test_what_no_checkpoint_can_hold_is_no_silent_loss() -> None:
+    with pytest.raises(TypeError, match="a Generator cannot be kept in a checkpoint"):
+        pack([np.random.default_rng()], {})

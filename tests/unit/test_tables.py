@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from saeflow.artifacts.catalog import ANSWERS, ARTIFACTS, LABELS, SUMMARY
 from saeflow.artifacts.provenance import Provenance, config_digest, inherit, metadata_of
 from saeflow.artifacts.schema import Artifact
+from saeflow.artifacts.sealing import sealed_writer
 from saeflow.artifacts.tables import gather_tables, known_artifact, read_table, write_table
 from saeflow.errors import SaeflowError
 from tests.sentences import check_sentence
@@ -179,7 +180,7 @@ def test_wrong_kind_and_foreign_and_missing_files_are_named(tmp_path: Path) -> N
     (tmp_path / "empty.parquet").touch()
     for name, part in [
         ("labels", "is a table of kind 'labels'; expected kind 'answers'"),
-        ("foreign", "a Parquet file that saeflow did not write; expected kind 'answers'"),
+        ("foreign", "carries no checksum, so it is damaged or saeflow did not write it"),
         ("text", "cannot be read as Parquet"),
         ("empty", "cannot be read as Parquet"),
         ("absent", "does not exist"),
@@ -191,8 +192,9 @@ def test_wrong_kind_and_foreign_and_missing_files_are_named(tmp_path: Path) -> N
 
 
 def rewrite(path: Path, change: Any) -> None:
-    table = pq.read_table(path)
-    pq.write_table(change(table), path)
+    table = change(pq.read_table(path))
+    with sealed_writer(path, table.schema) as writer:
+        writer.write_table(table)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ def test_vectors_of_other_tokens_are_refused(damage: str, capture: Path) -> None
     else:
         vectors = read_vectors(path)
         changes = {"place": vectors.place[::-1]} if damage == "other" else {"of": "thoughts"}
-        write_vectors(type(vectors)(**{**vars(vectors), **changes}), path, PROVENANCE)
+        place = Provenance("abc", extra={"hook": "mlp_out", "layer": "0", "chunk": "2"})
+        write_vectors(type(vectors)(**{**vars(vectors), **changes}), path, place)
     tokens = read_text_tokens(capture)
     with pytest.raises(SaeflowError) as caught:
         read_token_layer(capture, "mlp_out", 0, tokens, np.ones(len(tokens), bool))

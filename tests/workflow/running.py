@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from saeflow.artifacts.digest import file_digest
+from saeflow.artifacts.files import files_below
+from tests.workflow.dry_runs import dry_run
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
@@ -58,9 +62,14 @@ def snakemake(
     project: Path, *arguments: str, cores: int = 2, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake and return what it said; stderr is folded into stdout."""
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+    options = ["--cores", str(cores), *arguments]
     if cwd is not None:
-        command += ["--snakefile", str(project / "Snakefile")]
+        options += ["--snakefile", str(project / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *options]
+    if {"-n", "--dry-run"} & set(arguments):
+        with tempfile.NamedTemporaryFile("r", encoding="utf-8") as said:
+            code = dry_run(cwd or project, options, environment(), Path(said.name))
+            return subprocess.CompletedProcess(command, code, said.read())
     return subprocess.run(
         command,
         cwd=cwd or project,
@@ -88,8 +97,7 @@ def run(project: Path, *arguments: str, cores: int = 2) -> str:
 
 def planned(project: Path, *arguments: str, cores: int = 2) -> dict[str, int]:
     """Jobs per rule that a dry run announces, gathering targets left out."""
-    output = run(project, "--quiet", "rules", "-n", *arguments, cores=cores)
-    output = output if "count" in output else run(project, "-n", *arguments, cores=cores)
+    output = run(project, "-n", *arguments, cores=cores)
     table = re.search(r"^job\s+count\n-+\s+-+\n(.*?)^total", output, re.M | re.S)
     if table is None:
         assert "Nothing to be done" in output, output
@@ -98,12 +106,16 @@ def planned(project: Path, *arguments: str, cores: int = 2) -> dict[str, int]:
     return {rule: int(count) for rule, count in rows if rule not in REASONLESS}
 
 
+OF_A_RUN = ("logs", "benchmarks", "run", "report/run.html")
+"""Below results/: times and machines, which differ between equal runs."""
+
+
 def artifact_digests(results: Path) -> dict[str, str]:
-    """SHA-256 of every result but logs, benchmarks and Snakemake's time stamps."""
+    """SHA-256 of every result but what is `OF_A_RUN` and Snakemake's time stamps."""
+    found = {path.relative_to(results).as_posix(): path for path in files_below(results)}
     return {
-        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and path.name not in (".snakemake_timestamp", ".gitignore")
-        and path.relative_to(results).parts[0] not in ("logs", "benchmarks")
+        name: file_digest(path)
+        for name, path in sorted(found.items())
+        if path.name not in (".snakemake_timestamp", ".gitignore")
+        and not any(f"{name}/".startswith(f"{each}/") for each in OF_A_RUN)
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.workflow.running import SMOKE, copy_project, snakemake
+from tests.workflow.running import SMOKE, artifact_digests, copy_project, run, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -170,7 +172,8 @@ CONFIGURATIONS: dict[str, tuple[dict[str, object], str]] = {
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_configuration(project: Path, tmp_path: Path, name: str) -> None:
     values, sentence = CONFIGURATIONS[name]
-    refused(project, *SMOKE, overlay(tmp_path, values), sentence=sentence)
+    # A configuration is read before anything is planned, so that a dry run says the same.
+    refused(project, "-n", *SMOKE, overlay(tmp_path, values), sentence=sentence)
 
 
 def test_model_directory_without_weights(project: Path, tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str, str]] = {
         "results/datasets/generated/problems.parquet",
         foreign,
         "cut_tokens",
-        "is a Parquet file that saeflow did not write; expected kind 'problems'",
+        "carries no checksum, so it is damaged or saeflow did not write it; rebuild it with: rm -r",
     ),
     "a truncated capture": (
         "results/capture/llama/generated/resid_post/layer0/chunk0.parquet",
@@ -274,7 +277,37 @@ def damaged(finished: Path, tmp_path: Path) -> Path:
 def test_damaged_artifact(damaged: Path, name: str) -> None:
     file, damage, rule, sentence = DAMAGE[name]
     damage(damaged / file)
-    refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
+    told = refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
+    table = told[told.rindex("Exiting because") :]
+    assert re.search(rf"^  {rule} .*: DAMAGED FILE$", table, re.M), table
+    assert sentence in table
+
+
+REBUILT = {
+    "a foreign table": "results/datasets/generated/problems.parquet",
+    "a damaged capture": "results/capture/llama/generated",
+    "damaged weights": "results/saes/llama/llama_k100/seed0",
+}
+"""What the command names: the output of a rule, whatever file in it is damaged."""
+
+
+def test_the_command_that_is_named_rebuilds_the_same_bytes(damaged: Path) -> None:
+    before = artifact_digests(damaged / "results")
+    for name, output in REBUILT.items():
+        file, damage, rule, _ = DAMAGE[name]
+        damage(damaged / file)
+        # Its results are gone, as after a job that died of it.
+        told = refused(
+            damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence="rebuild it with: "
+        )
+        command = re.search(r"rebuild it with: (rm -r .+), then run the same snakemake", told)
+        assert command is not None
+        assert shlex.split(command[1])[2:] in ([output], [str(damaged / output)])
+        subprocess.run(shlex.split(command[1]), cwd=damaged, check=True)
+        run(damaged, *SMOKE, "--quiet", "rules", "--until", rule)
+        assert (damaged / file).is_file()
+    run(damaged, *SMOKE, "--quiet", "rules")
+    assert artifact_digests(damaged / "results") == before
 
 
 @pytest.fixture
@@ -296,6 +329,7 @@ def test_full_disk(project: Path, small_disk: Path) -> None:
     done = snakemake(project, bank, "--configfile", given, cwd=small_disk.parents[1])
     assert done.returncode != 0
     assert "the disk is full" in done.stdout, done.stdout[-3000:]
+    assert re.search(r"^  train_bank .*: FULL DISK$", done.stdout, re.M), done.stdout[-3000:]
 
 
 def test_read_only_results(project: Path, small_disk: Path) -> None:

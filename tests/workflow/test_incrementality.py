@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 import yaml
 
 from tests.workflow.changes import CONFIG_CHANGES, EVERY_MODEL_JOB, FILE_CHANGES, SUMMARIES
-from tests.workflow.running import SMOKE, planned
+from tests.workflow.running import SMOKE, environment, planned, run, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -53,6 +56,31 @@ def edited(path: Path, edit: object) -> Iterator[None]:
     finally:
         path.write_text(before, encoding="utf-8")
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def words(said: str) -> list[list[str]]:
+    """Lines of a dry run, whose order within and among each other is that of Python's sets."""
+    # Each run has a number and a time of its own; the last tells where Snakemake was loaded.
+    own = re.compile(r"  (Date|Workflow ID|Command|Run directory): |\[.*\]$|    jobid: ")
+    return sorted(
+        sorted(line.replace(":", ",").replace(";", ",").split(", "))
+        for line in said.splitlines()
+        if line and not own.match(line)
+    )
+
+
+def test_a_forked_dry_run_says_what_the_command_says(finished: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(CONFIG_CHANGES["a size of the grid"][0], encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "-n", *SMOKE, str(overlay)]
+    done = subprocess.run(
+        command, cwd=finished, env=environment(), capture_output=True, text=True, check=True
+    )
+    forked = run(finished, "-n", *SMOKE, str(overlay))
+    assert words(forked) == words(done.stdout + done.stderr)
+    refused = snakemake(finished, "-n", "nonsense")
+    assert refused.returncode == 1
+    assert "No rule to produce nonsense" in refused.stdout
 
 
 @pytest.mark.parametrize("name", FILE_CHANGES)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 from saeflow.artifacts.digest import file_digest
-from saeflow.jobs import is_snakemake
+from saeflow.stopping import is_snakemake
 from tests.workflow.running import (
     SMOKE,
     artifact_digests,
@@ -28,14 +32,54 @@ from tests.workflow.running import (
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 KILLS = int(os.environ.get("SAEFLOW_KILLS", "200" if os.environ.get("SAEFLOW_SOAK") else "6"))
-LONGEST_WAIT = 10.0
+AHEAD = 0.15
+"""How far kills may run ahead of the share of jobs that are done: they shall spread over all stages."""
+JOB = re.compile(r"^(?:local)?rule (?P<rule>\S+):\n(?P<fields>(?:    .*\n)+)", re.M)
+FINISHED = re.compile(r"^Finished jobid: (\d+) ", re.M)
+TOTAL = re.compile(r"^total +(\d+)$", re.M)
+KILLED = re.compile(r"^  (\S+)(?: \S+=\S+)*: KILLED$", re.M)
 
 
-def make_run(project: Path) -> subprocess.Popen[bytes]:
+class Job(NamedTuple):
+    """A job as Snakemake announces it."""
+
+    rule: str
+    outputs: tuple[str, ...]
+    log: str
+
+
+class Told(NamedTuple):
+    """What one call of Snakemake says that it has started and finished."""
+
+    started: dict[int, Job]
+    finished: dict[int, Job]
+    total: int
+
+    @property
+    def running(self) -> dict[int, Job]:
+        return {number: job for number, job in self.started.items() if number not in self.finished}
+
+    @classmethod
+    def by(cls, text: str) -> Told:
+        started = {}
+        for found in JOB.finditer(text):
+            lines = (line.strip().partition(": ") for line in found["fields"].splitlines())
+            fields = {key: value for key, _, value in lines}
+            if "jobid" in fields and "log" in fields:  # not half a block, and no target
+                outputs = tuple(fields["output"].split(", "))
+                started[int(fields["jobid"])] = Job(found["rule"], outputs, fields["log"])
+        done = {int(number) for number in FINISHED.findall(text)}
+        total = TOTAL.search(text)
+        finished = {number: job for number, job in started.items() if number in done}
+        return cls(started, finished, int(total[1]) if total else 0)
+
+
+def make_run(project: Path, *, unlock: bool = True) -> subprocess.Popen[bytes]:
     """Start what `make run` runs once the environment stands; a test below holds them together."""
-    unlock = [sys.executable, "-m", "saeflow", "unlock"]
-    env = environment() | {"PYTHONPATH": str(project / "src")}
-    subprocess.run(unlock, cwd=project, env=env, check=True, timeout=180)
+    if unlock:
+        command = [sys.executable, "-m", "saeflow", "unlock"]
+        env = environment() | {"PYTHONPATH": str(project / "src")}
+        subprocess.run(command, cwd=project, env=env, check=True, timeout=180)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
     with (project / "last-run.log").open("wb") as log:
         return subprocess.Popen(
@@ -51,46 +95,143 @@ def jobs_of(main: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [each for each in children if not is_snakemake(each)]
 
 
-def kill_somewhere(main: subprocess.Popen[bytes], chance: random.Random) -> str:
-    """Kill the main process or one of its jobs; say which, or that the run was over before."""
-    deadline = time.monotonic() + chance.uniform(0.2, LONGEST_WAIT)
-    while time.monotonic() < deadline:
-        if main.poll() is not None:
-            return "finished"
-        time.sleep(0.02)
-    jobs = jobs_of(main)
-    if jobs and chance.random() < 0.5:
-        victim = chance.choice(jobs)
+def scripts_of(main: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Processes that run a script, without the shells around them."""
+    found = []
+    for each in jobs_of(main):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "/.snakemake/scripts/" in " ".join(each.cmdline()[1:2]):
+                found.append(each)
+    return found
+
+
+class Killer:
+    """Kills runs of a project at random points of jobs of every rule, and keeps account.
+
+    Parameters
+    ----------
+    project : Path
+        Where runs are killed.
+    benchmarks : Path
+        Of a finished run; they tell how long jobs take.
+    """
+
+    def __init__(self, project: Path, benchmarks: Path) -> None:
+        self.project, self.benchmarks = project, benchmarks
+        self.chance = random.Random(2024)
+        self.hits: Counter[str] = Counter()
+        self.kills = 0
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Begin another pass from nothing."""
+        shutil.rmtree(self.project / "results", ignore_errors=True)
+        shutil.rmtree(self.project / ".snakemake", ignore_errors=True)
+        (self.project / "results").mkdir()
+        self.now: Counter[str] = Counter()
+        self.seen: set[tuple[str, ...]] = set()
+        self.done: dict[tuple[str, ...], list[int]] = {}
+        self.total, self.left, self.unlock = 0, KILLS - self.kills, False
+
+    def round(self) -> bool:
+        """Run until it is killed, or over: then True."""
+        main = make_run(self.project, unlock=self.unlock)
+        hit = self._kill_somewhere(main)
+        found = self.told()
+        again = [job for job in found.started.values() if job.outputs in self.done]
+        assert not again, f"what was done is done again: {again}"
+        for job in found.finished.values():
+            self.done[job.outputs] = self._times(job.outputs)
+        if hit is None:
+            assert main.wait() == 0, self.said()[-4000:]
+            for outputs, times in self.done.items():
+                assert self._times(outputs) == times, f"a later call touched {outputs}"
+            return True
+        self.kills += 1
+        self.hits.update(hit)
+        self.now.update(hit)
+        return False
+
+    def said(self) -> str:
+        return (self.project / "last-run.log").read_text(encoding="utf-8", errors="replace")
+
+    def told(self) -> Told:
+        return Told.by(self.said())
+
+    def _times(self, outputs: tuple[str, ...]) -> list[int]:
+        return [(self.project / path).stat().st_mtime_ns for path in outputs]
+
+    def _kill_somewhere(self, main: subprocess.Popen[bytes]) -> list[str] | None:
+        """Rules that a kill hit; None if the run came to its end."""
+        while main.poll() is None:
+            time.sleep(0.03)
+            found = self.told()
+            self.total = max(self.total, found.total)
+            share = (len(self.done) + len(found.finished)) / max(1, self.total)
+            if self.kills >= KILLS or self.now.total() >= self.left * (share + AHEAD):
+                continue
+            for number, job in found.running.items():
+                if self.now[job.rule] or job.outputs in self.seen:
+                    continue
+                self.seen.add(job.outputs)
+                hit = self._kill_in(main, number, job)
+                if hit is not None:
+                    return hit
+        return None
+
+    def _kill_in(self, main: subprocess.Popen[bytes], number: int, job: Job) -> list[str] | None:
+        """Kill a job, or Snakemake, while it runs; None if it was faster."""
+        time.sleep(self.chance.uniform(0.0, self._seconds(job)))
+        before = self.told()
+        if number in before.finished or main.poll() is not None:
+            return None
+        self.unlock = self.chance.random() < 0.5
+        if self.unlock:
+            os.kill(main.pid, signal.SIGKILL)
+            main.wait(timeout=60)
+            return sorted({each.rule for each in self.told().running.values()})
+        scripts = scripts_of(main)
+        own = re.search(r"process (\d+) on ", self._first_line(job))
+        known = [each for each in scripts if own and each.pid == int(own[1])]
+        if not scripts:
+            return None
+        (known or [self.chance.choice(scripts)])[0].kill()
+        while main.poll() is None:
+            if before.running.keys() <= self.told().finished.keys():
+                return None  # the kill came too late
+            time.sleep(0.05)
+        killed = KILLED.findall(self.said())
+        assert killed, f"nobody tells of the kill of {job}:\n{self.said()[-4000:]}"
+        return killed
+
+    def _first_line(self, job: Job) -> str:
         try:
-            victim.kill()
-        except psutil.NoSuchProcess:
-            return "finished"
-        main.wait(timeout=120)
-        return "job"
-    os.kill(main.pid, signal.SIGKILL)
-    main.wait(timeout=30)
-    return "main"
+            return (self.project / job.log).read_text(encoding="utf-8").partition("\n")[0]
+        except OSError:
+            return ""
+
+    def _seconds(self, job: Job) -> float:
+        path = self.benchmarks / Path(job.log).relative_to("results/logs").with_suffix(".tsv")
+        return float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
 
 
 def test_killed_runs_end_in_the_same_bytes(finished: Path, tmp_path: Path) -> None:
-    chance = random.Random(2024)
     expected = artifact_digests(finished / "results")
     project = copy_project(tmp_path / "killed")
-    counts = {"main": 0, "job": 0, "finished": 0}
-    while counts["main"] + counts["job"] < KILLS:
-        main = make_run(project)
-        fate = kill_somewhere(main, chance)
-        counts[fate] += 1
-        print(counts, flush=True)
-        if fate == "finished":
-            assert main.wait() == 0, (project / "last-run.log").read_text()[-4000:]
+    killer = Killer(project, finished / "results/benchmarks")
+    while True:
+        over = killer.round()
+        sys.stdout.write(f"{killer.kills} kills, {len(killer.hits)} rules hit\n")
+        if over:
             assert artifact_digests(project / "results") == expected
-            shutil.rmtree(project / "results")
-            shutil.rmtree(project / ".snakemake")
-    last = make_run(project)
-    assert last.wait(timeout=3600) == 0, (project / "last-run.log").read_text()[-4000:]
-    assert artifact_digests(project / "results") == expected
-    assert planned(project, *SMOKE) == {}
+            assert planned(project, *SMOKE) == {}
+            if killer.kills >= KILLS:
+                break
+            killer.start_over()
+    for rule, count in sorted(killer.hits.items()):
+        sys.stdout.write(f"{count:4} {rule}\n")
+    rules = {job.rule for job in killer.told().started.values()} | set(killer.hits)
+    assert len(killer.hits) >= min(KILLS, len(rules)) // 2
 
 
 def test_make_run_is_unlock_and_snakemake(finished: Path) -> None:

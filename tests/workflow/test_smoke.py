@@ -140,6 +140,8 @@ def test_paths_are_those_of_the_design(finished: Path) -> None:
         "report/compare.html",
         "report/features.html",
         "report/models.html",
+        "report/run.html",
+        "run/artifacts.parquet",
         "report/assets/plotly.min.js",
         "report.zip",
     ):
@@ -192,6 +194,9 @@ def test_a_run_elsewhere_on_one_core_gives_the_same_bytes(finished: Path, tmp_pa
     done = snakemake(project, "--configfile", overlay, cores=1, cwd=elsewhere)
     assert done.returncode == 0, done.stdout[-4000:]
     assert artifact_digests(elsewhere / "results") == artifact_digests(finished / "results")
+    for table in ("configuration", "artifacts"):
+        made, other = (each / f"results/run/{table}.parquet" for each in (elsewhere, finished))
+        assert made.read_bytes() == other.read_bytes(), table
 
 
 def test_logs_and_benchmarks_mirror_the_results(finished: Path) -> None:

@@ -169,3 +169,7 @@ rule capture_tokens_gather:
         spec=token_spec,
     script:
         "../scripts/capture_tokens.py"
+
+
+# With --cache, other runs with the same model and data set find what one has captured (docs/cache.md).
+share("capture_thoughts", "capture_tokens")

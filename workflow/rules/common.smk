@@ -1,4 +1,4 @@
-# Path set-up, the validated configuration, wildcard constraints, and every helper function.
+# The validated configuration, wildcard constraints, and every helper function.
 
 import os
 import shlex
@@ -6,17 +6,6 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-
-ROOT = Path(workflow.basedir)
-SOURCES = str(ROOT / "src")
-# Nothing needs to be installed, and what is installed, perhaps from another clone, must not win:
-# neither here nor in the scripts, which see PYTHONPATH before their site-packages.
-sys.path.insert(0, SOURCES)
-os.environ.update(
-    PYTHONPATH=os.pathsep.join([SOURCES, os.environ.get("PYTHONPATH", "")]).rstrip(
-        os.pathsep
-    )
-)
 
 # Snakemake 9.27 puts the interpreter's path unquoted into the shell line of a script (snakemake/script,
 # PythonScript.execute_script), which breaks where a folder above the environment has a space.
@@ -40,6 +29,7 @@ from saeflow.config.root import (
 from saeflow.config.token_banks import captured_hooks
 from saeflow.errors import SaeflowError
 from saeflow.gpu import NEEDED
+from saeflow.output_cache import share_outputs
 from saeflow.preflight import (
     check_environment,
     check_paths,

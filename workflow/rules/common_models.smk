@@ -13,9 +13,8 @@ def model_spec(wildcards):
 def fetch_spec(wildcards):
     # What decides the weights; how a model is run reaches the jobs that run it.
     block = plain(CFG.models[wildcards.model])
-    return {
-        key: block[key] for key in ("weights", "repo", "revision", "checkpoint", "base")
-    }
+    keys = ("weights", "repo", "revision", "checkpoint", "base", "trust_remote_code")
+    return {key: block[key] for key in keys}
 
 
 def fetching_mb(wildcards, attempt):
@@ -107,6 +106,14 @@ def training_spec(wildcards):
         "mixture": {**mixture, "models": {name: mixture["models"][name]}},
         "threads": 1,
     }
+
+
+def share(*names):
+    """Let rules take their outputs from Snakemake's between-workflow cache, where it is asked for."""
+    try:
+        share_outputs(workflow, names)
+    except SaeflowError as error:
+        raise WorkflowError(f"cache: {error}") from None
 
 
 CURVES = curve_files(CFG, ROOT)

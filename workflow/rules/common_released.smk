@@ -1,7 +1,7 @@
 # Helper functions of SAEs that others trained.
 
 from saeflow.config.decimal_runs import decimal_banks
-from saeflow.config.models import FreshModel, HubModel
+from saeflow.config.models import FreshModel, HubModel, runs_own_code
 from saeflow.config.specialist_runs import specialist_banks
 from saeflow.config.token_banks import released_dictionaries
 
@@ -30,6 +30,7 @@ def released_spec(wildcards):
     return {
         "fresh": plain(model) if isinstance(model, FreshModel) else None,
         "repo": model.repo if isinstance(model, HubModel) else None,
+        "trusted": runs_own_code(model),
         "dictionary": {
             **{key: recipe[key] for key in ("dataset", "hook", "layers")},
             # Where a directory lies decides nothing; it is an input.

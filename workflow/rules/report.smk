@@ -20,6 +20,7 @@ TEMPLATES = [
     "models.html.jinja",
     "page.css",
     "page.js",
+    "run.html.jinja",
     "scaling.html.jinja",
     "scaling_features.html.jinja",
     "scaling_features.js",

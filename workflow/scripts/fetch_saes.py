@@ -20,7 +20,7 @@ with job(snakemake):
     shape = (
         fresh_shape(FreshModel.model_validate(given["fresh"]))
         if given["fresh"]
-        else model_shape(wanted.model, given["repo"])
+        else model_shape(wanted.model, given["repo"], trusted=given["trusted"])
     )
     provenance = Provenance(config_digest(given), seed=0, packages=("torch", "sae-lens"))
     with atomic_folder(Path(snakemake.output.bank)) as folder:

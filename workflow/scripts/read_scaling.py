@@ -1,5 +1,6 @@
 """Read a corpus with the wide SAEs of one model: metrics, examples, tokens, neighbours, a map."""
 
+from functools import partial
 from pathlib import Path
 
 from saeflow.artifacts.batches import TableGroups
@@ -14,26 +15,26 @@ from saeflow.jobs import job
 from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import corpus_documents, document_cutter
-from saeflow.studies.scaling.reading import WideRun
-from saeflow.studies.scaling.reading_tables import read_wide
+from saeflow.studies.scaling.reading_tables import PACKAGES, ReadingState, WideRun, read_wide
 from saeflow.studies.scaling.searched import first_found
 
 with job(snakemake):
-    given, wanted, corpus = snakemake.params.spec, snakemake.input, Path(snakemake.input.corpus)
+    given, wanted, made = snakemake.params.spec, snakemake.input, snakemake.output
+    corpus, banks, device = Path(wanted.corpus), list(map(Path, wanted.banks)), resolve_device()
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
     texts, cut = TableGroups(corpus, TEXTS), document_cutter(model, given["positions"])
-    runs = zip(given["runs"], wanted.banks, strict=True)
-    found = read_wide(
-        model.to(resolve_device()),
-        [WideRun(**run, bank=open_bank(Path(path))) for run, path in runs],
-        lambda: corpus_documents(texts, cut=cut),
-        ReadingSettings.model_validate(given["reading"]),
-        features=first_found([read_table(Path(path), SEARCH) for path in wanted.search]),
-        batch_size=spec.model.batch_size,
-    )
-    revision, packages = model.revision, ("torch", "transformers", "scipy", "scikit-learn")
-    made = {"config": config_digest(given), "model_revision": revision, "packages": packages}
-    provenance = inherit(check_schema(corpus, TEXTS), **made)
-    for table, artifact, path in zip(found, SCALING_READING, snakemake.output, strict=True):
+    by, search = [snakemake.params.code, device.type, model.revision, given], wanted.search
+    state = ReadingState.of(Path(made.quality), by, [corpus, *map(Path, search), *banks])
+    pairs = zip(given["runs"], map(open_bank, banks), strict=True)
+    runs = [WideRun(**run, bank=bank) for run, bank in pairs]
+    settings = ReadingSettings.model_validate(given["reading"])
+    more = {"batch_size": spec.model.batch_size, "state": state}
+    more["features"] = first_found([read_table(Path(path), SEARCH) for path in search])
+    documents = partial(corpus_documents, texts, cut=cut)
+    found = read_wide(model.to(device), runs, documents, settings, **more)
+    used = {"config": config_digest(given), "model_revision": model.revision}
+    provenance = inherit(check_schema(corpus, TEXTS), packages=PACKAGES, **used)
+    for table, artifact, path in zip(found, SCALING_READING, made, strict=True):
         write_table(table, Path(path), artifact, provenance)
+    state.close()

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from saeflow.artifacts.files import atomic_file
 from saeflow.artifacts.provenance import Provenance, metadata_of
 from saeflow.artifacts.schema import Artifact
+from saeflow.artifacts.sealing import sealed_writer
 from saeflow.artifacts.tables import (
     DAMAGED,
     check_schema,
@@ -64,17 +64,8 @@ def write_batches(
     """
     rows = 0
     last: pa.Table | None = None
-    with (
-        atomic_file(path) as partial,
-        # Metadata that are known at the end only are not seen beside a stored Arrow schema.
-        pq.ParquetWriter(
-            partial,
-            artifact.schema(),
-            compression="zstd",
-            write_page_checksum=True,
-            store_schema=False,
-        ) as writer,
-    ):
+    # Metadata that are known at the end only are not seen beside a stored Arrow schema.
+    with sealed_writer(path, artifact.schema(), compression="zstd", store_schema=False) as writer:
         for table in _regrouped((conform(each, path, artifact) for each in batches), row_group):
             _check_order(table if last is None else pa.concat_tables([last, table]), path, artifact)
             writer.write_table(table, row_group_size=row_group)
@@ -162,9 +153,6 @@ class TableGroups:
         names = self._artifact.column_names() if columns is None else list(columns)
         try:
             table = self._file.read_row_group(group, columns=names)
-            promised = self._file.metadata.row_group(group).num_rows
-            if len(table) != promised:
-                raise ValueError(f"{len(table)} of {promised} rows")
         except DAMAGED as error:
             raise unreadable(self.path, error) from None
         for column in self._artifact.columns:

@@ -52,6 +52,7 @@ def gather_chunks(shards: Sequence[Path], target: Path, records: Artifact, n_chu
         )
     provenance = inherit(read_schema(chunks[paths[0]])[1])
     with atomic_folder(target) as folder:
-        write_gathered([chunks.pop(path) for path in paths], folder, records, provenance)
+        tables = [chunks.pop(path) for path in paths]
         for name, path in chunks.items():
             link(path, folder / name)
+        write_gathered(tables, folder, records, provenance)

@@ -10,9 +10,10 @@ together need not agree on what is to be discarded.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,30 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int, Shaped
 
-from saeflow.artifacts.catalog import ANSWERS
+from saeflow.artifacts.catalog import ANSWERS, TEXT_TOKENS
 from saeflow.artifacts.chunks import PROBLEMS, count_chunks
+from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.files import atomic_folder, link, replace_folder, write_text
-from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.provenance import Provenance, metadata_of
 from saeflow.artifacts.schema import Artifact
-from saeflow.artifacts.tables import read_tables, write_table
-from saeflow.artifacts.vectors import VectorDtype, Vectors, chunk_paths, read_vectors, write_vectors
-from saeflow.errors import SaeflowError
+from saeflow.artifacts.sealing import is_sound
+from saeflow.artifacts.tables import check_schema, read_tables, write_table
+from saeflow.artifacts.vectors import (
+    VectorDtype,
+    Vectors,
+    VectorsFile,
+    chunk_paths,
+    write_vectors,
+)
 from saeflow.progress import progress
 
 CHUNK = PROBLEMS
 FINGERPRINT = "fingerprint"
 """File in the folder of a shard that tells what decided its content."""
+LAYERS = "layers"
+"""In the metadata of the records: number of blocks by hook."""
+ORIGIN = ("config", "dataset_revision", "model_revision")
+"""What all files of a capture share."""
 
 
 @dataclass(frozen=True)
@@ -164,15 +176,19 @@ class ChunkWriter:
             self.hand_over(shard)
 
     def has(self, chunk: int) -> bool:
-        """Whether a chunk is complete; its records are written last."""
-        return self._records(chunk).is_file()
+        """Whether a chunk is complete and sound; its records are written last."""
+        vectors = self.partial.glob(f"*/layer*/chunk{chunk}.parquet")
+        return self._records(chunk).is_file() and all(
+            map(is_sound, (self._records(chunk), *vectors))
+        )
 
     def write_vectors(
         self, chunk: int, hook: str, layer: int, vectors: Vectors, provenance: Provenance
     ) -> None:
         """Write what one hook and layer gave."""
         path = self.partial / hook / f"layer{layer}" / f"chunk{chunk}.parquet"
-        write_vectors(vectors, path, provenance)
+        place = _place(hook, layer, chunk)
+        write_vectors(vectors, path, replace(provenance, extra={**provenance.extra, **place}))
 
     def write_records(
         self, chunk: int, records: pa.Table | Mapping[str, Any], provenance: Provenance
@@ -250,7 +266,10 @@ class CaptureWriter(ChunkWriter):
 def write_gathered(
     chunks: Sequence[Path], capture: Path, records: Artifact, provenance: Provenance
 ) -> None:
-    """Write the records of all chunks as one table of a capture."""
+    """Write the records of all chunks as one table of a capture, beside the activations that it has."""
+    hooks = [each.parent.name for each in capture.glob("*/layer*") if each.is_dir()]
+    layers = {LAYERS: json.dumps({hook: hooks.count(hook) for hook in hooks}, sort_keys=True)}
+    provenance = replace(provenance, extra={**provenance.extra, **layers})
     gathered = read_tables(chunks, records)
     write_table(gathered, records_path(capture, records), records, provenance)
 
@@ -260,18 +279,65 @@ def records_path(capture: Path, records: Artifact) -> Path:
     return capture / f"{records.name}.parquet"
 
 
-def count_layers(capture: Path, hook: str = "resid_post") -> int:
-    """Number of blocks that a capture holds.
+def read_chunks(
+    capture: Path, hook: str, layer: int, records: Artifact
+) -> Iterator[tuple[Path, Vectors]]:
+    """Chunks of one hook and layer, each held against its place and its capture.
+
+    Parameters
+    ----------
+    capture : Path
+        Folder of the capture.
+    hook : str
+        One of those that were captured.
+    layer : int
+        Block index.
+    records : Artifact
+        What the records of the capture are.
+
+    Yields
+    ------
+    path : Path
+        Of the chunk.
+    vectors : Vectors
+        What it holds.
 
     Raises
     ------
     SaeflowError
-        If it holds none.
+        If one is missing, damaged, or of another place, model or data set.
     """
-    count = len(list((capture / hook).glob("layer*")))
-    if not count:
-        raise SaeflowError(f"{capture} holds no {hook} activations; run the workflow again.")
-    return count
+    told = metadata_of(check_schema(records_path(capture, records), records))
+    origin = {key: told[key] for key in ORIGIN if key in told}
+    for chunk, path in enumerate(chunk_paths(capture / hook / f"layer{layer}")):
+        file = VectorsFile(path)
+        for key, expected in {**origin, **_place(hook, layer, chunk)}.items():
+            found = file.metadata.get(key)
+            if found != expected:
+                raise damaged(path, f"was written as {key} {found}; expected {key} {expected}")
+        yield path, file.read()
+
+
+def _place(hook: str, layer: int, chunk: int) -> dict[str, str]:
+    return {"hook": hook, "layer": str(layer), "chunk": str(chunk)}
+
+
+def count_layers(capture: Path, hook: str = "resid_post") -> int:
+    """Number of blocks that a capture was written with.
+
+    Raises
+    ------
+    SaeflowError
+        If there are none, or its records are damaged.
+    """
+    for records in (ANSWERS, TEXT_TOKENS):
+        path = records_path(capture, records)
+        if path.is_file():
+            told = metadata_of(check_schema(path, records)).get(LAYERS, "{}")
+            count = int(json.loads(told).get(hook, 0))
+            if count:
+                return count
+    raise damaged(capture, f"holds no {hook} activations")
 
 
 def read_layer(
@@ -305,8 +371,7 @@ def read_layer(
     folder = capture / hook / f"layer{layer}"
     parts: list[list[np.ndarray]] = [[] for _ in steps]
     seen = []
-    for path in chunk_paths(folder):
-        vectors = read_vectors(path)
+    for _, vectors in read_chunks(capture, hook, layer, ANSWERS):
         values = vectors.float32()
         wanted = np.isin(vectors.example, problems)
         for part, step in zip(parts, steps, strict=True):
@@ -315,8 +380,9 @@ def read_layer(
     found = np.concatenate(seen)
     stacked = [np.concatenate(part) for part in parts]
     if not np.array_equal(found, problems) or any(len(part) != len(problems) for part in stacked):
-        raise SaeflowError(
-            f"{folder} holds {len(found)} of {len(problems)} wanted problems at the steps "
-            f"{list(steps)}; expected all. Delete {capture} and run the workflow again."
+        raise damaged(
+            folder,
+            f"holds {len(found)} of {len(problems)} wanted problems at the steps {list(steps)}; "
+            "expected all",
         )
     return np.stack(stacked)

@@ -23,6 +23,7 @@ from saeflow.artifacts.decimal_bug import DECIMAL_ARTIFACTS
 from saeflow.artifacts.hierarchy import HIERARCHY_ARTIFACTS
 from saeflow.artifacts.model_files import MODEL_FILES_TABLE
 from saeflow.artifacts.released import RELEASED
+from saeflow.artifacts.run import RUN_TABLES
 from saeflow.artifacts.scaling_examples import SCALING_READING
 from saeflow.artifacts.scaling_explanations import EXPLANATION_ARTIFACTS
 from saeflow.artifacts.scaling_search import SEARCH_ARTIFACTS
@@ -378,5 +379,6 @@ ARTIFACTS = {
         *EXPLANATION_ARTIFACTS,
         RELEASED,
         CHECKS,
+        *RUN_TABLES.values(),
     )
 }

@@ -2,25 +2,41 @@
 
 Snakemake knows nothing of edits in an imported package (snakemake-and-style, 4.4). Rules therefore
 carry ``code=code_digest(module)`` in their params: a digest of what the modules *say*, blind to
-comments, docstrings, layout and file times.
+comments, docstrings, layout and file times. Reading hundreds of modules takes seconds; what each says
+is therefore kept in the user's cache, by the content of its file.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
+import json
+import os
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = PACKAGE_ROOT.name
-# What no result can depend on: logs, how far a loop has come, which jobs share the work, and the
-# configuration's own modules, whose values reach a job through its params and whose descriptions may
-# be reworded at any time.
+# What no result can depend on: logs, how far a loop has come, which GPU a job has, which
+# jobs share the work, and the configuration's own modules, whose values reach a job through its params and
+# whose descriptions may be reworded at any time.
 IRRELEVANT = tuple(
-    f"{PACKAGE}.{name}" for name in ("jobs", "progress", "shards", "unit_jobs", "config")
+    f"{PACKAGE}.{name}" for name in ("jobs", "progress", "gpu", "shards", "unit_jobs", "config")
 )
+MOST_KEPT = 5000
+"""Files whose content is remembered, those of other versions and clones among them."""
+
+
+class Said(NamedTuple):
+    """What a file of code says: a digest of that, and what it may import from this package."""
+
+    digest: str
+    imports: tuple[str, ...]
 
 
 def code_digest(*modules: str) -> str:
@@ -41,16 +57,7 @@ def code_digest(*modules: str) -> str:
     ModuleNotFoundError
         If a module is not part of this package.
     """
-    found: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name in found or any(f"{name}.".startswith(f"{each}.") for each in IRRELEVANT):
-            continue
-        found.add(name)
-        waiting.extend(_imports(name))
-    text = "\n".join(f"{name} {_module_digest(name)}" for name in sorted(found))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _digest_along(modules)
 
 
 def script_digest(script: Path) -> str:
@@ -58,7 +65,23 @@ def script_digest(script: Path) -> str:
 
     The script's own text is left out: Snakemake goes by its file time.
     """
-    return code_digest(*_imports_of(ast.parse(script.read_text(encoding="utf-8")), script.name))
+    return _digest_along(_existing(_said(script)))
+
+
+def _digest_along(modules: Iterable[str]) -> str:
+    """Digest of modules and of what they import."""
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found or any(f"{name}.".startswith(f"{each}.") for each in IRRELEVANT):
+            continue
+        said = _module(name)
+        found[name] = said.digest
+        waiting.extend(_existing(said))
+    _keep()
+    text = "\n".join(f"{name} {found[name]}" for name in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
@@ -75,20 +98,54 @@ def files_digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-@functools.cache
-def _tree(name: str) -> ast.Module:
-    return ast.parse(_path(name).read_text(encoding="utf-8"))
+def _existing(said: Said) -> Iterator[str]:
+    """The modules among what a file may import: the other names are of classes and functions."""
+    return (name for name in said.imports if name in _modules())
 
 
 @functools.cache
-def _module_digest(name: str) -> str:
-    # Imports are read first: what follows changes the tree.
-    _imports(name)
-    tree = _tree(name)
+def _modules() -> dict[str, Path]:
+    """Every module of this package with its file."""
+    found = {}
+    for path in sorted(PACKAGE_ROOT.rglob("*.py"), key=lambda path: path.name == "__init__.py"):
+        parts = path.relative_to(PACKAGE_ROOT).with_suffix("").parts
+        found[".".join((PACKAGE, *(each for each in parts if each != "__init__")))] = path
+    return found
+
+
+@functools.cache
+def _module(name: str) -> Said:
+    if name not in _modules():
+        raise ModuleNotFoundError(f"{name} is no module of {PACKAGE}")
+    return _said(_modules()[name])
+
+
+def _said(path: Path) -> Said:
+    source = path.read_bytes()
+    key = hashlib.sha256(_own_digest() + source).hexdigest()
+    if key not in _kept():
+        _kept()[key] = _read(source.decode("utf-8"), path)
+        _fresh().add(key)
+    _used().add(key)
+    return _kept()[key]
+
+
+def _read(source: str, path: Path) -> Said:
+    tree = ast.parse(source)
+    imports = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise ModuleNotFoundError(
+                f"{path} uses a relative import, which code_digest cannot see"
+            )
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [each for each in node.body if not _is_bare_text(each)] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    ours = [name for name in dict.fromkeys(imports) if name.split(".")[0] == PACKAGE]
+    return Said(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(ours))
 
 
 def _is_bare_text(node: ast.stmt) -> bool:
@@ -99,36 +156,47 @@ def _is_bare_text(node: ast.stmt) -> bool:
     )
 
 
-def _path(name: str) -> Path:
-    first, *rest = name.split(".")
-    base = PACKAGE_ROOT.joinpath(*rest)
-    for path in (base / "__init__.py", base.with_suffix(".py")):
-        if first == PACKAGE and path.is_file():
-            return path
-    raise ModuleNotFoundError(f"{name} is no module of {PACKAGE}")
+@functools.cache
+def _own_digest() -> bytes:
+    # Of this file: whoever changes how digests are taken must not meet those of before.
+    return hashlib.sha256(Path(__file__).read_bytes()).digest()
+
+
+def _store() -> Path:
+    """Where what modules say is kept; Python's versions name the nodes of a tree differently."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(home) / "saeflow" / f"code.{sys.implementation.cache_tag}.json"
 
 
 @functools.cache
-def _imports(name: str) -> tuple[str, ...]:
-    return tuple(_imports_of(_tree(name), name))
+def _kept() -> dict[str, Said]:
+    with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, AttributeError):
+        kept = json.loads(_store().read_text(encoding="utf-8"))
+        return {key: Said(str(digest), tuple(names)) for key, (digest, names) in kept.items()}
+    return {}
 
 
-def _imports_of(tree: ast.Module, name: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            candidates = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            candidates = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.ImportFrom):
-            raise ModuleNotFoundError(
-                f"{name} uses a relative import, which code_digest cannot see"
-            )
-        else:
-            continue
-        for candidate in candidates:
-            if candidate.split(".")[0] == PACKAGE:
-                try:
-                    _path(candidate)
-                except ModuleNotFoundError:
-                    continue  # a class or function, not a module
-                yield candidate
+@functools.cache
+def _fresh() -> set[str]:
+    """Keys of what the file does not hold yet."""
+    return set()
+
+
+@functools.cache
+def _used() -> set[str]:
+    """Keys of what was asked for; the rest may be of files that have changed since."""
+    return set()
+
+
+def _keep() -> None:
+    if not _fresh():
+        return
+    _fresh().clear()
+    kept = _kept() if len(_kept()) <= MOST_KEPT else {key: _kept()[key] for key in _used()}
+    # No home, a folder that may not be written, a full disk: the next start reads the modules again.
+    with contextlib.suppress(OSError, RuntimeError):
+        store = _store()
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
+            json.dump(kept, file)
+        os.replace(file.name, store)

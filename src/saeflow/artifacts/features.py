@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float32, Int
 
 from saeflow.artifacts.catalog import FEATURES
+from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.provenance import metadata_of
 from saeflow.artifacts.tables import read_table
 from saeflow.errors import SaeflowError
@@ -67,9 +69,13 @@ class LayerTable:
         return row, place[step] * self.d_sae + feature, value
 
 
-def shape_metadata(steps: Sequence[int], d_sae: int) -> dict[str, str]:
+def shape_metadata(steps: Sequence[int], d_sae: int, layers: Sequence[int]) -> dict[str, str]:
     """Shape of a bank, as `read_features` expects it in a table's provenance."""
-    return {"steps": ",".join(map(str, steps)), "d_sae": str(d_sae)}
+    return {
+        "steps": ",".join(map(str, steps)),
+        "d_sae": str(d_sae),
+        "layers": ",".join(map(str, layers)),
+    }
 
 
 def read_features(folder: Path, layers: Sequence[int] | str) -> Iterator[LayerTable]:
@@ -105,11 +111,21 @@ def read_features(folder: Path, layers: Sequence[int] | str) -> Iterator[LayerTa
             )
         table = read_table(found[layer], FEATURES)
         shape = metadata_of(table.schema)
+        _check_place(found[layer], table, layer)
         try:
             steps, d_sae = tuple(map(int, shape["steps"].split(","))), int(shape["d_sae"])
+            expected = sorted(map(int, shape["layers"].split(",")))
         except (KeyError, ValueError):
-            raise SaeflowError(
-                f"{found[layer]} does not say the steps and d_sae of its bank. Delete it and run the "
-                "workflow again."
+            raise damaged(
+                found[layer], "does not say the steps, d_sae and layers of its bank"
             ) from None
+        if expected != sorted(found):
+            raise damaged(folder, f"has the layers {sorted(found)}; expected {expected}")
         yield LayerTable(layer, steps, d_sae, table)
+
+
+def _check_place(path: Path, table: pa.Table, layer: int) -> None:
+    """Refuse the table of another layer."""
+    others = set(pc.unique(table["layer"]).to_pylist()) - {layer}
+    if others:
+        raise damaged(path, f"holds the layers {sorted(others)}; expected layer {layer}")

@@ -48,7 +48,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Move a finished folder to where it belongs, over what may stand there."""
-    if target.exists():
+    if target.is_symlink():
+        # Into a cache that other runs read (docs/cache.md): what it points to is not ours.
+        target.unlink()
+    elif target.exists():
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)
@@ -69,6 +72,13 @@ def link_folder(source: Path, target: Path) -> None:
         for path in source.rglob("*"):
             if path.is_file() and not path.name.startswith("."):
                 link(path, folder / path.relative_to(source))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of those below it, sorted in each; links to folders are followed."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(names))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,7 +17,10 @@ MODEL_FILES_TABLE = Artifact(
     (
         Column("file", TEXT, "Name of the file."),
         Column(
-            "bytes", pa.int64(), "Its size, checked whenever a job loads the model.", unit="bytes"
+            "bytes",
+            pa.int64(),
+            "Its size, checked with the digest whenever a job loads the model.",
+            unit="bytes",
         ),
         Column("sha256", TEXT, "SHA-256 of its content when it was fetched, in hexadecimal."),
         Column("repo", TEXT, "Repository on the hub that it comes from."),

@@ -13,7 +13,7 @@ RELEASED_FILE = "released.parquet"
 RELEASED = Artifact(
     "released",
     1,
-    "What a release says of each SAE, with the checksum of its weights, as they are kept, in the metadata.",
+    "What a release says of each SAE, with the checksums of its files, as they are kept, in the metadata.",
     (
         Column("layer", SMALL, "Block whose activations the SAE reads."),
         Column("hook", TEXT, "Where in the block."),

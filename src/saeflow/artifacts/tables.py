@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saeflow.artifacts.catalog import ARTIFACTS
-from saeflow.artifacts.files import atomic_file
+from saeflow.artifacts.damage import absent, damaged, remedy
 from saeflow.artifacts.provenance import PREFIX, Provenance, combine, metadata_of
 from saeflow.artifacts.schema import Artifact
-from saeflow.errors import SaeflowError
+from saeflow.artifacts.sealing import UnsealedError, check_seal, sealed_writer
+from saeflow.errors import SaeflowError, first_line
 
 ROW_GROUP = 65_536
 """Rows per row group, fixed so that equal tables are equal bytes."""
 DAMAGED = (pa.ArrowException, OSError, ValueError)
 """What pyarrow raises on a damaged file; damaged names are no UTF-8, hence ValueError."""
+SEED_FOLDER = re.compile(r"seed(\d+)")
+"""Says of which seed the tables in it are."""
+NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
+"""What the operating system refuses although a file is sound."""
 
 
 def write_table(
@@ -47,14 +54,8 @@ def write_table(
     table = conform(table, path, artifact)
     table = table.sort_by([(key, "ascending") for key in artifact.keys]) if artifact.keys else table
     table = table.replace_schema_metadata(file_metadata(artifact, provenance)).combine_chunks()
-    with atomic_file(path) as partial:
-        pq.write_table(
-            table,
-            partial,
-            row_group_size=ROW_GROUP,
-            compression="zstd",
-            write_page_checksum=True,
-        )
+    with sealed_writer(path, table.schema, compression="zstd") as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
 
 
 def read_table(
@@ -91,8 +92,6 @@ def read_table(
             filters=filters,
             page_checksum_verification=True,
         )
-        if filters is None:
-            check_whole(table, path)
     except DAMAGED as error:
         raise unreadable(path, error) from None
     for column in artifact.columns:
@@ -134,18 +133,41 @@ def gather_tables(parts: Sequence[Path], path: Path, artifact: Artifact) -> None
     write_table(gathered, path, artifact, combine(*tables))
 
 
-def read_schema(path: Path) -> tuple[str | None, pa.Schema]:
-    """Kind of table and schema of a Parquet file.
+def read_schema(path: Path, *, foreign: bool = False) -> tuple[str | None, pa.Schema]:
+    """Kind of table and schema of a Parquet file, which is held against its checksum before.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    foreign : bool
+        Whether it may be of another program, without a checksum.
+
+    Returns
+    -------
+    kind : str or None
+        What the file says it is; None of another program.
+    schema : pyarrow.Schema
+        The columns, with the file's metadata.
 
     Raises
     ------
     SaeflowError
-        If the file is missing or no readable Parquet.
+        If the file is missing, no readable Parquet or not what was written.
     """
     if path.is_dir():
-        raise SaeflowError(f"{path} is a folder; expected a Parquet file, such as one inside it.")
+        raise absent(path, "is a folder; expected a Parquet file, such as one inside it")
     if not path.is_file():
-        raise SaeflowError(f"{path} does not exist; expected a Parquet file there.")
+        raise absent(path, "does not exist; expected a Parquet file there")
+    try:
+        check_seal(path)
+    except UnsealedError:
+        if not foreign:
+            raise damaged(
+                path, "carries no checksum, so it is damaged or saeflow did not write it"
+            ) from None
+    except DAMAGED as error:
+        raise unreadable(path, error) from None
     try:
         schema = pq.read_schema(path)
     except DAMAGED as error:
@@ -168,14 +190,16 @@ def check_schema(path: Path, artifact: Artifact) -> pa.Schema:
     """
     kind, schema = read_schema(path)
     if kind != artifact.name:
-        found = f"a table of kind {kind!r}" if kind else "a Parquet file that saeflow did not write"
-        raise SaeflowError(f"{path} is {found}; expected kind {artifact.name!r}.")
-    found_version = metadata_of(schema).get("schema_version")
+        raise wrong_kind(path, kind, artifact.name)
+    told = metadata_of(schema)
+    found_version = told.get("schema_version")
     if found_version != str(artifact.version):
-        raise SaeflowError(
-            f"{path} has version {found_version} of {artifact.name!r}; expected {artifact.version}."
-            " Delete it and run the workflow again."
+        raise damaged(
+            path, f"has version {found_version} of {artifact.name!r}; expected {artifact.version}"
         )
+    for seed in (match[1] for part in path.parts if (match := SEED_FOLDER.fullmatch(part))):
+        if told.get("seed", seed) != seed:
+            raise damaged(path, f"was written for seed {told['seed']}; expected seed {seed}")
     _check(schema, path, artifact)
     return schema
 
@@ -185,30 +209,19 @@ def known_artifact(kind: str | None) -> Artifact | None:
     return ARTIFACTS.get(kind or "")
 
 
-def check_whole(table: pa.Table, path: Path) -> None:
-    """Hold the rows that were read against the number that the file promises.
-
-    Page checksums cover the data but not the footer, which says how many rows a row group has.
-
-    Raises
-    ------
-    ValueError
-        If they differ.
-    """
-    promised = pq.read_metadata(path).num_rows
-    if len(table) != promised:
-        raise ValueError(f"{len(table)} of {promised} rows")
-
-
-def unreadable(path: Path, error: BaseException, delete: str = "it") -> SaeflowError:
-    """Sentence about a file that pyarrow cannot read."""
-    reason = (
-        str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no reason given"
-    )
+def wrong_kind(path: Path, kind: str | None, expected: str) -> SaeflowError:
+    """Sentence about a sound table of another kind, which may well be where it belongs."""
     return SaeflowError(
-        f"{path} cannot be read as Parquet ({reason}); it is truncated, corrupt or something else. "
-        f"Delete {delete} and run the workflow again: snakemake --cores all"
+        f"{path} is a table of kind {kind!r}; expected kind {expected!r}; if one should be there, "
+        f"{remedy(path)}"
     )
+
+
+def unreadable(path: Path, error: BaseException) -> SaeflowError:
+    """Sentences about a file that cannot be read."""
+    if isinstance(error, OSError) and error.errno in NOT_DAMAGE:
+        return SaeflowError(f"{path} cannot be read: {error.strerror}.")
+    return damaged(path, f"cannot be read as Parquet ({first_line(error)}); it is damaged")
 
 
 def _from_columns(columns: Mapping[str, Any], path: Path, artifact: Artifact) -> pa.Table:

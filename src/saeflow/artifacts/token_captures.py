@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Shaped
 
-from saeflow.artifacts.captures import ChunkWriter, Shard, records_path
+from saeflow.artifacts.captures import ChunkWriter, Shard, read_chunks, records_path
 from saeflow.artifacts.catalog import TEXT_TOKENS
 from saeflow.artifacts.chunks import TEXTS, count_chunks
+from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table
-from saeflow.artifacts.vectors import VectorDtype, Vectors, chunk_paths, read_vectors
+from saeflow.artifacts.vectors import VectorDtype, Vectors
 from saeflow.errors import SaeflowError
 
 CHUNK = TEXTS
@@ -137,8 +138,7 @@ def read_token_layer(
     keys = [tokens[name].to_numpy() for name in ("text", "position")]
     parts = []
     start = 0
-    for path in chunk_paths(folder):
-        vectors = read_vectors(path)
+    for path, vectors in read_chunks(capture, hook, layer, TEXT_TOKENS):
         rows = slice(start, start + len(vectors.values))
         start = rows.stop
         found = zip(keys, (vectors.example, vectors.place), strict=True)
@@ -151,7 +151,6 @@ def read_token_layer(
 
 
 def _other_tokens(path: Path, capture: Path) -> SaeflowError:
-    return SaeflowError(
-        f"{path} holds other tokens than {records_path(capture, TEXT_TOKENS).name} beside it says. "
-        f"Delete {capture} and run the workflow again."
+    return damaged(
+        path, f"holds other tokens than {records_path(capture, TEXT_TOKENS).name} beside it says"
     )

@@ -19,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Int, Shaped
 
+from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.files import atomic_file
 from saeflow.artifacts.provenance import PREFIX, Provenance, metadata_of
-from saeflow.artifacts.tables import DAMAGED, check_whole, read_schema, unreadable
+from saeflow.artifacts.sealing import sealed_writer
+from saeflow.artifacts.tables import DAMAGED, read_schema, unreadable, wrong_kind
 from saeflow.errors import SaeflowError
 
 KIND = "vectors"
@@ -132,17 +134,9 @@ def vectors_writer(
         **provenance.metadata(),
     }
     schema = _schema(width, dtype, of).with_metadata(dict(sorted(metadata.items())))
-    with (
-        atomic_file(path) as partial,
-        pq.ParquetWriter(
-            partial,
-            schema,
-            compression="lz4",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-        ) as writer,
-    ):
+    with sealed_writer(
+        path, schema, compression="lz4", use_dictionary=False, write_statistics=False
+    ) as writer:
         yield lambda vectors: writer.write_table(
             _cells(vectors, schema), row_group_size=max(1, len(vectors.example))
         )
@@ -193,21 +187,17 @@ class VectorsFile:
         kind, schema = read_schema(path)
         self.path, self.metadata = path, metadata_of(schema)
         if kind != KIND:
-            raise SaeflowError(f"{path} is a table of kind {kind!r}; expected kind {KIND!r}.")
+            raise wrong_kind(path, kind, KIND)
         dtype: Any = self.metadata.get("vector_dtype")
         if dtype not in get_args(VectorDtype):
-            raise SaeflowError(
-                f"{path} holds vectors of {dtype!r}; expected one of {list(STORAGE)}."
-            )
+            raise damaged(path, f"holds vectors of {dtype!r}; expected one of {list(STORAGE)}")
         said = self.metadata.get("vector_width", "")
         self._width = int(said) if said.isdecimal() else 0
         self._dtype: VectorDtype = dtype
         self._of: VectorsOf = "tokens" if schema.names[:1] == ["text"] else "thoughts"
         if not schema.equals(_schema(self._width, dtype, self._of)):
             columns = dict(zip(schema.names, map(str, schema.types), strict=True))
-            raise SaeflowError(
-                f"{path} holds the columns {columns}; its metadata say {said!r} x {dtype}."
-            )
+            raise damaged(path, f"holds the columns {columns}; its metadata say {said!r} x {dtype}")
         self._file = pq.ParquetFile(path, page_checksum_verification=True)
 
     @property
@@ -226,13 +216,12 @@ class VectorsFile:
         try:
             if part is None:
                 table = self._file.read().combine_chunks()
-                check_whole(table, self.path)
             else:
                 table = self._file.read_row_group(part).combine_chunks()
             if any(column.null_count for column in table.columns):
                 raise ValueError("a value is missing")
         except DAMAGED as error:
-            raise unreadable(self.path, error, "the folder of this capture") from None
+            raise unreadable(self.path, error) from None
         column = table["vector"].combine_chunks()
         array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         values = np.frombuffer(
@@ -281,8 +270,8 @@ def chunk_paths(folder: Path) -> list[Path]:
         if (match := re.fullmatch(r"chunk(\d+)\.parquet", path.name))
     }
     if sorted(found) != list(range(len(found))) or not found:
-        raise SaeflowError(
-            f"{folder} holds the chunks {sorted(found)}; expected chunk0 and so on without a gap."
+        raise damaged(
+            folder, f"holds the chunks {sorted(found)}; expected chunk0 and so on without a gap"
         )
     return [found[index] for index in range(len(found))]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from saeflow.config.base import Block
+from saeflow.config.base import Block, Inside, Repo
 
 
 class SubsetSettings(Block):
@@ -53,13 +53,13 @@ class _FileSource(Block):
     subset: SubsetSettings = Field(
         default_factory=SubsetSettings, description="Problems that the study analyses."
     )
-    repo: str = Field("openai/gsm8k", description="Data set repository; read where source is hub.")
+    repo: Repo = Field("openai/gsm8k", description="Data set repository; read where source is hub.")
     revision: str = Field(
         "740312add88f781978c0658806c59bc2815b9866",
         min_length=1,
         description="Commit of the repository; a branch name would not be reproducible.",
     )
-    file: str = Field(
+    file: Inside = Field(
         "main/train-00000-of-00001.parquet", description="File inside the repository."
     )
     content_sha256: str | None = Field(
@@ -226,12 +226,12 @@ class TextHub(_Documents):
     """
 
     source: Literal["text_hub"] = Field(description="Files of texts on the Hugging Face hub.")
-    repo: str = Field(min_length=1, description="Data set repository, owner/name.")
+    repo: Repo = Field(description="Data set repository, owner/name.")
     revision: str = Field(
         pattern=r"^[0-9a-f]{40}$",
         description="Commit of the repository; a branch name would not be reproducible.",
     )
-    files: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    files: tuple[Inside, ...] = Field(
         min_length=1,
         description="Files inside the repository or patterns such as train/*.jsonl.zst, in the forms "
         "that a file of one's own may have.",

@@ -14,6 +14,8 @@ from saeflow.errors import nearest
 
 SOURCES = ("generated", "balanced", "path", "hub", "mixture", "text_file", "text_hub")
 TAGS = {"fresh", "path", "hub", "control", *SOURCES}
+LONGEST = 120
+"""Characters of a value that are told."""
 BRANCHES = ("literal[", "tuple[", "list[", "constrained-str")
 """How pydantic names the branches of a union in a location."""
 STUDY_TAGS = {
@@ -36,6 +38,7 @@ EXPECTED = {
     "too_long": "entries, at most {max_length}",
     "literal_error": "{expected}",
     "string_type": "text",
+    "string_unicode": "text",
     "string_too_short": "text that is not empty",
     "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "text of the form {pattern}",
@@ -107,11 +110,23 @@ def _sentence(detail: ErrorDetails, branches: Sequence[ErrorDetails], root: type
                 f"{key.removesuffix('.[key]')} is no name; expected letters, digits, '_', '-' and "
                 "'.', since it becomes part of a path."
             )
+        case "invalid_key":
+            block = ".".join(map(str, _path(location)[:-1])) or "the configuration"
+            return (
+                f"{block} has the key {_shown(found)}, which is no text; put it into quotes (in YAML "
+                "on, off, yes, no, null, dates and numbers are none)."
+            )
         case _:
             message = _wanted(detail, branches, root)
             if isinstance(found, dict):
                 return f"{key}: {message}."
-            return f"{key} is {'null' if found is None else repr(found)}: {message}."
+            return f"{key} is {_shown(found)}: {message}."
+
+
+def _shown(found: Any) -> str:
+    """A value as YAML or Python write it, cut where it is long."""
+    text = "null" if found is None else repr(found)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _tags(location: tuple[int | str, ...], discriminator: str) -> tuple[str, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from saeflow.config.base import Block, Name
+from saeflow.config.base import Block, Inside, Name, Repo
 
 MODEL_FILES = ("*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.txt", "*.jinja")
 """Files of a model directory that decide what it gives: inputs of jobs, and what is digested.
 
 Newer chat templates are files of their own, which end in ``.jinja``."""
+CODE_FILES = ("*.py",)
+"""The same of a model whose own code is run."""
 
 
 def check_heads(family: str, width: int, heads: int, pairs: int) -> None:
@@ -81,22 +83,28 @@ class FreshModel(_Model):
         return self
 
 
+TrustRemoteCode = Annotated[
+    bool,
+    Field(
+        description="Run the Python code that the directory or repository names in auto_map; such code "
+        "can do whatever you can, so read it first. Without it such a model is refused."
+    ),
+]
+
+
 class PathModel(_Model):
     """A causal language model in a Hugging Face directory, with CODI's projection beside it."""
 
     weights: Literal["path"] = Field(description="A directory on this machine.")
     path: str = Field(min_length=1, description="The directory; relative to the repository.")
-
-
-Repo = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=96)]
-"""Name of a repository, such as ``openai-community/gpt2``."""
+    trust_remote_code: TrustRemoteCode = False
 
 
 class HubBase(Block):
     """The model that a checkpoint on the hub was trained from."""
 
     repo: Repo = Field(description="Model repository.")
-    revision: str = Field(min_length=1, description="Commit or branch of the repository.")
+    revision: Inside = Field(description="Commit or branch of the repository.")
 
 
 class HubModel(_Model):
@@ -104,8 +112,7 @@ class HubModel(_Model):
 
     weights: Literal["hub"] = Field(description="The Hugging Face hub.")
     repo: Repo = Field(description="Model repository.")
-    revision: str = Field(
-        min_length=1,
+    revision: Inside = Field(
         description="Commit of the repository, or a branch, whose commit is recorded.",
     )
     checkpoint: Literal["codi"] | None = Field(
@@ -115,6 +122,7 @@ class HubModel(_Model):
         None,
         description="What a CODI checkpoint was trained from; null: all comes from the checkpoint.",
     )
+    trust_remote_code: TrustRemoteCode = False
     weights_gb: float | None = Field(
         None, gt=0, description="Gigabytes of the weights, for plans made before they are fetched."
     )
@@ -124,6 +132,11 @@ class HubModel(_Model):
         if self.base is not None and self.checkpoint is None:
             raise ValueError(
                 "base belongs to a checkpoint; expected checkpoint: codi beside it, or no base"
+            )
+        if self.checkpoint is not None and self.trust_remote_code:
+            raise ValueError(
+                "trust_remote_code is true, but a checkpoint is converted without running its code; "
+                "expected false, or no checkpoint"
             )
         return self
 
@@ -137,6 +150,16 @@ class UntrainedControl(Block):
 
 
 RunnableModel = FreshModel | PathModel | HubModel
+
+
+def runs_own_code(settings: RunnableModel) -> bool:
+    """Whether the code that a model brings along may be run."""
+    return not isinstance(settings, FreshModel) and settings.trust_remote_code
+
+
+def model_patterns(settings: RunnableModel) -> tuple[str, ...]:
+    """Files of a model's directory that decide what it gives."""
+    return (*MODEL_FILES, *CODE_FILES) if runs_own_code(settings) else MODEL_FILES
 
 
 SMALL_MB = 200

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import Field, model_validator
 
-from saeflow.config.base import Block
+from saeflow.config.base import Block, Inside
 
 LAYER = "{layer}"
 """What stands for the block in an id."""
@@ -15,20 +15,17 @@ LAYER = "{layer}"
 class ReleasedSettings(Block):
     """SAEs of a release, one per layer, as SAELens names and reads them."""
 
-    release: str | None = Field(
+    release: Inside | None = Field(
         None,
-        min_length=1,
         description="Release in SAELens' registry, such as gpt2-small-res-jb, or a repository of the "
         "Hugging Face hub that holds SAELens folders. null: a directory alone.",
     )
-    sae_id: str = Field(
-        min_length=1,
+    sae_id: Inside = Field(
         description="Id of an SAE in the release, where {layer} stands for the block, such as "
         "blocks.{layer}.hook_resid_pre; of a directory alone, the folder below it.",
     )
-    revision: str = Field(
+    revision: Inside = Field(
         "main",
-        min_length=1,
         description="Commit, tag or branch of the release's repository; the commit is recorded.",
     )
     path: str | None = Field(

@@ -29,6 +29,7 @@ from saeflow.config.models import (
 )
 from saeflow.config.reference import ReferenceSettings
 from saeflow.config.runs import BankRun
+from saeflow.config.secrets import secret_sentences
 from saeflow.config.studies import StudySettings
 from saeflow.config.writers import LocalSettings
 from saeflow.errors import SaeflowError, nearest
@@ -73,6 +74,8 @@ def parse_config(values: Mapping[Any, Any]) -> Config:
     SaeflowError
         With one plain sentence naming the key, what was found and what was expected.
     """
+    for sentence in secret_sentences(values):
+        raise SaeflowError(sentence)
     try:
         config = Config.model_validate(_without_orphans(_in_order_of_models(values)))
     except ValidationError as error:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from saeflow.config.base import Block
+from saeflow.config.base import Block, Repo
 
 
 class LocalSettings(Block):
@@ -18,8 +18,8 @@ class LocalSettings(Block):
     path: str | None = Field(
         None, min_length=1, description="The directory; relative to the repository."
     )
-    repo: str | None = Field(
-        None, min_length=1, description="Model repository on the hub, where no path is given."
+    repo: Repo | None = Field(
+        None, description="Model repository on the hub, where no path is given."
     )
     revision: str | None = Field(
         None, pattern=r"^[0-9a-f]{40}$", description="Commit of the repository, in full."

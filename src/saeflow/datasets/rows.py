@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import lzma
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,17 @@ from saeflow.hub_token import without_token
 
 ROWS = 256
 """Rows of a Parquet file that are decoded at once."""
+LONGEST_LINE = 64_000_000
+"""Bytes of a line: the longest books have a tenth of that."""
+MOST_UNPACKED = 64_000_000_000
+"""Bytes that a compressed Parquet file may take on disk."""
+_BLOCK = 2**16
 Blanks = Literal["refuse", "skip"]
 """What to do with a row whose first text holds nothing but blanks."""
+
+
+class _TooLongError(Exception):
+    """A line or file that goes on and on."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +184,13 @@ def _raw_lines(source: Source) -> Iterator[tuple[str, bytes]]:
     compression = text_format(source.name).compression
     try:
         with source.open(True) as file, _decompressed(file, compression) as stream:
-            for number, raw in enumerate(stream, start=1):
+            for number, raw in enumerate(_lines(stream), start=1):
                 yield f"line {number}", raw
+    except _TooLongError:
+        raise SaeflowError(
+            f"{source.name}, line {number + 1} is longer than {LONGEST_LINE // 1_000_000} MB; expected "
+            "a text per line."
+        ) from None
     # Each decompressor, file system and network client brings exceptions of its own.
     except Exception as error:
         raise SaeflowError(
@@ -186,11 +199,31 @@ def _raw_lines(source: Source) -> Iterator[tuple[str, bytes]]:
         ) from None
 
 
+def _lines(stream: Any) -> Iterator[bytes]:
+    """Lines of a stream, none of which is held that is too long: archives of megabytes may hold one."""
+    parts: list[bytes] = []
+    length = 0
+    while chunk := stream.read(_BLOCK):
+        first, *others = chunk.split(b"\n")
+        for piece, ends in zip((first, *others), (*(True for _ in others), False), strict=True):
+            parts.append(piece)
+            length += len(piece)
+            if length > LONGEST_LINE:
+                raise _TooLongError
+            if ends:
+                yield b"".join(parts)
+                parts, length = [], 0
+    if length:
+        yield b"".join(parts)
+
+
 def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
     number = 0
     with contextlib.ExitStack() as opened:
         try:
-            file = pq.ParquetFile(opened.enter_context(_anywhere(source)))
+            file = pq.ParquetFile(
+                opened.enter_context(_anywhere(source)), page_checksum_verification=True
+            )
             found = file.schema_arrow.names
         except SaeflowError:
             raise
@@ -234,13 +267,27 @@ def _anywhere(source: Source) -> Iterator[Any]:
     with tempfile.TemporaryFile() as whole:
         try:
             with source.open(True) as file, _decompressed(file, compression) as stream:
-                shutil.copyfileobj(stream, whole)
+                _lay_out(stream, whole)
+        except _TooLongError:
+            raise SaeflowError(
+                f"{source.name} holds more than {MOST_UNPACKED // 1_000_000_000} GB once it is unpacked; "
+                "expected Parquet as it is, which is compressed in itself."
+            ) from None
         except Exception as error:
             raise SaeflowError(
                 f"{source.name}: {_broken(compression)} ({type(error).__name__}: {_told(error)})."
             ) from None
         whole.seek(0)
         yield whole
+
+
+def _lay_out(stream: Any, target: Any) -> None:
+    written = 0
+    while block := stream.read(_BLOCK):
+        written += len(block)
+        if written > MOST_UNPACKED:
+            raise _TooLongError
+        target.write(block)
 
 
 def _broken(compression: str) -> str:

@@ -200,7 +200,11 @@ def base_weights(checkpoint: Path, base: Path | None) -> dict[str, Tensor]:
         )
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            base, dtype="auto", local_files_only=True, output_loading_info=True
+            base,
+            dtype="auto",
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # damaged files make transformers and pickle raise many kinds
         raise SaeflowError(

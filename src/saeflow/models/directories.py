@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,11 +33,14 @@ from saeflow.errors import SaeflowError, first_line
 from saeflow.models.codi import CodiModel, Projection, ThoughtTokens
 from saeflow.models.families import FAMILIES
 from saeflow.models.language_model import LanguageModel
+from saeflow.models.own_code import check_code
 from saeflow.models.repository_files import INDEX_ENDING, read_index, weights_file
 
 CODI_FILE = "codi.json"
 PROJECTION_FILE = "codi_projection.safetensors"
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
+MOST_BLOCKS = 1000
+"""Several times what any model has; a damaged number would fill the memory with blocks."""
 WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -48,6 +51,7 @@ def load_directory(
     *,
     last_layer: int | None = None,
     device: torch.device | None = None,
+    trusted: bool = False,
 ) -> LanguageModel:
     """Load a directory: a CODI model where it holds `codi.json`, else a model as it comes.
 
@@ -64,6 +68,8 @@ def load_directory(
     device : torch.device, optional
         Where the weights go as they are read, so that no second copy lies in main memory; the CPU
         by default.
+    trusted : bool
+        Whether Python code that the directory brings along may be run.
 
     Returns
     -------
@@ -77,17 +83,18 @@ def load_directory(
     """
     if not folder.is_dir():
         raise SaeflowError(f"{folder} is no directory; expected a Hugging Face model directory.")
-    config = read_config(folder)
+    config = read_config(folder, trusted)
     if not any(list(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS):
         raise SaeflowError(
             f"{folder} holds no weights; expected model.safetensors or pytorch_model.bin."
         )
     codi = read_codi(folder, config.vocab_size) if is_codi(folder) else None
+    n_blocks = int(config.num_hidden_layers)
     if last_layer is not None:
         keep_blocks(config, last_layer, folder)
-    tokenizer = read_tokenizer(folder)
+    tokenizer = read_tokenizer(folder, trusted)
     with _needed_shards(folder, last_layer) as shards:
-        model = _read_weights(shards, folder, config, dtype, device)
+        model = _read_weights(shards, folder, config, dtype, device, trusted, n_blocks)
     if codi is None:
         return LanguageModel(model, tokenizer, revision)
     projection = _read_projection(folder, config.hidden_size, codi.size)
@@ -153,7 +160,7 @@ def _needed_shards(folder: Path, last_layer: int | None) -> Iterator[Path]:
     with TemporaryDirectory(prefix="saeflow-shards-") as made:
         links = Path(made)
         # The files beside the weights matter, too: generation_config.json names further ends.
-        names = {path.name for path in folder.iterdir() if path.suffix == ".json"}
+        names = {path.name for path in folder.iterdir() if path.suffix in (".json", ".py")}
         plain = {name for name in names if not name.endswith(INDEX_ENDING)}
         for name in sorted({*plain, *weights.values()}):
             (links / name).symlink_to((folder / name).resolve())
@@ -162,7 +169,13 @@ def _needed_shards(folder: Path, last_layer: int | None) -> Iterator[Path]:
 
 
 def _read_weights(
-    shards: Path, folder: Path, config: PretrainedConfig, dtype: str, device: torch.device | None
+    shards: Path,
+    folder: Path,
+    config: PretrainedConfig,
+    dtype: str,
+    device: torch.device | None,
+    trusted: bool,
+    n_blocks: int,
 ) -> PreTrainedModel:
     placed = {} if device is None else {"device_map": {"": str(device)}}
     try:
@@ -172,11 +185,19 @@ def _read_weights(
             dtype=getattr(torch, dtype),
             local_files_only=True,
             output_loading_info=True,
+            trust_remote_code=trusted,
             **placed,
         )
     except Exception as error:  # damaged files make transformers and pickle raise many kinds
         raise SaeflowError(f"{folder}: the weights cannot be read ({first_line(error)}).") from None
     check_complete(folder, report)
+    matches = map(_BLOCK.search, report["unexpected_keys"])
+    surplus = [int(match[1]) for match in matches if match and int(match[1]) >= n_blocks]
+    if surplus:
+        raise SaeflowError(
+            f"{folder}: the weights hold block {max(surplus)}; expected {n_blocks} blocks, from 0 on, as "
+            "config.json says."
+        )
     found: PreTrainedModel = model
     return found
 
@@ -237,9 +258,9 @@ def save_directory(model: CodiModel, folder: Path) -> None:
     write_text(folder / CODI_FILE, json.dumps(codi, indent=2, sort_keys=True) + "\n")
 
 
-def directory_revision(folder: Path) -> str:
+def directory_revision(folder: Path, patterns: Sequence[str] = MODEL_FILES) -> str:
     """Digest of the files of a model directory that decide what it gives."""
-    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    found = {path for each in patterns for path in folder.glob(each) if path.is_file()}
     return files_digest(sorted(found))[:16]
 
 
@@ -249,20 +270,23 @@ def copy_directory(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def any_config(folder: Path) -> PretrainedConfig:
+def any_config(folder: Path, trusted: bool = False) -> PretrainedConfig:
     """Read the configuration of a model, of whatever family.
 
     Raises
     ------
     SaeflowError
-        If it is missing or damaged.
+        If it is missing or damaged, or names code that may not be run.
     """
     if not (folder / "config.json").is_file():
         raise SaeflowError(
             f"{folder} holds no config.json; expected a Hugging Face model directory."
         )
+    check_code(folder, trusted=trusted)
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trusted
+        )
     except Exception as error:  # transformers checks values with exceptions of its own
         raise SaeflowError(
             f"{folder / 'config.json'} cannot be read ({first_line(error)})."
@@ -270,34 +294,40 @@ def any_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def read_config(folder: Path) -> PretrainedConfig:
+def read_config(folder: Path, trusted: bool = False) -> PretrainedConfig:
     """Read the configuration of a model of a family that is known.
 
     Raises
     ------
     SaeflowError
-        If it is missing, damaged or of another family.
+        If it is missing, damaged or of another family, or names code that may not be run.
     """
-    config = any_config(folder)
+    config = any_config(folder, trusted)
     if config.model_type not in FAMILIES:
         raise SaeflowError(
             f"{folder / 'config.json'} names the family {config.model_type!r}; expected one of "
             f"{', '.join(FAMILIES)}."
         )
+    n_blocks = config.num_hidden_layers
+    if not isinstance(n_blocks, int) or not 1 <= n_blocks <= MOST_BLOCKS:
+        raise SaeflowError(
+            f"{folder / 'config.json'} names {n_blocks!r} blocks; expected 1 to {MOST_BLOCKS}."
+        )
     return config
 
 
-def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path, trusted: bool = False) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a model.
 
     Raises
     ------
     SaeflowError
-        If it is missing or damaged, or has no end-of-text token.
+        If it is missing or damaged, has no end-of-text token, or names code that may not be run.
     """
+    check_code(folder, trusted=trusted)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True
+            folder, local_files_only=True, trust_remote_code=trusted
         )
     except Exception as error:  # malformed JSON shows as any kind of exception
         raise SaeflowError(f"{folder} holds no readable tokenizer ({first_line(error)}).") from None

@@ -14,6 +14,7 @@ from saeflow.artifacts.tables import write_table
 from saeflow.config.models import HubBase, HubModel
 from saeflow.errors import SaeflowError
 from saeflow.models.hub import Fetched, fetch_files
+from saeflow.models.own_code import check_code
 from saeflow.models.repository_files import (
     INSTEAD,
     MissingWeightsError,
@@ -44,7 +45,7 @@ def fetch_model(settings: HubModel, folder: Path, check: Callable[[int], None]) 
         If the model cannot be had or `check` refuses it.
     """
     if settings.checkpoint is None:
-        _fetch(settings, lambda each: check(layer_count(each)), weights=False)
+        _fetch(settings, partial(_check, settings, check), weights=False)
         fetched = _fetch(settings)
         for name in fetched.digests:
             link(fetched.folder / name, folder / name)
@@ -70,6 +71,11 @@ def fetch_model(settings: HubModel, folder: Path, check: Callable[[int], None]) 
     write_table(table, folder / FILES_TABLE, MODEL_FILES_TABLE, provenance)
 
 
+def _check(settings: HubModel, check: Callable[[int], None], folder: Path) -> None:
+    check_code(folder, trusted=settings.trust_remote_code)
+    check(layer_count(folder))
+
+
 def _fetch(
     settings: HubModel | HubBase,
     check: Callable[[Path], None] = lambda _: None,
@@ -79,10 +85,11 @@ def _fetch(
 ) -> Fetched:
     # peft leaves its settings beside a checkpoint, whose conversion compares them.
     adapter = isinstance(settings, HubModel) and settings.checkpoint is not None
+    code = isinstance(settings, HubModel) and settings.trust_remote_code
     fetched = fetch_files(
         settings.repo,
         settings.revision,
-        partial(model_names if weights else beside_weights, adapter=adapter),
+        partial(model_names if weights else beside_weights, adapter=adapter, code=code),
         instead=INSTEAD,
         missing=lambda folder: lacking(folder, config=config, weights=weights),
     )

@@ -10,6 +10,12 @@ from saeflow.errors import SaeflowError, first_line, nearest
 from saeflow.hub_token import token, without_token
 
 
+class HubError(SaeflowError):
+    """Files of the hub cannot be had."""
+
+    fault = "Hugging Face hub"
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -47,7 +53,7 @@ def describe(
     instead: str,
     missing: Sequence[str] = (),
     folder: Path | None = None,
-) -> SaeflowError:
+) -> HubError:
     """Say why files of a repository cannot be had, and what to do.
 
     Parameters
@@ -63,7 +69,7 @@ def describe(
     folder : Path, optional
         Where the cache lacks them.
     """
-    return SaeflowError(without_token(_sentence(error, repo, revision, instead, missing, folder)))
+    return HubError(without_token(_sentence(error, repo, revision, instead, missing, folder)))
 
 
 def _sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from saeflow.config.models import (
     PathModel,
     RunnableModel,
     UntrainedControl,
+    model_patterns,
+    runs_own_code,
 )
 from saeflow.device import resolve_device
 from saeflow.errors import SaeflowError
@@ -43,7 +46,13 @@ from saeflow.models.directories import (
 from saeflow.models.hub import fetch_files
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.numbers import start_numbers
-from saeflow.models.repository_files import INSTEAD, check_fetched, lacking, model_names
+from saeflow.models.repository_files import (
+    INSTEAD,
+    check_fetched,
+    check_measured,
+    lacking,
+    model_names,
+)
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.models.tokens import put_begin
 from saeflow.seeds import derive_seed
@@ -101,11 +110,22 @@ def _load(
     if folder is None:
         folder = snapshot(settings) if isinstance(settings, HubModel) else Path(settings.path)
     fetched = check_fetched(folder) if (folder / FILES_TABLE).is_file() else None
+    trusted = runs_own_code(settings)
     if control is not None:
-        return _untrained(folder, control.seed, settings.dtype, last_layer)
-    named = directory_revision(folder) if isinstance(settings, PathModel) else settings.revision
-    revision = fetched or named
-    return load_directory(folder, settings.dtype, revision, last_layer=last_layer, device=device)
+        return _untrained(folder, control.seed, settings.dtype, last_layer, trusted)
+    if isinstance(settings, PathModel):
+        revision = directory_revision(folder, model_patterns(settings))
+        check_measured(folder, revision)
+    else:
+        revision = settings.revision
+    return load_directory(
+        folder,
+        settings.dtype,
+        fetched or revision,
+        last_layer=last_layer,
+        device=device,
+        trusted=trusted,
+    )
 
 
 def thinking(model: LanguageModel) -> CodiModel:
@@ -195,9 +215,11 @@ def load_beside(
     ]
 
 
-def _untrained(folder: Path, seed: int, dtype: str, last_layer: int | None) -> LanguageModel:
+def _untrained(
+    folder: Path, seed: int, dtype: str, last_layer: int | None, trusted: bool
+) -> LanguageModel:
     """Fresh weights for the architecture and tokenizer of a directory."""
-    config, tokenizer = read_config(folder), read_tokenizer(folder)
+    config, tokenizer = read_config(folder, trusted), read_tokenizer(folder, trusted)
     made: LanguageModel
     if is_codi(folder):
         codi = read_codi(folder, config.vocab_size)
@@ -205,19 +227,22 @@ def _untrained(folder: Path, seed: int, dtype: str, last_layer: int | None) -> L
         if codi.number_waves:
             start_numbers(thinks)
     else:
-        made = LanguageModel(_fresh_weights(config, seed, dtype), tokenizer, f"fresh:{seed}")
+        weights = _fresh_weights(config, seed, dtype, trusted)
+        made = LanguageModel(weights, tokenizer, f"fresh:{seed}")
     if last_layer is not None:
         # Cut off afterwards: fewer blocks would draw other weights for those that are left.
         drop_blocks(made.language_model, last_layer, folder)
     return made
 
 
-def _fresh_weights(config: PretrainedConfig, seed: int, dtype: str) -> PreTrainedModel:
+def _fresh_weights(
+    config: PretrainedConfig, seed: int, dtype: str, trusted: bool
+) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "models", "fresh"))
         # Made in the precision wanted: a second copy of a large model might not fit.
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype)
+            config, dtype=getattr(torch, dtype), trust_remote_code=trusted
         )
     return model
 
@@ -253,8 +278,9 @@ def snapshot(settings: HubModel) -> Path:
     SaeflowError
         If the hub cannot be reached and the cache does not hold the model.
     """
+    wanted = partial(model_names, code=settings.trust_remote_code)
     return fetch_files(
-        settings.repo, settings.revision, model_names, instead=INSTEAD, missing=lacking
+        settings.repo, settings.revision, wanted, instead=INSTEAD, missing=lacking
     ).folder
 
 

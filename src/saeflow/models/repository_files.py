@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from saeflow.artifacts.catalog import EVALUATION
+from saeflow.artifacts.damage import remedy
+from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.model_files import FILES_TABLE, MODEL_FILES_TABLE
-from saeflow.artifacts.tables import read_table
+from saeflow.artifacts.provenance import metadata_of
+from saeflow.artifacts.tables import read_schema, read_table
 from saeflow.errors import SaeflowError, first_line
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -19,12 +25,15 @@ SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
 SHARD_ENDINGS = (".safetensors", ".bin")
 BESIDE = (".json", ".txt", ".model", ".jinja")
 """Endings of configuration and tokenizer files."""
+CODE = ".py"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """One of them makes a tokenizer."""
 ADAPTER = "adapter_config.json"
 """Tells transformers to load an adapter beside the weights, which is not fetched."""
 PROJECTION = "codi_projection.safetensors"
 """As `saeflow.models.directories` names it, which would bring torch along."""
+MEASURED = "evaluation.parquet"
+"""In the folder of a reference model: what it can do."""
 INSTEAD = "use weights: path with path: DIRECTORY"
 
 
@@ -85,19 +94,20 @@ def read_index(path: Path) -> dict[str, Any]:
     return listed
 
 
-def model_names(names: Sequence[str], *, adapter: bool = False) -> list[str]:
+def model_names(names: Sequence[str], *, adapter: bool = False, code: bool = False) -> list[str]:
     """Files that loading a model needs: configuration, tokenizer and one form of the weights."""
     projection = [name for name in names if name == PROJECTION]
-    return [*beside_weights(names, adapter=adapter), *weight_names(names), *projection]
+    beside = beside_weights(names, adapter=adapter, code=code)
+    return [*beside, *weight_names(names), *projection]
 
 
-def beside_weights(names: Sequence[str], *, adapter: bool = False) -> list[str]:
-    """Configuration and tokenizer among the files of a repository, and an adapter's settings."""
+def beside_weights(names: Sequence[str], *, adapter: bool = False, code: bool = False) -> list[str]:
+    """Configuration and tokenizer of a repository, an adapter's settings, and its Python code."""
     return [
         name
         for name in names
         if "/" not in name
-        and name.endswith(BESIDE)
+        and name.endswith((*BESIDE, CODE) if code else BESIDE)
         and not name.endswith(INDEX_ENDING)
         and (adapter or name != ADAPTER)
     ]
@@ -150,6 +160,12 @@ def _numbered(shard: str) -> set[str]:
     return {f"{first}-{number:05}-of-{count}.{ending}" for number in range(1, int(count) + 1)}
 
 
+@functools.cache
+def _digest_of(path: Path, changed: int) -> str:
+    """Digest of a file, once per process and time of its last change."""
+    return file_digest(path)
+
+
 def layer_count(folder: Path) -> int:
     """Number of blocks that a directory's configuration names.
 
@@ -169,8 +185,35 @@ def layer_count(folder: Path) -> int:
         ) from None
 
 
+def check_measured(folder: Path, revision: str) -> None:
+    """Check that a directory which was measured, as the bundled models were, is what was measured.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a model; what says how it was measured may lie in it.
+    revision : str
+        Digest of its files (`saeflow.models.directories.directory_revision`).
+
+    Raises
+    ------
+    SaeflowError
+        If it is not, saying how it is restored.
+    """
+    path = folder / MEASURED
+    if not path.is_file():
+        return
+    kind, schema = read_schema(path, foreign=True)
+    measured = metadata_of(schema).get("model_revision")
+    if kind == EVALUATION.name and measured != revision:
+        raise SaeflowError(
+            f"{folder} has the digest {revision}, but {MEASURED} in it was measured with {measured}; "
+            f"{remedy(folder)} If the model was changed on purpose, delete {path}."
+        )
+
+
 def check_fetched(folder: Path) -> str:
-    """Check that the files of a fetched model are still as long as they were.
+    """Check that the files of a fetched model are still what they were.
 
     Returns
     -------
@@ -180,19 +223,27 @@ def check_fetched(folder: Path) -> str:
     Raises
     ------
     SaeflowError
-        If one is missing or truncated, saying what to delete.
+        If one is missing, truncated or damaged, saying what to delete.
     """
     table = read_table(folder / FILES_TABLE, MODEL_FILES_TABLE)
-    for row in table.select(["file", "bytes"]).to_pylist():
+    for row in table.select(["file", "bytes", "sha256"]).to_pylist():
         path = folder / row["file"]
         size = path.stat().st_size if path.exists() else None
-        if size != row["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes"
-            cached = (
-                "" if size is None else f" and {path.resolve()} with its copy in the hub's cache"
-            )
-            raise SaeflowError(
-                f"{path} {found}; expected {row['bytes']} bytes. Delete {folder}{cached} to fetch it "
-                "anew."
-            )
+        if (
+            size == row["bytes"]
+            and _digest_of(path.resolve(), path.stat().st_mtime_ns) == row["sha256"]
+        ):
+            continue
+        if size is None:
+            found = "is missing"
+        elif size != row["bytes"]:
+            found = f"has {size} bytes; expected {row['bytes']} bytes"
+        else:
+            found = f"is damaged; expected the sha256 {row['sha256']}"
+        # What is linked comes from the hub's cache, which would give the same again.
+        paths = [folder, *([path.resolve()] if path.is_symlink() and size is not None else [])]
+        raise SaeflowError(
+            f"{path} {found}; fetch it anew with: rm -r {' '.join(shlex.quote(str(p)) for p in paths)}, "
+            "then run the same snakemake command again."
+        )
     return str(table["revision"][0].as_py())

@@ -33,6 +33,8 @@ class ModelShape:
         Blocks, dimensions of the residual stream, and of all query heads side by side.
     config : transformers.PretrainedConfig or None
         Of a directory.
+    trusted : bool
+        Whether Python code that the directory brings along may be run.
     """
 
     name: str | None
@@ -41,6 +43,7 @@ class ModelShape:
     width: int
     heads_width: int
     config: PretrainedConfig | None = None
+    trusted: bool = False
 
     def width_at(self, hook: str) -> int:
         """Dimensions of an activation at a hook."""
@@ -67,7 +70,9 @@ class ModelShape:
     def _hollow(self) -> PreTrainedModel:
         """The model without weights: asked for once per layer of a release, made once."""
         with torch.device("meta"):
-            made: PreTrainedModel = AutoModelForCausalLM.from_config(self.config)
+            made: PreTrainedModel = AutoModelForCausalLM.from_config(
+                self.config, trust_remote_code=self.trusted
+            )
         return made
 
     @property
@@ -82,7 +87,9 @@ def fresh_shape(settings: FreshModel) -> ModelShape:
     return ModelShape(None, settings.family, settings.num_hidden_layers, width, width)
 
 
-def model_shape(files: Sequence[str | Path], name: str | None = None) -> ModelShape:
+def model_shape(
+    files: Sequence[str | Path], name: str | None = None, *, trusted: bool = False
+) -> ModelShape:
     """Shape of a model in a Hugging Face directory.
 
     Parameters
@@ -91,6 +98,8 @@ def model_shape(files: Sequence[str | Path], name: str | None = None) -> ModelSh
         Files of the directory, or the directory alone.
     name : str or None
         Repository that it is from.
+    trusted : bool
+        Whether Python code that the directory brings along may be run.
 
     Returns
     -------
@@ -100,12 +109,11 @@ def model_shape(files: Sequence[str | Path], name: str | None = None) -> ModelSh
     Raises
     ------
     SaeflowError
-        If there is no configuration or it cannot be read.
+        If there is no configuration, it cannot be read, or it names code that may not be run.
     """
     first = Path(files[0])
-    config = any_config(first if first.is_dir() else first.parent)
+    config = any_config(first if first.is_dir() else first.parent, trusted)
     heads, width = int(config.num_attention_heads), int(config.hidden_size)
     head = int(getattr(config, "head_dim", None) or width // heads)
-    return ModelShape(
-        name, str(config.model_type), int(config.num_hidden_layers), width, heads * head, config
-    )
+    layers = int(config.num_hidden_layers)
+    return ModelShape(name, str(config.model_type), layers, width, heads * head, config, trusted)

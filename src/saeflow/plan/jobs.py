@@ -7,17 +7,19 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from saeflow.config.root import Config
 from saeflow.errors import SaeflowError, first_line, nearest
+from saeflow.yaml_files import check_configuration
 
 CHECKSUM_BYTES = 1_000_000_000
 """As in profiles/default: what is rebuilt depends on it."""
 STATE = ".snakemake"
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -110,17 +112,50 @@ def planned_jobs(
     SaeflowError
         In one sentence, whatever Snakemake or the configuration refuses.
     """
+    return read_workflow(root, targets, configfiles, folder, _planned, scatter)
+
+
+def read_workflow(
+    root: Path,
+    targets: Sequence[str],
+    configfiles: Sequence[Path],
+    folder: Path,
+    read: Callable[[Any], Read],
+    scatter: Mapping[str, int] | None = None,
+) -> Read:
+    """Let Snakemake build the graph of jobs, and read what is wanted of it.
+
+    Parameters
+    ----------
+    root, targets, configfiles, folder
+        As for `planned_jobs`.
+    read : callable
+        Takes Snakemake's workflow, in the folder of the run.
+    scatter : mapping of str to int, optional
+        As for `planned_jobs`.
+
+    Raises
+    ------
+    SaeflowError
+        In one sentence, whatever Snakemake or the configuration refuses.
+    """
     for path in configfiles:
         if not path.is_file():
             raise SaeflowError(f"{path} does not exist; expected a configuration file.")
+        check_configuration(path)
     paths = [path.resolve() for path in configfiles]
     with _unchanged(folder) as place, _in(place):
-        return _built(root, targets, paths, place, scatter or {})
+        return _built(root, targets, paths, place, read, scatter or {})
 
 
 def _built(
-    root: Path, targets: Sequence[str], paths: list[Path], place: Path, scatter: Mapping[str, int]
-) -> Planned:
+    root: Path,
+    targets: Sequence[str],
+    paths: list[Path],
+    place: Path,
+    read: Callable[[Any], Read],
+    scatter: Mapping[str, int],
+) -> Read:
     from snakemake.api import SnakemakeApi
     from snakemake.logging import logger
     from snakemake.settings.enums import Quietness
@@ -155,7 +190,7 @@ def _built(
             )
             workflow._build_dag()
             workflow.async_run(workflow.dag.postprocess(update_needrun=False, check_initial=True))
-            return _planned(workflow)
+            return read(workflow)
     except (SystemExit, Exception) as error:
         if isinstance(error, SaeflowError):
             raise

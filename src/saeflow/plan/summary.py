@@ -68,7 +68,8 @@ def plan(
     jobs = planned.jobs
     if gpus is None and planned.config.compute.gpu_memory_gb is not None:
         gpus = 1
-    machine = Machine(cores, gpus)
+    # Without a limit of its own on models, as in profiles/gpu: each also asks for a GPU.
+    machine = Machine(cores, gpus, model_jobs=gpus or 1)
     time = planned_time(jobs, folder, machine)
     return {
         "targets": list(targets),

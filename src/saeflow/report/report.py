@@ -72,6 +72,7 @@ from saeflow.report.hierarchy.pages import (
     write_hierarchy_pages,
 )
 from saeflow.report.models import MODELS, write_models_page
+from saeflow.report.run import RUN, write_run_page
 from saeflow.report.scaling.finding import scaling_finding
 from saeflow.report.scaling.model import ScalingModel, read_scaling_models
 from saeflow.report.scaling.pages import SCALING_PAGE, write_scaling_pages
@@ -187,8 +188,9 @@ def write_report(
     pages += [DECIMAL_PAGE] * (spec["decimal_bug"] is not None)
     pages += [SPECIALISTS_PAGE] * (spec["specialists"] is not None)
     pages += [SCALING_PAGE] * (spec["scaling"] is not None)
-    site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else [])])
+    site = Site(templates, folder, [*pages, FEATURES, *([MODELS] if latents else []), RUN])
     site.write_assets()
+    write_run_page(site)
 
     problems = {
         path.name: read_table(path / "problems.parquet", PROBLEMS) for path in files.datasets

@@ -101,7 +101,7 @@ class Site:
             "plotly": PLOTLY,
             "datatables": DATATABLES,
         }
-        text = _environment(self.templates).get_template(template).render({**shared, **context})
+        text = template_text(self.templates, template, {**shared, **context})
         write_text(self.folder / name, text + "\n")
 
     def write_chunk(self, name: str, data: Any) -> None:
@@ -159,6 +159,21 @@ def datatables() -> str:
         )
     library = before.rpartition(",")[2]
     return f"(()=>{{{body}window.DataTable={library};}})();{rest}"
+
+
+def template_text(templates: Path, template: str, context: Mapping[str, Any]) -> str:
+    """Fill a template; what comes from data is escaped.
+
+    Parameters
+    ----------
+    templates : Path
+        Folder of the templates.
+    template : str
+        File name of the template.
+    context : mapping
+        What it reads; a name that is missing is an error.
+    """
+    return _environment(templates).get_template(template).render(context)
 
 
 def _json(data: Any) -> str:

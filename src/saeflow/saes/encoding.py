@@ -11,10 +11,12 @@ import pyarrow as pa
 import torch
 from jaxtyping import Int
 
-from saeflow.artifacts.catalog import QUALITY
+from saeflow.artifacts.captures import records_path
+from saeflow.artifacts.catalog import ANSWERS, QUALITY
+from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.features import shape_metadata
 from saeflow.artifacts.provenance import metadata_of
-from saeflow.artifacts.tables import read_table
+from saeflow.artifacts.tables import read_schema, read_table
 from saeflow.models.conventions import LayerConvention
 from saeflow.saes.bank import Bank
 from saeflow.saes.encode import encode_long
@@ -30,8 +32,14 @@ def open_bank(folder: Path) -> Bank:
     SaeflowError
         If a file is missing or not what it was when it was written.
     """
-    quality = read_table(folder / "quality.parquet", QUALITY, columns=[])
-    digests = json.loads(metadata_of(quality.schema).get("weights_sha256", "{}"))
+    path = folder / "quality.parquet"
+    quality = read_table(path, QUALITY, columns=["dictionary", "seed"])
+    named = {"dictionary": folder.parent.name, "seed": folder.name.removeprefix("seed")}
+    for key, expected in named.items() if folder.name.startswith("seed") else ():
+        found = {str(each) for each in quality[key].unique().to_pylist()} - {expected}
+        if found:
+            raise damaged(path, f"is of the {key} {sorted(found)[0]}; expected {expected}")
+    digests = json.loads(metadata_of(quality.schema).get("files_sha256", "{}"))
     return load_bank(folder, digests=digests, sites=None)
 
 
@@ -53,8 +61,10 @@ def encode_layers(
     shape : dict of str to str
         Steps and d_sae, for the table's provenance.
     """
+    _check_model(capture, bank_folder)
     bank = open_bank(bank_folder)
-    for layer in sorted({site.layer for site in bank.sites}):
+    layers = sorted({site.layer for site in bank.sites})
+    for layer in layers:
         sites = [site for site in bank.sites if site.layer == layer]
         vectors = read_sites(capture, convention, sites, numbers)
         parts = []
@@ -71,5 +81,15 @@ def encode_layers(
                     }
                 )
             )
-        shape = shape_metadata([site.step for site in sites], bank.d_sae)
+        shape = shape_metadata([site.step for site in sites], bank.d_sae, layers)
         yield layer, pa.concat_tables(parts), shape
+
+
+def _check_model(capture: Path, bank: Path) -> None:
+    """Refuse SAEs of another model than the capture's, which would fit if its width is the same."""
+    captured, trained = (
+        metadata_of(read_schema(path)[1]).get("model_revision")
+        for path in (records_path(capture, ANSWERS), bank / "quality.parquet")
+    )
+    if captured != trained:
+        raise damaged(bank, f"is of the model {trained}, but {capture} of the model {captured}")

@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.digest import file_digest
 from saeflow.artifacts.provenance import package_version
-from saeflow.errors import SaeflowError
+from saeflow.errors import SaeflowError, first_line
 from saeflow.saes.bank import EVERY_TOKEN, Bank, Recipe, Site
 from saeflow.saes.selection import Architecture
 
@@ -79,8 +80,8 @@ def _config_of(bank: Bank, site: Site) -> dict[str, Any]:
     }
 
 
-def weight_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each weight file of a bank.
+def bank_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of the weights and the configuration of each SAE of a bank.
 
     Parameters
     ----------
@@ -95,9 +96,9 @@ def weight_digests(folder: Path) -> dict[str, str]:
     Raises
     ------
     SaeflowError
-        If the folder holds no bank or a weight file is missing.
+        If the folder holds no bank or a file is missing.
     """
-    names = [f"{site.name}/{WEIGHTS}" for site in _sites_in(folder)]
+    names = [f"{site.name}/{file}" for site in _sites_in(folder) for file in (WEIGHTS, CONFIG)]
     return {name: file_digest(_existing(folder / name)) for name in names}
 
 
@@ -114,7 +115,7 @@ def load_bank(
     folder : Path
         Holds ``layer{layer}_step{step}/cfg.json`` and ``sae_weights.safetensors``.
     digests : mapping of str to str, optional
-        What `weight_digests` gave when the bank was written; held against every file read.
+        What `bank_digests` gave when the bank was written; held against every file read.
     sites : sequence of Site, optional
         Which SAEs, in this order; all of them by layer and step if not given.
 
@@ -135,9 +136,10 @@ def load_bank(
     for place, site in enumerate(chosen):
         config_path = _existing(folder / site.name / CONFIG)
         weights_path = _existing(folder / site.name / WEIGHTS)
+        for path in (config_path, weights_path):
+            _check_digest(path, f"{site.name}/{path.name}", digests)
         config = _read_config(config_path)
         recipes.append(_recipe_of(config, config_path))
-        _check_digest(weights_path, f"{site.name}/{WEIGHTS}", digests)
         weights = _read_weights(weights_path, config)
         if not stacked:
             # Filled one by one: to stack wide SAEs that were read before would take twice their memory.
@@ -176,16 +178,16 @@ def _chosen(
     expected: Iterable[str] = sorted(listed) if sites is None else [site.name for site in sites]
     for name in expected:
         if name not in {site.name for site in found}:
-            raise SaeflowError(
-                f"{folder / name} does not exist; the bank has "
-                f"{', '.join(site.name for site in found)}."
+            raise damaged(
+                folder / name,
+                f"does not exist; the bank has {', '.join(site.name for site in found)}",
             )
     return found if sites is None else list(sites)
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise SaeflowError(f"{path} does not exist; expected a file of a bank of SAEs.")
+        raise damaged(path, "does not exist; expected a file of a bank of SAEs")
     return path
 
 
@@ -193,12 +195,11 @@ def _check_digest(path: Path, name: str, digests: Mapping[str, str] | None) -> N
     if digests is None:
         return
     if name not in digests:
-        raise SaeflowError(f"{path} has no checksum; expected one of {sorted(digests)}.")
+        raise damaged(path, f"is none of the {len(digests)} files of its bank")
     found = file_digest(path)
     if found != digests[name]:
-        raise SaeflowError(
-            f"{path} has the sha256 {found}; expected {digests[name]}, which it had when it was "
-            "written."
+        raise damaged(
+            path, f"has the sha256 {found}; expected {digests[name]}, which it had when written"
         )
 
 
@@ -244,7 +245,7 @@ def _read_weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise SaeflowError(f"{path} is damaged ({error}); expected a safetensors file.") from None
+        raise damaged(path, f"is damaged ({first_line(error)}); expected safetensors") from None
     d_in, d_sae = config["d_in"], config["d_sae"]
     shapes: dict[str, tuple[int, ...]] = {
         "W_enc": (d_in, d_sae),

@@ -25,7 +25,7 @@ from saeflow.saes.bank import EVERY_TOKEN, Bank, Recipe, Site
 from saeflow.saes.fixed import fixed_bank
 from saeflow.saes.quality import SiteMetric, bank_quality
 from saeflow.saes.sites import bank_sites, read_sites, token_sites
-from saeflow.saes.storage import save_bank, weight_digests
+from saeflow.saes.storage import bank_digests, save_bank
 from saeflow.saes.train import train_bank
 
 
@@ -213,6 +213,6 @@ def write_quality(
         }
         for split, metric in quality
     ]
-    digests = json.dumps(weight_digests(folder), sort_keys=True)
-    provenance = replace(provenance, extra={**provenance.extra, "weights_sha256": digests})
+    digests = json.dumps(bank_digests(folder), sort_keys=True)
+    provenance = replace(provenance, extra={**provenance.extra, "files_sha256": digests})
     write_table(pa.Table.from_pylist(rows), folder / "quality.parquet", QUALITY, provenance)

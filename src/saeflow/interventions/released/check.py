@@ -91,7 +91,7 @@ def check_released(
         If an SAE does not give what it should, with the likely cause; or a file is damaged.
     """
     table = read_table(folder / RELEASED_FILE, RELEASED)
-    digests = json.loads(metadata_of(table.schema).get("weights_sha256", "null"))
+    digests = json.loads(metadata_of(table.schema).get("files_sha256", "{}"))
     releases = {row["layer"]: Release.of_row(row) for row in table.to_pylist()}
     sizes = [each.context_size for each in releases.values() if each.context_size]
     tokens = check_tokens(model, texts, context_size=min(sizes, default=None))
@@ -102,7 +102,7 @@ def check_released(
     places = _read(model, tokens.with_begin(begin), hooks)
     found = []
     for layer in progress(sorted(releases), description="check", total=len(releases), unit="SAEs"):
-        sae = load_bank(folder, digests=digests and _of_layer(digests, layer), sites=[Site(layer)])
+        sae = load_bank(folder, digests=_of_layer(digests, layer), sites=[Site(layer)])
         reading = Reading(sae, own_place(hooks[layer], layer), releases[layer].centred, begin)
         checked = _check(model, reading, releases[layer], tokens, places, hooks[layer])
         if judged and not passes(checked.checks):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from saeflow.artifacts.files import atomic_file
+
+DIGEST = "digest"
+"""In the metadata of a checkpoint: digest of all else."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,22 @@ def save_checkpoint(state: TrainingState, path: Path, fingerprint: str) -> None:
         "step": str(state.step),
         "curves": json.dumps([asdict(point) for point in state.curves]),
     }
+    kept = {key: value.cpu().contiguous() for key, value in tensors.items()}
+    metadata[DIGEST] = _digest(kept, metadata)
     with atomic_file(path) as partial:
-        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, metadata)
+        save_file(kept, partial, metadata)
 
 
 def checkpoint_step(path: Path, fingerprint: str) -> int:
-    """Steps that a checkpoint has done; 0 where there is none, or one of another run."""
+    """Steps that a checkpoint has done; 0 where there is none, a damaged one or one of another run."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             # Read once: a damaged checkpoint costs time, not the run.
-            for key in file.keys():  # noqa: SIM118
-                file.get_tensor(key)
-    except (SafetensorError, OSError):
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError):
+        return 0
+    if metadata.pop(DIGEST, None) != _digest(tensors, metadata):
         return 0
     return int(metadata["step"]) if metadata.get("fingerprint") == fingerprint else 0
 
@@ -113,6 +120,15 @@ def load_checkpoint(state: TrainingState, path: Path, *, with_optimizers: bool) 
         }
     state.step = int(metadata["step"])
     state.curves[:] = [CurvePoint(**point) for point in json.loads(metadata["curves"])]
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Digest of what a checkpoint holds: safetensors itself has none."""
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for key, value in sorted(tensors.items()):
+        total.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def _slots(state: TrainingState) -> Iterator[tuple[str, str, Optimizer]]:

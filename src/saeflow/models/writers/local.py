@@ -158,8 +158,11 @@ def load_local(
             dtype=getattr(torch, settings.dtype),
             local_files_only=True,
             output_loading_info=True,
+            trust_remote_code=False,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # damaged files make transformers raise many kinds
         raise SaeflowError(
             f"{folder}: the model cannot be read ({first_line(error)}); expected weights and "

@@ -21,7 +21,7 @@ from saeflow.progress import progress
 from saeflow.saes.bank import Recipe, Site
 from saeflow.saes.released.folding import folded_release
 from saeflow.saes.released.loading import ReleasedFiles, ReleasedSAE, check_ids, load_released
-from saeflow.saes.storage import LIMITED, save_bank, weight_digests
+from saeflow.saes.storage import LIMITED, bank_digests, save_bank
 
 
 def fetch_bank(
@@ -87,8 +87,8 @@ def fetch_bank(
             }
         )
         del released, bank
-    digests = json.dumps(weight_digests(folder), sort_keys=True)
-    provenance = replace(provenance, extra={**provenance.extra, "weights_sha256": digests})
+    digests = json.dumps(bank_digests(folder), sort_keys=True)
+    provenance = replace(provenance, extra={**provenance.extra, "files_sha256": digests})
     schema = RELEASED.schema()
     write_table(pa.Table.from_pylist(rows, schema), folder / RELEASED_FILE, RELEASED, provenance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from sae_lens.loading.pretrained_saes_directory import (
 from saeflow.errors import SaeflowError, first_line, nearest
 from saeflow.models.hub import HubFile, fetch_files
 
+ANY_OBJECT = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+"""Variable of the environment by which torch makes any object that a file asks for, and runs its code."""
 NOT_NEEDED = "sparsity.safetensors"
 """What SAELens fetches beside weights, does without, and nobody here reads."""
 
@@ -77,6 +80,8 @@ class ReleasedFiles:
         """Let SAELens read these files within a ``with`` block."""
         theirs = loaders.hf_hub_download
         loaders.hf_hub_download = self.fetch
+        # Their loaders leave it to torch, which by itself makes nothing but tensors, and to this.
+        forced = os.environ.pop(ANY_OBJECT, None)
         try:
             with warnings.catch_warnings():
                 # Of options for its own models, which are not used here.
@@ -84,6 +89,8 @@ class ReleasedFiles:
                 yield
         finally:
             loaders.hf_hub_download = theirs
+            if forced is not None:
+                os.environ[ANY_OBJECT] = forced
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ from saeflow.errors import SaeflowError
 NAME = re.compile(r"step(\d+)")
 INDEX = "checkpoint.json"
 STREAM = "stream"
+DIGEST = "digest"
 KEPT = 2
 """The one before stays, in case that the last is damaged."""
 
@@ -80,6 +82,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, configuration: Mapping
             "rows": checkpoint.rows,
             "sha256": {path.name: file_digest(path) for path in sorted(partial.iterdir())},
         }
+        index[DIGEST] = _digest(index)
         (partial / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
     for old in _found(folder)[KEPT:]:
         shutil.rmtree(old)
@@ -111,9 +114,13 @@ def load_checkpoint(folder: Path, configuration: Mapping[str, Any]) -> Checkpoin
     for path in _found(folder):
         try:
             index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            if index.pop(DIGEST) != _digest(index):
+                raise ValueError(f"{INDEX} is not what was written")
             _check(path, index, configuration)
             return _read(path, index)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
+        ) as error:  # fmt: skip
             logging.getLogger("saeflow").warning(
                 "%s is damaged (%s: %s); trying the checkpoint before it.",
                 path,
@@ -121,6 +128,12 @@ def load_checkpoint(folder: Path, configuration: Mapping[str, Any]) -> Checkpoin
                 error,
             )
     return None
+
+
+def _digest(index: Mapping[str, Any]) -> str:
+    """Digest of an index, as JSON keeps it."""
+    kept = json.loads(json.dumps(index))
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _found(folder: Path) -> list[Path]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from saeflow.saes.wide.token_counts import TokenCounts
 from saeflow.saes.wide.top_examples import BinSamples, SilentPool, TopExamples
 from saeflow.seeds import derive_seed, torch_generator
 from saeflow.stats.streaming import ResampledSums, document_weights
+from saeflow.studies.scaling.reading_state import ReadingState
 
 CHUNK = 256
 """Documents that are held at a time; batches are cut within them."""
@@ -230,6 +231,30 @@ class CorpusSums:
     pairs: Coactivations
     groups: dict[int, str]
 
+    def fill(self, state: ReadingState) -> None:
+        """Take what was kept, where a killed job had come as far."""
+        kept = state.fill(self._state(), self.runs[0].bank.device)
+        self.groups.update(kept["groups"])
+
+    def keep(self, state: ReadingState, number: int, chunk: int) -> None:
+        """Keep what is there, if it is time."""
+        state.keep(number, chunk, list(self.splits), self._state(), WideRun)
+
+    def _state(self) -> dict[str, Any]:
+        return {"splits": self.splits, "pairs": self.pairs, "groups": self.groups}
+
+    def between_passes(self) -> CorpusSums:
+        """The same, in an order that documents do not decide, ready for the second pass."""
+        found = replace(self, splits=dict(sorted(self.splits.items())))
+        if not found.splits or not found.merged(0).tokens:
+            raise SaeflowError(
+                "the corpus has no token that counts; expected documents that are not empty."
+            )
+        largest = found.merged(0).largest
+        for each in found.splits.values():
+            each.draw_bins(largest)
+        return found
+
     def merged(self, place: int) -> FeatureSums:
         """Sums of one run over all splits."""
         return FeatureSums.merged([split.sums[place] for split in self.splits.values()])
@@ -243,6 +268,7 @@ def sum_corpus(
     *,
     features: Sequence[int] = (),
     batch_size: int = 32,
+    state: ReadingState | None = None,
 ) -> CorpusSums:
     """Read a corpus twice; `saeflow.studies.scaling.reading_tables.read_wide` makes tables of it.
 
@@ -251,7 +277,7 @@ def sum_corpus(
 
     Parameters
     ----------
-    model, runs, documents, settings, features, batch_size
+    model, runs, documents, settings, features, batch_size, state
         As of `read_wide`.
 
     Raises
@@ -259,25 +285,26 @@ def sum_corpus(
     SaeflowError
         As `read_wide` does.
     """
-    runs = _checked(model, runs)
+    runs, state = _checked(model, runs), state or ReadingState()
     listed = _listed(runs[0].bank, features, settings)
-    pairs = Coactivations(listed, runs[0].bank.d_sae)
-    splits: dict[str, SplitSums] = {}
     vocabulary = int(model.language_model.config.vocab_size)
-    for split, part in _chunks(documents()):
-        if split not in splits:
-            splits[split] = SplitSums(runs, listed, vocabulary, settings)
-        splits[split].read(model, part, pairs, batch_size)
-    splits = dict(sorted(splits.items()))
-    found = CorpusSums(runs, listed, splits, pairs, {})
-    if not splits or not found.merged(0).tokens:
-        raise SaeflowError(
-            "the corpus has no token that counts; expected documents that are not empty."
-        )
-    largest = found.merged(0).largest
-    for each in splits.values():
-        each.draw_bins(largest)
-    _second_pass(model, found, documents(), settings, batch_size)
+    found = CorpusSums(runs, listed, {}, Coactivations(listed, runs[0].bank.d_sae), {})
+    number, done, names = state.begin()
+    for name in names:
+        found.splits[name] = SplitSums(runs, listed, vocabulary, settings)
+        if number == 2:
+            found.splits[name].draw_bins(torch.zeros(runs[0].bank.d_sae))
+    if done:
+        found.fill(state)
+    if number == 1:
+        for chunk, (split, part) in enumerate(_chunks(documents()), start=1):
+            if chunk > done:
+                if split not in found.splits:
+                    found.splits[split] = SplitSums(runs, listed, vocabulary, settings)
+                found.splits[split].read(model, part, found.pairs, batch_size)
+                found.keep(state, 1, chunk)
+        found, done = found.between_passes(), 0
+    _second_pass(model, found, documents(), settings, batch_size, state, done)
     return found
 
 
@@ -287,18 +314,23 @@ def _second_pass(
     documents: Iterator[Document],
     settings: ReadingSettings,
     batch_size: int,
+    state: ReadingState,
+    done: int,
 ) -> None:
     splits = found.splits.values()
     shown = {number for each in splits for number in each.shown_documents()}
     slots = len(found.listed) * settings.examples.bins * settings.examples.per_bin
     limit = 2 * (len(shown) + len(splits) * slots + CHUNK)
-    for split, part in _chunks(documents):
+    for chunk, (split, part) in enumerate(_chunks(documents), start=1):
+        if chunk <= done:
+            continue
         if settings.examples.per_bin:
             found.splits[split].read_again(model, part, batch_size)
         found.groups.update((document.number, document.group) for document in part)
         # What is kept is half of the limit at most, so this is done seldom.
         if len(found.groups) > limit:
             _forget(found, shown)
+        found.keep(state, 2, chunk)
     _forget(found, shown)
     if settings.spliced_documents:
         mean = _mean(found).to(model.device)

@@ -43,7 +43,10 @@ from saeflow.studies.scaling.reading import (
     WideRun,
     sum_corpus,
 )
+from saeflow.studies.scaling.reading_state import ReadingState
 
+PACKAGES = ("torch", "transformers", "scipy", "scikit-learn")
+"""What decides the numbers, beside our own code."""
 RANDOM = "random_directions"
 """Control of what the decoder alone gives: as many random directions of as many dimensions."""
 ALL = "all"
@@ -77,6 +80,7 @@ def read_wide(
     *,
     features: Sequence[int] = (),
     batch_size: int = 32,
+    state: ReadingState | None = None,
 ) -> Reading:
     """Measure wide SAEs of one site over a corpus, and show what the first of them found in it.
 
@@ -99,6 +103,8 @@ def read_wide(
         Features of the first run that are listed whatever `settings` draws, such as those of a search.
     batch_size : int
         Most documents per forward pass; fewer where they are long.
+    state : ReadingState, optional
+        Where a killed job had come, and where this one keeps how far it is.
 
     Returns
     -------
@@ -117,7 +123,9 @@ def read_wide(
         If the SAEs are not of one site, do not fit the model or lack a feature, or a document does not
         fit the model's positions, or no token is read.
     """
-    found = sum_corpus(model, runs, documents, settings, features=features, batch_size=batch_size)
+    found = sum_corpus(
+        model, runs, documents, settings, features=features, batch_size=batch_size, state=state
+    )
     cosines = [_cosines(found, place) for place in range(len(found.runs))]
     return Reading(
         rows_table(SCALING_QUALITY, list(_quality(found, cosines, settings))),

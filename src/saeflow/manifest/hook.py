@@ -1,0 +1,53 @@
+"""What the Snakefile calls when a run has ended; light, for it is loaded at every start."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from snakemake.logging import logger
+
+AGAIN = "python -m saeflow manifest"
+
+
+def after_run(workflow: Any, status: str) -> None:
+    """Write the manifest of the run that has just ended, and never fail the run over it.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+        The workflow, whose Snakefile has set ``CFG`` and ``ROOT``.
+    status : str
+        How the run ended.
+    """
+    if workflow.touch:
+        return
+    try:
+        from saeflow.manifest.write import Run, write_manifest
+
+        begun = time.monotonic()
+        known = workflow.globals
+        run = Run(
+            known["ROOT"], Path.cwd(), known["CFG"], list(workflow.rules), _about(workflow, status)
+        )
+        write_manifest(run)
+        logger.info(f"Wrote results/run in {time.monotonic() - begun:.1f} s: what this run was.")
+    except Exception as error:
+        # Whatever it is, the results are made.
+        told = " ".join(str(error).split()) or type(error).__name__
+        logger.warning(f"warning: results/run was not written ({told}); try {AGAIN}")
+
+
+def _about(workflow: Any, status: str) -> dict[str, str]:
+    from datetime import datetime
+
+    began: datetime = workflow.start_time
+    return {
+        "status": status,
+        "started": began.astimezone().isoformat(timespec="seconds"),
+        "seconds": f"{(datetime.now() - began).total_seconds():.0f}",
+        "cores": str(workflow.resource_settings.cores or ""),
+        "executor": "local" if workflow.local_exec else "cluster",
+        "targets": " ".join(sorted(map(str, workflow.dag_settings.targets))),
+    }
