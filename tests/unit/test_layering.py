@@ -38,7 +38,6 @@ ROWS = [
         "sizes",
         "stopping",
         "unit_jobs",
-        "yaml_files",
         "__main__",
     },
     {"report"},
