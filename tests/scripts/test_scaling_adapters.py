@@ -189,7 +189,8 @@ class Study:
                    "bank": self.banks["wide"], "search": search,
                    "features": str(self.folder / "features.parquet"), "prompts": prompts},
             output=self.tables(*STEERING_ARTIFACTS),
-            params={"spec": spec},
+            params={"code": "c", "spec": spec},
+            wildcards={},
         )  # fmt: skip
 
     def explain(self) -> None:

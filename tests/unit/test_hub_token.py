@@ -38,4 +38,6 @@ def test_logs_are_written_without_secrets(monkeypatch: pytest.MonkeyPatch) -> No
     log.addHandler(handler)
     log.error("%s for %s at 100 %%", f"refused {TOKEN}", "https://h/x?Signature=abc")
     log.info("50 % of what is there")
-    assert written.getvalue() == ("refused *** for https://h/x?*** at 100 %\n50 % of what is there\n")
+    assert written.getvalue() == (
+        "refused *** for https://h/x?*** at 100 %\n50 % of what is there\n"
+    )

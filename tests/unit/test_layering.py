@@ -37,7 +37,7 @@ ROWS = [
         "yaml_files",
         "sizes",
         "stopping",
-        "yaml_files",
+        "unit_jobs",
         "__main__",
     },
     {"report"},

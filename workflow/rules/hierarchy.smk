@@ -70,6 +70,7 @@ rule intervene:
         problems=on_both("results/datasets/{dataset}/problems.parquet"),
         bank="results/saes/{model}/{dictionary}/seed{seed}",
         features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+        shards=shards_of_interventions,
     output:
         trials="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/trials.parquet",
         screening="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/screening.parquet",
@@ -89,6 +90,41 @@ rule intervene:
         model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("intervene"),
+        spec=intervention_spec,
+    script:
+        "../scripts/intervene.py"
+
+
+rule intervene_shard:
+    input:
+        model=model_files,
+        problems=on_both("results/datasets/{dataset}/problems.parquet"),
+        bank="results/saes/{model}/{dictionary}/seed{seed}",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+        shards=chosen_by_shards,
+    output:
+        shard=temp(
+            directory(
+                "results/shards/ablation/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/{origin}/{stage}/{scatteritem}"
+            )
+        ),
+    log:
+        "results/logs/shards/ablation/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/{origin}/{stage}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/ablation/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/{origin}/{stage}/{scatteritem}.tsv"
+    wildcard_constraints:
+        stage=one_of(INTERVENTION_STAGES),
+    priority: 1
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=shard_runtime,
     params:
         code=code_of("intervene"),
         spec=intervention_spec,

@@ -173,6 +173,7 @@ rule steer_scaling:
         search="results/scaling/{model}/search.parquet",
         features="results/scaling/{model}/features.parquet",
         prompts=continued_prompts,
+        shards=shards_of_steering,
     output:
         continuations="results/scaling/{model}/continuations.parquet",
         steering="results/scaling/{model}/steering.parquet",
@@ -190,6 +191,42 @@ rule steer_scaling:
         model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("steer_scaling"),
+        spec=steering_spec,
+    script:
+        "../scripts/steer_scaling.py"
+
+
+rule steer_scaling_shard:
+    input:
+        model=model_files,
+        corpus=scaling_corpus,
+        topics=expand(
+            "results/datasets/{dataset}/texts.parquet", dataset=prompt_datasets(CFG)
+        ),
+        bank=scaling_main,
+        search="results/scaling/{model}/search.parquet",
+        features="results/scaling/{model}/features.parquet",
+        prompts=continued_prompts,
+    output:
+        shard=temp(
+            directory("results/shards/ablation/scaling/{model}/{origin}/{scatteritem}")
+        ),
+    log:
+        "results/logs/shards/ablation/scaling/{model}/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/ablation/scaling/{model}/{origin}/{scatteritem}.tsv"
+    wildcard_constraints:
+        model=one_of(SCALING_TRAINED),
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=shard_runtime,
     params:
         code=code_of("steer_scaling"),
         spec=steering_spec,
