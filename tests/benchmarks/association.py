@@ -114,9 +114,10 @@ def make(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     write_table(problem_table(), folder / "problems.parquet", PROBLEMS, source)
     write_table(token_table(generator), folder / "tokens.parquet", COT_TOKENS, source)
     (folder / "features").mkdir()
-    shape = Provenance(config="benchmark", extra=shape_metadata(range(STEPS), D_SAE))
+    layers = range(options.layers)
+    shape = Provenance(config="benchmark", extra=shape_metadata(range(STEPS), D_SAE, layers))
     rows = 0
-    for layer in range(options.layers):
+    for layer in layers:
         # The largest of noisy preferences: rare and frequent features, and exactly K per problem.
         taste = generator.normal(0, 2.6, (STEPS, 1, D_SAE))
         noise = generator.gumbel(size=(STEPS, PROBLEM_COUNT, D_SAE))

@@ -89,7 +89,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "value": rng.uniform(0.5, 2.0, len(own)).astype(np.float32),
         }
         shaped = Provenance(
-            f"f{name}", 4, "d", "m", ("sae-lens", "torch"), extra=shape_metadata((0,), 6)
+            f"f{name}", 4, "d", "m", ("sae-lens", "torch"), extra=shape_metadata((0,), 6, (1,))
         )
         (folder / name).mkdir()
         write_table(layer, folder / name / "layer1.parquet", FEATURES, shaped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -66,7 +65,8 @@ def remedy(path: Path) -> str:
     if RESULTS not in path.absolute().parts:
         return "expected it as saeflow wrote it."
     found = _output(path)
-    paths = [_as_seen(found)]
+    # From wherever the user is: a run may be in another folder (``snakemake -d``).
+    paths = [str(found.absolute())]
     if found.is_symlink():
         paths.append(str(found.resolve()))  # a cache between workflows would give it again
     return (
@@ -83,9 +83,3 @@ def _output(path: Path) -> Path:
         if (folder / STAMP).is_file() or folder.name.endswith(".partial"):
             return folder
     return path
-
-
-def _as_seen(path: Path) -> str:
-    """A path that is right where the user is: a run may be in another folder (``snakemake -d``)."""
-    here = os.environ.get("PWD")
-    return str(path if here and Path(here).resolve() == Path.cwd() else path.absolute())
