@@ -14,7 +14,7 @@ from saeflow.artifacts.vectors import Vectors
 
 def write_capture(folder: Path, sites: Mapping[str, Sequence[Vectors]]) -> Path:
     """One chunk of thoughts, by hook and layer; the answers are empty."""
-    provenance = Provenance("c")
+    provenance = Provenance("c", dataset_revision="r", model_revision="w", packages=("torch",))
     writer = CaptureWriter(folder, "planted")
     for hook, layers in sites.items():
         for layer, vectors in enumerate(layers):

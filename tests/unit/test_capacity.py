@@ -15,7 +15,7 @@ import torch
 from scipy.stats import chi2_contingency, false_discovery_control, fisher_exact
 
 from saeflow.artifacts.calibration import CAPACITY, MATCHED
-from saeflow.artifacts.catalog import ANSWERS, COT_TOKENS, PROBLEMS
+from saeflow.artifacts.catalog import COT_TOKENS, PROBLEMS
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.tables import metadata_of, read_table, write_table
@@ -297,7 +297,6 @@ def test_adapters(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("saeflow.device.set_threads", threads.append)  # it lasts for the process
     problems = write_filled(problem_table(), tmp_path / "problems.parquet", PROBLEMS)
     tokens = write_filled(token_table(), tmp_path / "tokens.parquet", COT_TOKENS)
-    write_filled(problem_table().select(["problem"]), capture / "answers.parquet", ANSWERS)
     small = GRID.model_copy(update={"d_sae": (8,), "k": (2,)})
     published = CRITERIA.published.model_dump(mode="json", include={"association", "labels"})
     spec = {"datasets": ["d"], "capacity": small.model_dump(mode="json"), "threads": 2,

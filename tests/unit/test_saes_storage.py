@@ -115,7 +115,8 @@ def test_we_read_what_sae_lens_wrote(sae_lens, tmp_path, architecture):
 def test_round_trip_and_equal_bytes(saved, tmp_path):
     bank = random_bank("abstopk", k=5, d_in=12, d_sae=20)
     digests = bank_digests(saved)
-    assert sorted(digests) == [f"{site.name}/sae_weights.safetensors" for site in bank.sites]
+    names = ("cfg.json", "sae_weights.safetensors")
+    assert sorted(digests) == [f"{site.name}/{name}" for site in bank.sites for name in names]
     assert digests[NAME] == hashlib.sha256((saved / NAME).read_bytes()).hexdigest()
     assert_same(load_bank(saved, digests=digests), bank)
     save_bank(bank, tmp_path)

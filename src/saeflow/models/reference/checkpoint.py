@@ -127,7 +127,7 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for key, value in sorted(tensors.items()):
         total.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 
