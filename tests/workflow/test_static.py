@@ -143,14 +143,14 @@ def test_rules_declare_what_they_must(path: Path) -> None:
             continue
         for directive in ("log:", "benchmark:", "conda:", "resources:", "params:"):
             assert directive in body, f"{name} has no {directive}"
-        # A shard runs the script of the rule whose work it shares.
-        name = name.removesuffix("_shard")
+        # Shards, and what gathers them, run the script of the rule whose work they share.
+        name = re.sub("_(shard|gather)$", "", name)
         script = ADAPTERS.get(name.rpartition("_")[0], name)
         assert f'code=code_of("{script}")' in body, f"{name} does not carry its modules' digest"
         assert f'"../scripts/{script}.py"' in body, f"{name} runs a script of another name"
         if "model_jobs=" in body:
             assert "gpu=1" in body, f"profiles/gpu would not limit {name}, which holds a model"
-        if script in HEAVY:
+        if script in HEAVY and "localrule: True" not in body:
             assert "gpu=1" in body, f"{name} has no GPU tag"
             assert ("threads: 1" if script in SINGLE else "threads: THREADS") in body
 
