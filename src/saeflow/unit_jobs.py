@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saeflow.artifacts.digest import file_digest
+from saeflow.artifacts.digest import content_digest
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.units import Units
 from saeflow.device import resolve_device
@@ -25,13 +26,25 @@ def open_units(snakemake: Any, provenance: Provenance) -> Units:
     """
     item = getattr(snakemake.wildcards, "scatteritem", None)
     portion = None if item is None else partial(shard_range, item)
-    bank = getattr(snakemake.input, "bank", None)
     made = [Path(path) for path in getattr(snakemake.input, "shards", [])]
-    # Tables say what they were made from, and SAEs carry the checksums of their weights; numbers
-    # differ in their last bits between kinds of devices.
-    weights = "" if bank is None else file_digest(Path(bank, "quality.parquet"))
-    fingerprint = (
-        f"{snakemake.params.code} {resolve_device().type} {weights} {provenance.metadata()}"
+    # Numbers differ in their last bits between kinds of devices.
+    fingerprint = " ".join(
+        (
+            snakemake.params.code,
+            resolve_device().type,
+            content_digest(_tables(snakemake.input)),
+            str(provenance.metadata()),
+        )
     )
     target = Path(snakemake.output[0]).with_suffix("")
     return Units(target, fingerprint, provenance, made, portion)
+
+
+def _tables(given: Any) -> Iterator[Path]:
+    """Inputs that decide what units give; what they say they were made from does not tell it all.
+
+    The model is left out: it made the SAEs and tables.
+    """
+    for name, paths in sorted(given.items()):
+        if name not in ("model", "shards"):
+            yield from map(Path, [paths] if isinstance(paths, str) else paths)

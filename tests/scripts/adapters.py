@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import ItemsView
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,17 @@ from typing import Any
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
 
+class Names(SimpleNamespace):
+    """What Snakemake gives for input, output and wildcards."""
+
+    def items(self) -> ItemsView[str, Any]:
+        return vars(self).items()
+
+
 def adapter(name: str, tmp_path: Path, **parts: Any) -> None:
     """Run a script; parts are the attributes of Snakemake's object, dicts becoming namespaces."""
     names = {
-        key: SimpleNamespace(**value) if isinstance(value, dict) and key != "config" else value
+        key: Names(**value) if isinstance(value, dict) and key != "config" else value
         for key, value in parts.items()
         if key != "params"
     }

@@ -17,6 +17,7 @@ from saeflow.artifacts.units import Unit, Units
 from saeflow.errors import SaeflowError
 from saeflow.shards import shard_range
 from saeflow.unit_jobs import open_units
+from tests.scripts.adapters import Names
 
 NUMBERS = Artifact("numbers", 1, "Some.", (Column("n", pa.int64(), "One."),), ("n",))
 HERE = Provenance("made")
@@ -95,17 +96,24 @@ def test_a_damaged_unit_is_named(tmp_path: Path) -> None:
         units.tables(work.units, "numbers")
 
 
-@pytest.mark.parametrize("changed", ["code", "weights", "provenance", "device", "nothing"])
+@pytest.mark.parametrize(
+    "changed", ["code", "weights", "table", "part", "provenance", "device", "nothing"]
+)
 def test_what_a_job_goes_on_from_is_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     quality = tmp_path / "bank" / "quality.parquet"
     quality.parent.mkdir()
     quality.write_text("weights", "utf-8")
+    table, part = tmp_path / "table.parquet", tmp_path / "features" / "layer0.parquet"
+    part.parent.mkdir()
+    for path in (table, part):
+        path.write_text("rows", "utf-8")
+    given = {"bank": str(quality.parent), "features": str(part.parent), "asked": [str(table)]}
 
     def opened(code: str = "c", provenance: Provenance = HERE) -> Units:
         snakemake = SimpleNamespace(
-            input=SimpleNamespace(bank=str(quality.parent)),
+            input=Names(**given, shards=[], model="not read"),
             output=[str(tmp_path / "made.parquet")],
             params=SimpleNamespace(code=code),
             wildcards=SimpleNamespace(),
@@ -116,6 +124,10 @@ def test_what_a_job_goes_on_from_is_its_own(
     opened().tables(work.units, "numbers")
     if changed == "weights":
         quality.write_text("other weights", "utf-8")
+    if changed == "table":
+        table.write_text("other rows", "utf-8")
+    if changed == "part":
+        part.write_text("other rows", "utf-8")
     if changed == "device":
         monkeypatch.setattr("saeflow.unit_jobs.resolve_device", lambda: SimpleNamespace(type="x"))
     more: dict[str, dict[str, Any]] = {
@@ -129,7 +141,7 @@ def test_what_a_job_goes_on_from_is_its_own(
 
 def test_a_shard_does_its_range(tmp_path: Path) -> None:
     snakemake = SimpleNamespace(
-        input=SimpleNamespace(shards=[]),
+        input=Names(shards=[]),
         output=[str(tmp_path / "2-of-2")],
         params=SimpleNamespace(code="c"),
         wildcards=SimpleNamespace(scatteritem="2-of-2"),

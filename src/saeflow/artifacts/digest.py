@@ -98,6 +98,26 @@ def files_digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
+def content_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 over the contents of artifacts, in the order given.
+
+    Of a folder the tables count, for that of a bank holds the checksums of its weights; where they lie
+    does not.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files, and folders with tables in them.
+    """
+    total = hashlib.sha256()
+    for path in paths:
+        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        for file in files:
+            name = file.relative_to(path) if path.is_dir() else path.name
+            total.update(f"{name}\0{file_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
 def _existing(said: Said) -> Iterator[str]:
     """The modules among what a file may import: the other names are of classes and functions."""
     return (name for name in said.imports if name in _modules())
