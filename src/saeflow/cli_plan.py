@@ -10,7 +10,7 @@ from pathlib import Path
 
 DESCRIPTION = """\
 Print what a run will take: jobs, GPU jobs, memory, disk and time. Nothing is run, loaded, fetched or
-written. Give what you would give to snakemake: targets, --configfile and -d."""
+written. Give what you would give to snakemake: targets, --configfile, -d and --set-scatter."""
 EXAMPLE = """\
 example:
   saeflow plan --configfile workflow/presets/codi.yaml
@@ -45,6 +45,10 @@ def add_plan(
         help="GPUs that the time is told for (default: 1 where the configuration needs one; "
         "else jobs do not wait for one)",
     )  # fmt: skip
+    parser.add_argument(
+        "--set-scatter", type=_shards, nargs="+", action="extend", default=[], metavar="KIND=COUNT",
+        help="jobs that share a kind of work: capture, training, ablation (docs/sharding.md)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     return parser
 
@@ -74,10 +78,18 @@ def plan_output(options: argparse.Namespace, root: Path) -> str:
         options.directory,
         cores=options.cores,
         gpus=options.gpus,
+        scatter=dict(options.set_scatter),
     )
     if options.json:
         return json.dumps(found, indent=2, ensure_ascii=False)
     return plan_text(found)
+
+
+def _shards(text: str) -> tuple[str, int]:
+    kind, _, count = text.partition("=")
+    if not count.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not KIND=COUNT, such as capture=8")
+    return kind, int(count)
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -185,6 +185,6 @@ def analyse(job: Job, texts: Path, mixture: Path) -> None:
             "features": job.paths("features")[0],
         },
         output=job.paths("activations", "behaviour", "effects", "examples", "tried"),
-        params={"spec": {"model": job.spec(), "calibrated": CALIBRATED}},
+        params={"code": "c", "spec": {"model": job.spec(), "calibrated": CALIBRATED}},
         wildcards=job.names,
     )

@@ -119,7 +119,7 @@ class Study:
         self.continued = str(folder / "continued.txt")
         Path(self.continued).write_text("One day\nIt is\n", encoding="utf-8")
         self.banks = {name: str(folder / f"saes/{name}/seed0") for name, _, _ in SAES}
-        self.untrained = str(folder / "saes/untrained/seed0")
+        self.untrained = str(folder / "saes/untrained/wide/seed0")
 
     def spec(self, **more: Any) -> dict[str, Any]:
         return {"model": {"weights": "path"}, "control": None, "threads": 1, **more}
@@ -170,7 +170,7 @@ class Study:
             input={"model": self.files, "corpus": self.texts, "banks": list(self.banks.values()),
                    "search": self.tables(SEARCH_ARTIFACTS[0])},
             output=self.tables(*SCALING_READING),
-            params={"spec": spec},
+            params={"spec": spec, "code": "1"},
         )  # fmt: skip
 
     def steer(self, prompts: list[str]) -> None:
@@ -189,7 +189,8 @@ class Study:
                    "bank": self.banks["wide"], "search": search,
                    "features": str(self.folder / "features.parquet"), "prompts": prompts},
             output=self.tables(*STEERING_ARTIFACTS),
-            params={"spec": spec},
+            params={"code": "c", "spec": spec},
+            wildcards={},
         )  # fmt: skip
 
     def explain(self) -> None:

@@ -100,7 +100,7 @@ class Controller:
             if "NODE_FAIL" in states:
                 self.cluster.start_node(job.node)
                 self.mended.add(job)
-            elif "PENDING" in states:
+            elif "REQUEUED" in states:
                 self.cluster.start_soon(job)
                 self.mended.add(job)
 

@@ -276,7 +276,7 @@ def test_chunk_without_answers_counts_as_absent(tmp_path: Path) -> None:
     writer = CaptureWriter(tmp_path / "a", "f")
     writer.write(0, problems_of(4), think(["q0", "q1", "q2", "q3"]), PROVENANCE)
     assert writer.has(0)
-    (tmp_path / "a.partial" / "answers" / "chunk0.parquet").unlink()
+    (writer.partial / "answers" / "chunk0.parquet").unlink()
     assert not CaptureWriter(tmp_path / "a", "f").has(0)
 
 

@@ -72,8 +72,10 @@ def test_a_file_is_read_again_only_when_it_changed(
     assert described_files(folder, Makers(RULES)) == first
     assert len(read) == 3
     path = folder / "results/gsm8k/toy/notes.txt"
-    path.write_text("of equal s")
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    before = path.stat()
+    path.write_text("LEFT over")
+    os.utime(path, ns=(0, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
     later = described_files(folder, Makers(RULES))
     assert read[3:] == ["notes.txt"]
     assert later[-1]["sha256"] == file_digest(path)

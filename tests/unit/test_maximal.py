@@ -15,6 +15,7 @@ import torch
 from saeflow.artifacts.hierarchy import MAXIMAL
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.units import Units
 from saeflow.config.hierarchy import CausalSettings, SearchSettings
 from saeflow.datasets.gsm8k import Problem
 from saeflow.models.codi import CodiModel
@@ -23,10 +24,10 @@ from saeflow.models.loading import load_model
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.seeds import derive_seed
 from saeflow.studies.hierarchy.maximal import (
+    InputSearch,
     Laboratory,
     Measured,
     Probe,
-    maximal_inputs,
     random_problems,
     search_scores,
 )
@@ -90,9 +91,10 @@ def searched(
 ) -> pa.Table:
     features = [FEATURES[number] for number in chosen]
     values = VALUES[:, list(chosen)]
-    return maximal_inputs(
+    search = InputSearch.of(
         model, bank, features, TABLE, values, settings, convention, batch_size, RUN
     )
+    return search.table(Units())
 
 
 @pytest.fixture(scope="module")

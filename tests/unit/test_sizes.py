@@ -205,6 +205,9 @@ def test_training_holds_weights_gradients_and_moments(results: Results) -> None:
 def test_limits_of_time_grow_with_the_model(results: Results) -> None:
     assert minutes(results, None) == minutes(results, "tiny") == 60
     assert minutes(results, "gemma") == 60 + 277
+    # A minute per GB to load it, and a share of the other 14.
+    assert [minutes(results, "gemma", shards) for shards in (2, 8)] == [60 + 148, 60 + 50]
+    assert minutes(results, None, 8) == 60
 
 
 def test_models_of_unknown_size_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from saeflow.errors import SaeflowError
 from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer
 from saeflow.saes.bank import Bank, Recipe, Site
-from saeflow.studies.specialists.ablation import METRICS, _Read, ablation_trials
+from saeflow.studies.specialists.ablated import METRICS
+from saeflow.studies.specialists.ablation import _Read, ablation_trials
 from saeflow.studies.specialists.ablation_effects import (
     NONE,
     ablation_matrix,

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from saeflow.errors import SaeflowError
-from saeflow.studies.specialists.ablation import METRICS, AblationTrials, Effects
+from saeflow.studies.specialists.ablated import METRICS, AblationTrials, Effects
 from saeflow.studies.specialists.ablation_effects import (
     NONE,
     Cell,

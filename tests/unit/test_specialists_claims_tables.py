@@ -20,7 +20,7 @@ from saeflow.config.specialists import (
 )
 from saeflow.saes.bank import Bank, Recipe, Site
 from saeflow.studies.specialists import ablating, answering
-from saeflow.studies.specialists.ablation import AblationTrials, Effects
+from saeflow.studies.specialists.ablated import AblationTrials, Effects
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.alignment import Side, align_models
 from saeflow.studies.specialists.behaviour import SpecialistFeature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import pointbiserialr, spearmanr, ttest_1samp
 from saeflow.artifacts.specialist_effects import TRIED
 from saeflow.artifacts.specialists import SPECIALIST_FEATURES
 from saeflow.artifacts.tables import write_table
+from saeflow.artifacts.units import Units
 from saeflow.config.specialists import (
     AblationSettings,
     DiscoverySettings,
@@ -24,6 +26,7 @@ from saeflow.config.specialists import (
 from saeflow.datasets.matched.published import MatchedText
 from saeflow.datasets.texts.text import HELD_OUT, TRAIN, Text
 from saeflow.models.codi import CodiModel
+from saeflow.shards import shard_range
 from saeflow.studies.specialists import asking, trying
 from saeflow.studies.specialists.ablation import ablation_trials
 from saeflow.studies.specialists.ablation_prompts import item_prompts
@@ -113,6 +116,39 @@ def tried(model: CodiModel) -> Iterator[tuple[trying.Tried, asking.Asked, pa.Tab
             asked,
             features,
         )
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_jobs_that_share_ablations_give_the_same_tables(
+    model: CodiModel,
+    tried: tuple[trying.Tried, asking.Asked, pa.Table],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("done again")
+
+    expected, asked, features = tried
+    texts, subject = study_texts(), trying.Subject(model, bank(), 8)
+    made = []
+    for number in range(1, count + 1):
+        item = f"{number}-of-{count}"
+        units = Units(tmp_path / item, "f", PROVENANCE, portion=partial(shard_range, item))
+        trying.ablate_shard(subject, texts, items(), features, SETTINGS, units)
+        units.finish((), (), ())
+        made.append(tmp_path / item)
+    names = [path.name for folder in made for path in folder.glob("*.parquet")]
+    assert len(set(names)) == len(names) > 1
+    monkeypatch.setattr("saeflow.studies.specialists.cloze.LEAST", {"arithmetic": 1})
+    monkeypatch.setattr("saeflow.studies.specialists.ablation._Read.__init__", refuse)
+    modes = {"published": PUBLISHED.pooling, "calibrated": SETTINGS.pooling}
+    pooled = pool_features(model, bank(), texts.contents, modes, batch_size=8)
+    units = Units(tmp_path / "tried", "f", PROVENANCE, made)
+    found = trying.try_specialists(
+        subject, texts, items(), asked, pooled, features, SETTINGS, RUN, units
+    )
+    assert all(one.equals(two) for one, two in zip(found, expected, strict=True))
 
 
 def test_every_table_fits_its_schema(

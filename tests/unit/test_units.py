@@ -1,139 +1,141 @@
-"""Units of what is patched: which coordinates they have, and that they are what they are called."""
+"""Units of long jobs: kept, read again, shared, and never those of another job."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-)
 
+from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.schema import Artifact, Column
+from saeflow.artifacts.tables import read_table
+from saeflow.artifacts.units import Unit, Units
 from saeflow.errors import SaeflowError
-from saeflow.interventions.units import KINDS, Units, units_of
-from saeflow.models.hooks import hooked_module, listening
-from tests.sentences import check_sentence
+from saeflow.shards import shard_range
+from saeflow.unit_jobs import open_units
+
+NUMBERS = Artifact("numbers", 1, "Some.", (Column("n", pa.int64(), "One."),), ("n",))
+HERE = Provenance("made")
 
 
-def llama(**changes: Any) -> LlamaForCausalLM:
-    sizes = {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2}
-    settings = {"num_hidden_layers": 2, "intermediate_size": 8, "vocab_size": 30}
-    return LlamaForCausalLM(LlamaConfig(**sizes | settings | changes)).eval()
+class Work:
+    """Units of two rows in descending order, which count how often they are computed."""
+
+    def __init__(self, count: int) -> None:
+        self.done: list[int] = []
+        self.units = [
+            Unit(f"unit{number}", NUMBERS, lambda number=number: self._compute(number))
+            for number in range(count)
+        ]
+
+    def _compute(self, number: int) -> pa.Table:
+        self.done.append(number)
+        return pa.table({"n": [2 * number + 1, 2 * number]})
 
 
-def gpt2() -> GPT2LMHeadModel:
-    return GPT2LMHeadModel(GPT2Config(n_embd=16, n_head=4, n_layer=2, vocab_size=30)).eval()
+def test_units_are_computed_once_and_keep_their_order(tmp_path: Path) -> None:
+    work = Work(3)
+    expected = [1, 0, 3, 2, 5, 4]
+    for _ in range(2):
+        units = Units(tmp_path / "made", "f", HERE)
+        assert units.joined(work.units, "numbers", NUMBERS)["n"].to_pylist() == expected
+    assert work.done == [0, 1, 2]
+    assert Units().joined(work.units, "numbers", NUMBERS)["n"].to_pylist() == expected
+    units.finish([pa.table({"n": expected})], [NUMBERS], [str(tmp_path / "made.parquet")])
+    assert [path.name for path in tmp_path.iterdir()] == ["made.parquet"]
+    assert read_table(tmp_path / "made.parquet", NUMBERS)["n"].to_pylist() == sorted(expected)
 
 
-def gemma2() -> Gemma2ForCausalLM:
-    """Its heads are not as wide as the model's width says."""
-    settings = {"num_hidden_layers": 2, "intermediate_size": 8, "vocab_size": 30, "head_dim": 6}
-    sizes = {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2}
-    return Gemma2ForCausalLM(Gemma2Config(**sizes | settings)).eval()
+def test_units_of_another_fingerprint_are_discarded(tmp_path: Path) -> None:
+    work = Work(2)
+    Units(tmp_path / "made", "f", HERE).tables(work.units, "numbers")
+    Units(tmp_path / "made", "g", HERE).tables(work.units, "numbers")
+    assert work.done == [0, 1, 0, 1]
 
 
-def carried(model: PreTrainedModel, hook: str) -> Tensor:
-    """What the last block carries at a hook, on one text."""
-    found: list[Tensor] = []
-    with torch.no_grad(), listening(model, {hook: [1]}, lambda *each: found.append(each[2])):
-        model(torch.tensor([[1, 2, 3]]))
-    return found[0]
+def test_a_shard_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:
+    work = Work(2)
+    shard = Units(tmp_path / "shard", "f", HERE, portion=range)
+    shard.tables(work.units, "numbers")
+    shard.finish((), (), ())
+    assert Units(tmp_path / "one", "f", HERE, [tmp_path / "shard"]).has(work.units[1])
+    assert not Units(tmp_path / "two", "g", HERE, [tmp_path / "shard"]).has(work.units[1])
 
 
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        (llama(), {"head": (4, 16), "kv_group": (2, 16), "block": (4, 16)}),
-        (llama(num_key_value_heads=4), {"head": (4, 16), "kv_group": (4, 16), "block": (4, 16)}),
-        (llama(num_key_value_heads=1), {"head": (4, 16), "kv_group": (1, 16), "block": (4, 16)}),
-        (llama(head_dim=6), {"head": (4, 24), "kv_group": (2, 24), "block": (4, 16)}),
-        (gemma2(), {"head": (4, 24), "kv_group": (2, 24), "block": (4, 16)}),
-        (gpt2(), {"head": (4, 16), "kv_group": (4, 16), "block": (4, 16)}),
-    ],
-)
-def test_how_many_there_are(model: PreTrainedModel, expected: dict[str, tuple[int, int]]) -> None:
-    whole = dict.fromkeys(("attn_out", "mlp_out", "resid_post"), (1, 16))
-    for kind, (count, width) in (expected | whole).items():
-        found = units_of(model, kind)
-        assert (found.n_units, found.width, found.kind) == (count, width, kind)
-        assert carried(model, found.hook).shape == (1, 3, width)
-    assert set(expected | whole) == set(KINDS)
-    hooks = {kind: units_of(model, kind).hook for kind in KINDS}
-    assert hooks["head"] == hooks["kv_group"] == "attn_z"
-    assert all(hooks[kind] == kind for kind in whole)
-    assert hooks["block"] == "attn_out"
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shards_together_do_every_unit_once(tmp_path: Path, count: int) -> None:
+    work, more = Work(5), Work(1)
+    made = []
+    for number in range(count):
+        item = f"{number + 1}-of-{count}"
+        shard = Units(tmp_path / item, "f", HERE, portion=partial(shard_range, item))
+        shard.tables(shard.mine(work.units, []), "numbers")
+        shard.finish((), (), ())
+        made.append(tmp_path / item)
+    assert sorted(work.done) == list(range(5))
+    whole = Units(tmp_path / "whole", "f", HERE, made)
+    found = whole.joined(work.units, "numbers", NUMBERS)
+    assert found.equals(Units().joined(Work(5).units, "numbers", NUMBERS))
+    assert sorted(work.done) == list(range(5))
+    # What no shard has made is computed.
+    assert whole.table(more.units[0])["n"].to_pylist() == [1, 0]
 
 
-@pytest.mark.parametrize("model", [llama(), llama(head_dim=6), gpt2()])
-def test_a_head_is_what_its_own_queries_give(model: PreTrainedModel) -> None:
-    """Other queries of head 2 change its own coordinates and no others."""
-    found, seen = units_of(model, "head"), []
-    ids = torch.tensor([[1, 2, 3, 4, 5]])
-    per_head = found.width // found.n_units
-    with torch.no_grad(), listening(model, {"attn_z": [0]}, lambda *each: seen.append(each[2])):
-        model(ids)
-        attention = hooked_module(model, "attn_out", 0)
-        rows = slice(2 * per_head, 3 * per_head)
-        if isinstance(model, GPT2LMHeadModel):
-            attention.c_attn.weight[:, rows] += 1.0
-        else:
-            attention.q_proj.weight[rows] += 1.0
-        model(ids)
-    changed = (seen[0] != seen[1]).any(1)[0]
-    assert bool(changed.any())
-    assert not bool((changed & ~found.mask([2])).any())
+def test_a_damaged_unit_is_named(tmp_path: Path) -> None:
+    work = Work(1)
+    units = Units(tmp_path / "made", "f", HERE)
+    units.tables(work.units, "numbers")
+    path = tmp_path / "made.partial" / "unit0.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SaeflowError, match=r"made\.partial/unit0\.parquet cannot be read"):
+        units.tables(work.units, "numbers")
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_a_group_is_what_shares_keys_and_values(groups: int) -> None:
-    model, seen = llama(num_key_value_heads=groups), []
-    found, last = units_of(model, "kv_group"), groups - 1
-    ids = torch.tensor([[1, 2, 3, 4, 5]])
-    with torch.no_grad(), listening(model, {"attn_z": [0]}, lambda *each: seen.append(each[2])):
-        model(ids)
-        model.model.layers[0].self_attn.v_proj.weight[4 * last : 4 * last + 4] += 1.0
-        model(ids)
-    changed = (seen[0] != seen[1]).any(1)[0]
-    assert torch.equal(changed, found.mask([last]))
+@pytest.mark.parametrize("changed", ["code", "weights", "provenance", "device", "nothing"])
+def test_what_a_job_goes_on_from_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    quality = tmp_path / "bank" / "quality.parquet"
+    quality.parent.mkdir()
+    quality.write_text("weights", "utf-8")
+
+    def opened(code: str = "c", provenance: Provenance = HERE) -> Units:
+        snakemake = SimpleNamespace(
+            input=SimpleNamespace(bank=str(quality.parent)),
+            output=[str(tmp_path / "made.parquet")],
+            params=SimpleNamespace(code=code),
+            wildcards=SimpleNamespace(),
+        )
+        return open_units(snakemake, provenance)
+
+    work = Work(1)
+    opened().tables(work.units, "numbers")
+    if changed == "weights":
+        quality.write_text("other weights", "utf-8")
+    if changed == "device":
+        monkeypatch.setattr("saeflow.unit_jobs.resolve_device", lambda: SimpleNamespace(type="x"))
+    more: dict[str, dict[str, Any]] = {
+        "code": {"code": "d"},
+        "provenance": {"provenance": Provenance("other")},
+    }
+    again = opened(**more.get(changed, {}))
+    assert again.portion is None
+    assert again.has(work.units[0]) == (changed == "nothing")
 
 
-@given(st.integers(1, 8), st.integers(1, 5), st.data())
-def test_masks_are_disjoint_and_cover_all(n_units: int, per_unit: int, data: st.DataObject) -> None:
-    units = Units("head", "attn_z", n_units, n_units * per_unit)
-    each = torch.stack([units.mask([number]) for number in range(n_units)])
-    assert torch.equal(each.sum(0), torch.ones(units.width, dtype=torch.long))
-    assert bool((each.sum(1) == per_unit).all())
-    assert bool(units.mask().all())
-    chosen = data.draw(st.lists(st.integers(0, n_units - 1), min_size=1, unique=True))
-    assert torch.equal(units.mask(chosen), each[chosen].any(0))
-
-
-@pytest.mark.parametrize("chosen", [[], [4], [-1], [1, 1]])
-def test_units_that_there_are_not(chosen: list[int]) -> None:
-    with pytest.raises(SaeflowError) as raised:
-        units_of(gpt2(), "head").mask(chosen)
-    check_sentence(raised.value, str(chosen), "head", "0 to 3")
-
-
-def test_numbers_that_do_not_divide_and_unknown_kinds() -> None:
-    model = llama()
-    model.config.num_attention_heads = 5
-    with pytest.raises(SaeflowError) as raised:
-        units_of(model, "block")
-    check_sentence(raised.value, "LlamaForCausalLM", "5 query heads", "16 coordinates", "attn_out")
-    model.config.num_attention_heads, model.config.num_key_value_heads = 4, 3
-    with pytest.raises(SaeflowError) as raised:
-        units_of(model, "kv_group")
-    check_sentence(raised.value, "4 query heads", "3 heads of keys")
-    with pytest.raises(SaeflowError, match="no units of the kind 'heads'"):
-        units_of(model, "heads")
+def test_a_shard_does_its_range(tmp_path: Path) -> None:
+    snakemake = SimpleNamespace(
+        input=SimpleNamespace(shards=[]),
+        output=[str(tmp_path / "2-of-2")],
+        params=SimpleNamespace(code="c"),
+        wildcards=SimpleNamespace(scatteritem="2-of-2"),
+    )
+    units, work = open_units(snakemake, HERE), Work(5)
+    units.tables(units.mine(work.units, Work(1).units), "numbers")
+    assert work.done == [2, 3, 4]
+    units.finish((), (), ())
+    assert [path.name for path in tmp_path.iterdir()] == ["2-of-2"]

@@ -94,6 +94,23 @@ def test_jobs_are_those_of_a_dry_run(project: Path, path: Path | None) -> None:
     assert 0 < found["time"]["critical_s"] <= found["time"]["elapsed_s"] <= found["time"]["total_s"]
 
 
+def test_shards_are_planned(project: Path) -> None:
+    targets = ["results/capture/llama/generated", "results/saes/llama/llama_wide/seed0"]
+    asked = ["--set-scatter", "capture=4", "training=2"]
+    found = plan(project, *targets, *asked)
+    rules = {row["rule"]: row for row in found["rules"]}
+    assert {name: row["jobs"] for name, row in rules.items()} == planned(project, *targets, *asked)
+    assert rules["capture_thoughts_shard"]["jobs"] == 4
+    assert rules["train_wide_llama_documents_0_shard"]["jobs"] == 2
+    whole = plan(project, *targets)
+    for told in ("bytes", "kinds"):
+        assert found["disk"][told] == whole["disk"][told]
+    assert found["gpu_memory"]["gb"] < whole["gpu_memory"]["gb"]
+    refused = saeflow(project, "plan", "--set-scatter", "captures=2")
+    assert refused.returncode != 0
+    assert "set-scatter names 'captures'; expected one of capture" in refused.stderr
+
+
 def test_nothing_is_written_and_no_model_library_is_loaded(project: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from saeflow.cli import main; code = main(sys.argv[1:]); "

@@ -138,6 +138,8 @@ rule capacity_grid:
         "results/logs/gsm8k/{model}/capacity.log",
     benchmark:
         "results/benchmarks/gsm8k/{model}/capacity.tsv"
+    wildcard_constraints:
+        model=one_of(CFG.models if len(CAPACITY_SHARDS) == 1 else []),
     conda:
         "../../envs/saeflow.yaml"
     threads: THREADS
@@ -145,6 +147,60 @@ rule capacity_grid:
         gpu=1,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("capacity_grid"),
+        spec=grid_spec,
+    script:
+        "../scripts/capacity_grid.py"
+
+
+rule capacity_grid_shard:
+    input:
+        problems=of_datasets("results/datasets/{dataset}/problems.parquet", in_grid),
+        tokens=of_datasets("results/datasets/{dataset}/cot_tokens.parquet", in_grid),
+        capture=of_datasets("results/capture/{model}/{dataset}", in_grid),
+    output:
+        shard=temp(
+            "results/shards/training/{model}/capacity/{origin}/{scatteritem}.parquet"
+        ),
+    log:
+        "results/logs/shards/training/{model}/capacity/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/training/{model}/capacity/{origin}/{scatteritem}.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("capacity_grid"),
+        spec=grid_spec,
+    script:
+        "../scripts/capacity_grid.py"
+
+
+rule capacity_grid_gather:
+    input:
+        problems=of_datasets("results/datasets/{dataset}/problems.parquet", in_grid),
+        tokens=of_datasets("results/datasets/{dataset}/cot_tokens.parquet", in_grid),
+        capture=of_datasets("results/capture/{model}/{dataset}", in_grid),
+        shards=capacity_shards,
+    output:
+        capacity="results/gsm8k/{model}/capacity.parquet",
+    log:
+        "results/logs/shards/training/{model}/capacity/gather.log",
+    benchmark:
+        "results/benchmarks/shards/training/{model}/capacity/gather.tsv"
+    wildcard_constraints:
+        model=one_of(CFG.models if len(CAPACITY_SHARDS) > 1 else []),
+    localrule: True
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=gathering_mem_mb,
+        runtime=60,
     params:
         code=code_of("capacity_grid"),
         spec=grid_spec,

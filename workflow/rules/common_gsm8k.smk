@@ -132,6 +132,26 @@ def grid_spec(wildcards):
     }
 
 
+def capacity_inputs(wildcards):
+    paths = (
+        "results/datasets/{dataset}/problems.parquet",
+        "results/datasets/{dataset}/cot_tokens.parquet",
+        "results/capture/{model}/{dataset}",
+    )
+    return [name for path in paths for name in of_datasets(path, in_grid)(wildcards)]
+
+
+# A job for each size at most.
+CAPACITY_SHARDS = shards("training", len(CALIBRATED.capacity.sizes) if SIZED else None)
+capacity_shards = shards_of(
+    "results/shards/training/{model}/capacity/{origin}/{scatteritem}.parquet",
+    "capacity_grid",
+    grid_spec,
+    capacity_inputs,
+    lambda wildcards: CAPACITY_SHARDS,
+)
+
+
 def permute_spec(wildcards):
     # Not how many there are in all: more permutations are more jobs, and none is run again.
     permutations, first = CALIBRATED.permutations, int(wildcards.first)

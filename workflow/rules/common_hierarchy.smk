@@ -115,6 +115,18 @@ def sweep_spec(wildcards):
     }
 
 
+SWEEP_SHARDS = shards(
+    "training", len({*TAXONOMY.sweep.k}) if TAXONOMY and TAXONOMY.sweep else None
+)
+sweep_shards = shards_of(
+    "results/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.parquet",
+    "sweep_k",
+    sweep_spec,
+    lambda wildcards: [wildcards.model, wildcards.dataset],
+    lambda wildcards: SWEEP_SHARDS,
+)
+
+
 def without(block, *names):
     """A plain block without some keys."""
     return {name: value for name, value in block.items() if name not in names}

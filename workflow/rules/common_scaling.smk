@@ -78,20 +78,60 @@ def wide_model_jobs(group):
     return lambda wildcards, input: model_jobs(group.banks[0], input)
 
 
+def wide_banks(group, wildcards):
+    """Banks that a job trains: those of its shard, or all of the group."""
+    own = shard_range(wildcards.get("scatteritem"), len(group.banks))
+    return [group.banks[number] for number in own]
+
+
+def wide_paths(group):
+    return lambda wildcards: of_group(BANK, wide_banks(group, wildcards))
+
+
 def wide_mem_mb(group):
-    saes = training_mb(SIZES, [(bank.model, bank.dictionary) for bank in group.banks])
-    return lambda wildcards, input, attempt: (
-        mem_mb(group.banks[0], input, attempt) + saes * attempt
-    )
+    def megabytes(wildcards, input, attempt):
+        banks = wide_banks(group, wildcards)
+        saes = training_mb(SIZES, [(bank.model, bank.dictionary) for bank in banks])
+        return mem_mb(banks[0], input, attempt) + saes * attempt
+
+    return megabytes
 
 
 def wide_runtime(group):
-    """A minute more for each million tokens."""
+    """A minute more for each million tokens, all of which each shard reads."""
     stream = resolve_dictionary(CFG, group.banks[0].dictionary).stream
     extra = stream.tokens // 1_000_000
     return lambda wildcards, input, attempt: (
         runtime(group.banks[0], input, attempt) + extra * attempt
     )
+
+
+def wide_inputs(group):
+    return {
+        "texts": f"results/datasets/{group.dataset}/texts.parquet",
+        "model": model_files(group.banks[0]),
+    }
+
+
+def wide_shards(name, group):
+    """What the shards of a group left, for the job that gathers."""
+    read = wide_inputs(group)
+    return shards_of(
+        f"results/shards/training/wide/{name}/{{origin}}/{{scatteritem}}",
+        "train_wide",
+        wide_spec(group),
+        lambda wildcards: [read["texts"], *read["model"]],
+        lambda wildcards: shards("training", len(group.banks)),
+    )
+
+
+def wide_groups_in(shared):
+    """Groups whose SAEs are trained by several jobs, or by one."""
+    return {
+        name: group
+        for name, group in WIDE_GROUPS.items()
+        if (len(shards("training", len(group.banks))) > 1) == shared
+    }
 
 
 def scaling_corpus(wildcards):

@@ -38,6 +38,7 @@ rule patch_decimals:
         model=model_files,
         prompts="results/decimal_bug/{model}/prompts.parquet",
         answers="results/decimal_bug/{model}/answers.parquet",
+        shards=shards_of_patches,
     output:
         patches="results/decimal_bug/{model}/patches.parquet",
     log:
@@ -52,6 +53,36 @@ rule patch_decimals:
         model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("patch_decimals"),
+        spec=patching_spec,
+    script:
+        "../scripts/patch_decimals.py"
+
+
+rule patch_decimals_shard:
+    input:
+        model=model_files,
+        prompts="results/decimal_bug/{model}/prompts.parquet",
+        answers="results/decimal_bug/{model}/answers.parquet",
+    output:
+        shard=temp(
+            directory(
+                "results/shards/ablation/decimal_bug/{model}/{origin}/{scatteritem}"
+            )
+        ),
+    log:
+        "results/logs/shards/ablation/decimal_bug/{model}/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/ablation/decimal_bug/{model}/{origin}/{scatteritem}.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=shard_runtime,
     params:
         code=code_of("patch_decimals"),
         spec=patching_spec,

@@ -70,6 +70,7 @@ rule intervene:
         problems=on_both("results/datasets/{dataset}/problems.parquet"),
         bank="results/saes/{model}/{dictionary}/seed{seed}",
         features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+        shards=shards_of_interventions,
     output:
         trials="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/trials.parquet",
         screening="results/hierarchy/{model}/parts/{dataset}/{dictionary}/seed{seed}/screening.parquet",
@@ -89,6 +90,41 @@ rule intervene:
         model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("intervene"),
+        spec=intervention_spec,
+    script:
+        "../scripts/intervene.py"
+
+
+rule intervene_shard:
+    input:
+        model=model_files,
+        problems=on_both("results/datasets/{dataset}/problems.parquet"),
+        bank="results/saes/{model}/{dictionary}/seed{seed}",
+        features="results/features/{model}/{dataset}/{dictionary}/seed{seed}",
+        shards=chosen_by_shards,
+    output:
+        shard=temp(
+            directory(
+                "results/shards/ablation/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/{origin}/{stage}/{scatteritem}"
+            )
+        ),
+    log:
+        "results/logs/shards/ablation/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/{origin}/{stage}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/ablation/hierarchy/{model}/{dataset}/{dictionary}/seed{seed}/{origin}/{stage}/{scatteritem}.tsv"
+    wildcard_constraints:
+        stage=one_of(INTERVENTION_STAGES),
+    priority: 1
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=shard_runtime,
     params:
         code=code_of("intervene"),
         spec=intervention_spec,
@@ -134,6 +170,8 @@ rule sweep_k:
         "results/logs/hierarchy/{model}/{dataset}/{dictionary}/sweep.log",
     benchmark:
         "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/sweep.tsv"
+    wildcard_constraints:
+        model=one_of(CFG.models if len(SWEEP_SHARDS) == 1 else []),
     conda:
         "../../envs/saeflow.yaml"
     threads: THREADS
@@ -141,6 +179,60 @@ rule sweep_k:
         gpu=1,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("sweep_k"),
+        spec=sweep_spec,
+    script:
+        "../scripts/sweep_k.py"
+
+
+rule sweep_k_shard:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        capture="results/capture/{model}/{dataset}",
+    output:
+        shard=temp(
+            "results/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.parquet"
+        ),
+    log:
+        "results/logs/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/training/{model}/{dataset}/{dictionary}/sweep/{origin}/{scatteritem}.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_of("sweep_k"),
+        spec=sweep_spec,
+    script:
+        "../scripts/sweep_k.py"
+
+
+rule sweep_k_gather:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        tokens="results/datasets/{dataset}/cot_tokens.parquet",
+        capture="results/capture/{model}/{dataset}",
+        shards=sweep_shards,
+    output:
+        sweep="results/hierarchy/{model}/parts/{dataset}/{dictionary}/sweep.parquet",
+    log:
+        "results/logs/shards/training/{model}/{dataset}/{dictionary}/sweep/gather.log",
+    benchmark:
+        "results/benchmarks/shards/training/{model}/{dataset}/{dictionary}/sweep/gather.tsv"
+    wildcard_constraints:
+        model=one_of(CFG.models if len(SWEEP_SHARDS) > 1 else []),
+    localrule: True
+    conda:
+        "../../envs/saeflow.yaml"
+    resources:
+        mem_mb=gathering_mem_mb,
+        runtime=60,
     params:
         code=code_of("sweep_k"),
         spec=sweep_spec,

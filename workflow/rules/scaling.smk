@@ -6,15 +6,15 @@ rule scaling:
         SCALING_SHOWN,
 
 
-# One job trains all SAEs that read the same stream, so that every token goes through the model once.
-for name, group in WIDE_GROUPS.items():
+# One job trains all SAEs that read the same stream, so that every token goes through the model once; where
+# jobs share them (docs/sharding.md), each reads the stream by itself.
+for name, group in wide_groups_in(shared=False).items():
 
     rule:
         name:
             f"train_wide_{name}"
         input:
-            texts=f"results/datasets/{group.dataset}/texts.parquet",
-            model=model_files(group.banks[0]),
+            **wide_inputs(group),
         output:
             banks=list(map(directory, of_group(BANK, group.banks))),
         log:
@@ -30,6 +30,64 @@ for name, group in WIDE_GROUPS.items():
             mem_mb=wide_mem_mb(group),
             runtime=wide_runtime(group),
             checkpoint_minutes=wide_minutes(group),
+        params:
+            code=code_of("train_wide"),
+            spec=wide_spec(group),
+        script:
+            "../scripts/train_wide.py"
+
+
+for name, group in wide_groups_in(shared=True).items():
+
+    rule:
+        name:
+            f"train_wide_{name}_shard"
+        input:
+            **wide_inputs(group),
+        output:
+            shard=temp(
+                directory(
+                    f"results/shards/training/wide/{name}/{{origin}}/{{scatteritem}}"
+                )
+            ),
+        log:
+            f"results/logs/shards/training/wide/{name}/{{origin}}/{{scatteritem}}.log",
+        benchmark:
+            f"results/benchmarks/shards/training/wide/{name}/{{origin}}/{{scatteritem}}.tsv"
+        conda:
+            "../../envs/saeflow.yaml"
+        threads: THREADS
+        resources:
+            gpu=1,
+            model_jobs=wide_model_jobs(group),
+            mem_mb=wide_mem_mb(group),
+            runtime=wide_runtime(group),
+            checkpoint_minutes=wide_minutes(group),
+        params:
+            code=code_of("train_wide"),
+            spec=wide_spec(group),
+            banks=wide_paths(group),
+        script:
+            "../scripts/train_wide.py"
+
+    rule:
+        name:
+            f"train_wide_{name}_gather"
+        input:
+            **wide_inputs(group),
+            shards=wide_shards(name, group),
+        output:
+            banks=list(map(directory, of_group(BANK, group.banks))),
+        log:
+            f"results/logs/shards/training/wide/{name}/gather.log",
+        benchmark:
+            f"results/benchmarks/shards/training/wide/{name}/gather.tsv"
+        localrule: True
+        conda:
+            "../../envs/saeflow.yaml"
+        resources:
+            mem_mb=gathering_mem_mb,
+            runtime=60,
         params:
             code=code_of("train_wide"),
             spec=wide_spec(group),
@@ -115,6 +173,7 @@ rule steer_scaling:
         search="results/scaling/{model}/search.parquet",
         features="results/scaling/{model}/features.parquet",
         prompts=continued_prompts,
+        shards=shards_of_steering,
     output:
         continuations="results/scaling/{model}/continuations.parquet",
         steering="results/scaling/{model}/steering.parquet",
@@ -132,6 +191,42 @@ rule steer_scaling:
         model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("steer_scaling"),
+        spec=steering_spec,
+    script:
+        "../scripts/steer_scaling.py"
+
+
+rule steer_scaling_shard:
+    input:
+        model=model_files,
+        corpus=scaling_corpus,
+        topics=expand(
+            "results/datasets/{dataset}/texts.parquet", dataset=prompt_datasets(CFG)
+        ),
+        bank=scaling_main,
+        search="results/scaling/{model}/search.parquet",
+        features="results/scaling/{model}/features.parquet",
+        prompts=continued_prompts,
+    output:
+        shard=temp(
+            directory("results/shards/ablation/scaling/{model}/{origin}/{scatteritem}")
+        ),
+    log:
+        "results/logs/shards/ablation/scaling/{model}/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/ablation/scaling/{model}/{origin}/{scatteritem}.tsv"
+    wildcard_constraints:
+        model=one_of(SCALING_TRAINED),
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=shard_runtime,
     params:
         code=code_of("steer_scaling"),
         spec=steering_spec,

@@ -121,6 +121,7 @@ rule try_specialists:
         pooled="results/specialists/{model}/parts/{dictionary}/seed{seed}/pooled.parquet",
         lengths="results/specialists/{model}/parts/{dictionary}/seed{seed}/lengths.parquet",
         features="results/specialists/{model}/parts/{dictionary}/seed{seed}/features.parquet",
+        shards=shards_of_specialists,
     output:
         activations="results/specialists/{model}/parts/{dictionary}/seed{seed}/activations.parquet",
         behaviour="results/specialists/{model}/parts/{dictionary}/seed{seed}/behaviour.parquet",
@@ -139,6 +140,41 @@ rule try_specialists:
         model_jobs=model_jobs,
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_of("try_specialists"),
+        spec=trying_spec,
+    script:
+        "../scripts/try_specialists.py"
+
+
+rule try_specialists_shard:
+    input:
+        model=model_files,
+        bank="results/saes/{model}/{dictionary}/seed{seed}",
+        texts="results/specialists/texts.parquet",
+        mixture="results/mixture/texts.parquet",
+        asked=asked_tables,
+        pooled="results/specialists/{model}/parts/{dictionary}/seed{seed}/pooled.parquet",
+        lengths="results/specialists/{model}/parts/{dictionary}/seed{seed}/lengths.parquet",
+        features="results/specialists/{model}/parts/{dictionary}/seed{seed}/features.parquet",
+    output:
+        shard=temp(
+            directory(
+                "results/shards/ablation/specialists/{model}/{dictionary}/seed{seed}/{origin}/{scatteritem}"
+            )
+        ),
+    log:
+        "results/logs/shards/ablation/specialists/{model}/{dictionary}/seed{seed}/{origin}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/shards/ablation/specialists/{model}/{dictionary}/seed{seed}/{origin}/{scatteritem}.tsv"
+    conda:
+        "../../envs/saeflow.yaml"
+    threads: THREADS
+    resources:
+        gpu=1,
+        model_jobs=model_jobs,
+        mem_mb=mem_mb,
+        runtime=shard_runtime,
     params:
         code=code_of("try_specialists"),
         spec=trying_spec,

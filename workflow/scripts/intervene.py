@@ -6,15 +6,16 @@ from saeflow.artifacts.catalog import PROBLEMS
 from saeflow.artifacts.features import read_features
 from saeflow.artifacts.hierarchy import MAXIMAL, SCREEN, TRIALS
 from saeflow.artifacts.provenance import combine, config_digest
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.selection import held_out_numbers
 from saeflow.device import resolve_device, set_threads
 from saeflow.jobs import job, run_keys
 from saeflow.models.loading import load_from_spec, thinking
 from saeflow.saes.encoding import open_bank
-from saeflow.studies.hierarchy.intervene import intervene, search_inputs
+from saeflow.studies.hierarchy.intervene import Study, intervene, intervene_shard
 from saeflow.studies.hierarchy.screening import Subject
+from saeflow.unit_jobs import open_units
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -22,17 +23,17 @@ with job(snakemake):
     spec, model = load_from_spec(given["model"], wanted.model)
     problems, balanced = (read_table(Path(path), PROBLEMS) for path in wanted.problems)
     numbers = held_out_numbers(problems, given["held_out"])
-    bank = open_bank(Path(wanted.bank)).to(resolve_device())
-    convention = given["layer_convention"]
-    subject = Subject.of(thinking(model).to(resolve_device()), bank, convention, spec.model)
-    settings = CausalSettings.model_validate(given["causal"])
-    run, names = run_keys(snakemake, "calibrated"), (snakemake.wildcards.dataset, given["balanced"])
-    sets_only = given["sets_only"]
-    found = intervene(subject, problems, balanced, settings, run, names, numbers, sets_only)
+    bank = open_bank(Path(wanted.bank)).to(device := resolve_device())
+    subject = Subject.of(thinking(model).to(device), bank, given["layer_convention"], spec.model)
     features = list(read_features(Path(wanted.features), "all"))
-    searched = [] if sets_only else found.strongest
-    maximal = search_inputs(subject, problems, features, numbers, searched, settings, run)
+    settings = CausalSettings.model_validate(given["causal"])
+    run = run_keys(snakemake, "calibrated")
+    more = {"balanced_name": given["balanced"], "sets_only": given["sets_only"]}
+    study = Study(subject, problems, balanced, features, numbers, settings, run, **more)
     provenance = combine(features[0].table, balanced, config=config_digest(given))
-    tables = (found.trials, TRIALS), (found.screen, SCREEN), (maximal, MAXIMAL)
-    for (table, artifact), path in zip(tables, snakemake.output, strict=True):
-        write_table(table, Path(path), artifact, provenance)
+    units, found = open_units(snakemake, provenance), ()
+    if units.portion:
+        intervene_shard(study, units, snakemake.wildcards.stage)
+    else:
+        found = intervene(study, units)
+    units.finish(found, (TRIALS, SCREEN, MAXIMAL), snakemake.output)

@@ -25,7 +25,7 @@ with job(snakemake):
     spec, model = load_from_spec(given["model"], wanted.model)
     texts, cut = TableGroups(corpus, TEXTS), document_cutter(model, given["positions"])
     by, search = [snakemake.params.code, device.type, model.revision, given], wanted.search
-    state = ReadingState.of(Path(made.quality), by, [corpus, *map(Path, search), *banks])
+    state = ReadingState.of(Path(made[0]), by, [corpus, *map(Path, search), *banks])
     pairs = zip(given["runs"], map(open_bank, banks), strict=True)
     runs = [WideRun(**run, bank=bank) for run, bank in pairs]
     settings = ReadingSettings.model_validate(given["reading"])

@@ -8,7 +8,7 @@ from saeflow.artifacts.provenance import config_digest, inherit
 from saeflow.artifacts.scaling_examples import SCALING_FEATURES
 from saeflow.artifacts.scaling_search import SEARCH
 from saeflow.artifacts.scaling_steering import STEERING_ARTIFACTS
-from saeflow.artifacts.tables import read_table, write_table
+from saeflow.artifacts.tables import read_table
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.prompt_sets import prompt_file
 from saeflow.device import resolve_device, set_threads
@@ -17,6 +17,7 @@ from saeflow.models.loading import load_from_spec
 from saeflow.saes.encoding import open_bank
 from saeflow.studies.scaling.corpus import document_cutter
 from saeflow.studies.scaling.steered import steer_bank
+from saeflow.unit_jobs import open_units
 
 with job(snakemake):
     given, wanted = snakemake.params.spec, snakemake.input
@@ -30,11 +31,8 @@ with job(snakemake):
     settings = SteeringSettings.model_validate(given["steering"])
     prompts = prompt_file(Path(wanted.prompts[0])) if wanted.prompts else None
     cut, size = document_cutter(model, given["positions"]), spec.model.batch_size
-    more = {"prompts": prompts, "cut": cut, "batch_size": size}
-    found = steer_bank(
-        model, bank, topics, corpus, search, features, settings, given["run"], **more
-    )
     used = {"config": config_digest(given), "packages": ("torch", "transformers", "scikit-learn")}
-    provenance = inherit(features, **used)
-    for table, artifact, path in zip(found, STEERING_ARTIFACTS, snakemake.output, strict=True):
-        write_table(table, Path(path), artifact, provenance)
+    units = open_units(snakemake, inherit(features, **used))
+    more = {"prompts": prompts, "cut": cut, "batch_size": size, "units": units}
+    both = steer_bank(model, bank, topics, corpus, search, features, settings, given["run"], **more)
+    units.finish(both, STEERING_ARTIFACTS, snakemake.output)

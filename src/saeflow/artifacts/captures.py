@@ -3,10 +3,13 @@
 Examples are cut once into numbered chunks of fixed size, and files are never merged, so any split
 of the work over jobs gives the same bytes (design, section 4). A capture grows in ``NAME.partial``,
 an undeclared folder that Snakemake leaves alone when a job dies, and is renamed when it is whole.
+Below it each digest of what decides the content has a folder of its own, so that jobs that start
+together need not agree on what is to be discarded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +22,13 @@ import pyarrow as pa
 from jaxtyping import Float, Int, Shaped
 
 from saeflow.artifacts.catalog import ANSWERS, TEXT_TOKENS
+from saeflow.artifacts.chunks import PROBLEMS, count_chunks
 from saeflow.artifacts.damage import damaged
-from saeflow.artifacts.files import replace_folder, write_text
+from saeflow.artifacts.files import atomic_folder, link, replace_folder, write_text
 from saeflow.artifacts.provenance import Provenance, metadata_of
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.sealing import is_sound
-from saeflow.artifacts.tables import check_schema, read_table, write_table
+from saeflow.artifacts.tables import check_schema, read_tables, write_table
 from saeflow.artifacts.vectors import (
     VectorDtype,
     Vectors,
@@ -34,8 +38,9 @@ from saeflow.artifacts.vectors import (
 )
 from saeflow.progress import progress
 
-CHUNK = 256
-"""Problems per chunk."""
+CHUNK = PROBLEMS
+FINGERPRINT = "fingerprint"
+"""File in the folder of a shard that tells what decided its content."""
 LAYERS = "layers"
 """In the metadata of the records: number of blocks by hook."""
 ORIGIN = ("config", "dataset_revision", "model_revision")
@@ -67,6 +72,22 @@ class ChunkCapture:
     decoded: list[list[str]]
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Part of a capture.
+
+    Attributes
+    ----------
+    chunks : range
+        Which of its chunks.
+    folder : Path
+        Where they shall be.
+    """
+
+    chunks: range
+    folder: Path
+
+
 def capture_all(
     problems: pa.Table,
     target: Path,
@@ -74,8 +95,9 @@ def capture_all(
     *,
     fingerprint: str,
     provenance: Provenance,
+    shard: Shard | None = None,
 ) -> None:
-    """Capture every problem, chunk by chunk; memory does not grow with their number.
+    """Capture problems, chunk by chunk; memory does not grow with their number.
 
     Parameters
     ----------
@@ -89,14 +111,16 @@ def capture_all(
         Digest of everything that decides the content, for resuming.
     provenance : Provenance
         Where it comes from.
+    shard : Shard, optional
+        Which of them only; see `saeflow.artifacts.capture_shards`.
     """
     writer = CaptureWriter(target, fingerprint)
-    n_chunks = -(-len(problems) // CHUNK)
-    for chunk in progress(range(n_chunks), description="capture", total=n_chunks, unit="chunks"):
-        if not writer.has(chunk):
-            rows = problems.slice(chunk * CHUNK, CHUNK)
-            writer.write(chunk, rows, think(rows["question"].to_pylist()), provenance)
-    writer.finish(n_chunks, provenance)
+
+    def write(chunk: int) -> None:
+        rows = problems.slice(chunk * CHUNK, CHUNK)
+        writer.write(chunk, rows, think(rows["question"].to_pylist()), provenance)
+
+    writer.write_all(write, count_chunks(len(problems), CHUNK), shard, provenance)
 
 
 class ChunkWriter:
@@ -110,7 +134,8 @@ class ChunkWriter:
     target : Path
         Where the finished capture shall be.
     fingerprint : str
-        Digest of everything that decides the content; chunks of another fingerprint are discarded.
+        Digest of everything that decides the content; chunks of another fingerprint are not used, and
+        discarded in the end.
     records : Artifact
         What the records are.
     """
@@ -118,11 +143,37 @@ class ChunkWriter:
     def __init__(self, target: Path, fingerprint: str, records: Artifact) -> None:
         self.records = records
         self.target = target
-        self.partial = target.with_name(f"{target.name}.partial")
-        marker = self.partial / "fingerprint"
-        if not marker.is_file() or marker.read_bytes() != fingerprint.encode():
-            shutil.rmtree(self.partial, ignore_errors=True)
-            write_text(marker, fingerprint)
+        self.name = hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+        self.partial = target.with_name(f"{target.name}.partial") / self.name
+
+    def write_all(
+        self,
+        write: Callable[[int], None],
+        n_chunks: int,
+        shard: Shard | None,
+        provenance: Provenance,
+    ) -> None:
+        """Write what is missing of all chunks and finish, or of those of a shard.
+
+        Parameters
+        ----------
+        write : callable
+            Makes a chunk and writes it, its records last.
+        n_chunks : int
+            Chunks of the capture.
+        shard : Shard or None
+            Which of them, and where they shall be.
+        provenance : Provenance
+            Where it comes from.
+        """
+        chunks = range(n_chunks) if shard is None else shard.chunks
+        for chunk in progress(chunks, description="capture", total=len(chunks), unit="chunks"):
+            if not self.has(chunk):
+                write(chunk)
+        if shard is None:
+            self.finish(n_chunks, provenance)
+        else:
+            self.hand_over(shard)
 
     def has(self, chunk: int) -> bool:
         """Whether a chunk is complete and sound; its records are written last."""
@@ -147,19 +198,19 @@ class ChunkWriter:
 
     def finish(self, n_chunks: int, provenance: Provenance) -> None:
         """Gather the records and put the capture where it belongs."""
-        tables = [read_table(self._records(chunk), self.records) for chunk in range(n_chunks)]
-        gathered = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-        layers = {LAYERS: json.dumps(self._layers(), sort_keys=True)}
-        provenance = replace(provenance, extra={**provenance.extra, **layers})
-        write_table(gathered, records_path(self.partial, self.records), self.records, provenance)
+        paths = [self._records(chunk) for chunk in range(n_chunks)]
+        write_gathered(paths, self.partial, self.records, provenance)
         shutil.rmtree(self.partial / self.records.name)
-        (self.partial / "fingerprint").unlink()
         replace_folder(self.partial, self.target)
+        shutil.rmtree(self.partial.parent)
 
-    def _layers(self) -> dict[str, int]:
-        """Number of blocks by hook."""
-        folders = [each.parent.name for each in self.partial.glob("*/layer*") if each.is_dir()]
-        return {hook: folders.count(hook) for hook in folders}
+    def hand_over(self, shard: Shard) -> None:
+        """Link the chunks of a shard into its folder; here they stay, for shards cut otherwise."""
+        with atomic_folder(shard.folder) as folder:
+            for chunk in shard.chunks:
+                for path in self.partial.rglob(f"chunk{chunk}.parquet"):
+                    link(path, folder / path.relative_to(self.partial))
+            write_text(folder / FINGERPRINT, self.name)
 
     def _records(self, chunk: int) -> Path:
         return self.partial / self.records.name / f"chunk{chunk}.parquet"
@@ -210,6 +261,17 @@ class CaptureWriter(ChunkWriter):
             "decoded": captured.decoded,
         }
         self.write_records(chunk, answers, provenance)
+
+
+def write_gathered(
+    chunks: Sequence[Path], capture: Path, records: Artifact, provenance: Provenance
+) -> None:
+    """Write the records of all chunks as one table of a capture, beside the activations that it has."""
+    hooks = [each.parent.name for each in capture.glob("*/layer*") if each.is_dir()]
+    layers = {LAYERS: json.dumps({hook: hooks.count(hook) for hook in hooks}, sort_keys=True)}
+    provenance = replace(provenance, extra={**provenance.extra, **layers})
+    gathered = read_tables(chunks, records)
+    write_table(gathered, records_path(capture, records), records, provenance)
 
 
 def records_path(capture: Path, records: Artifact) -> Path:

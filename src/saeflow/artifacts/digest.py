@@ -22,9 +22,12 @@ from typing import NamedTuple
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = PACKAGE_ROOT.name
-# What no result can depend on: logs, how far a loop has come, which GPU a job has, and the configuration's own
-# modules, whose values reach a job through its params and whose descriptions may be reworded at any time.
-IRRELEVANT = tuple(f"{PACKAGE}.{name}" for name in ("jobs", "progress", "gpu", "config"))
+# What no result can depend on: logs, how far a loop has come, which GPU a job has, which
+# jobs share the work, and the configuration's own modules, whose values reach a job through its params and
+# whose descriptions may be reworded at any time.
+IRRELEVANT = tuple(
+    f"{PACKAGE}.{name}" for name in ("jobs", "progress", "gpu", "shards", "unit_jobs", "config")
+)
 MOST_KEPT = 5000
 """Files whose content is remembered, those of other versions and clones among them."""
 

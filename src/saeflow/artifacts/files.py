@@ -57,6 +57,23 @@ def replace_folder(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file another name, which takes no room; a copy where the file system has no hard links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """Give the files of a folder other names in another, but hidden ones, which are Snakemake's."""
+    with atomic_folder(target) as folder:
+        for path in source.rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                link(path, folder / path.relative_to(source))
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """Files of a folder and of those below it, sorted in each; links to folders are followed."""
     for place, folders, names in os.walk(folder, followlinks=True):

@@ -100,6 +100,12 @@ def read_table(
     return table
 
 
+def read_tables(paths: Sequence[Path], artifact: Artifact) -> pa.Table:
+    """Rows of several tables of a kind, one below the other, without what their files say of them."""
+    tables = [read_table(path, artifact) for path in paths]
+    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+
+
 def file_metadata(artifact: Artifact, provenance: Provenance) -> dict[str, str]:
     """Key-value metadata of a table's file, sorted by key."""
     metadata = {

@@ -15,17 +15,16 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Shaped
 
-from saeflow.artifacts.captures import ChunkWriter, read_chunks, records_path
+from saeflow.artifacts.captures import ChunkWriter, Shard, read_chunks, records_path
 from saeflow.artifacts.catalog import TEXT_TOKENS
+from saeflow.artifacts.chunks import TEXTS, count_chunks
 from saeflow.artifacts.damage import damaged
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.tables import read_table
 from saeflow.artifacts.vectors import VectorDtype, Vectors
 from saeflow.errors import SaeflowError
-from saeflow.progress import progress
 
-CHUNK = 128
-"""Texts per chunk."""
+CHUNK = TEXTS
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,9 @@ def capture_texts(
     *,
     fingerprint: str,
     provenance: Provenance,
+    shard: Shard | None = None,
 ) -> None:
-    """Capture every text, chunk by chunk; memory does not grow with their number.
+    """Capture texts, chunk by chunk; memory does not grow with their number.
 
     Parameters
     ----------
@@ -81,13 +81,15 @@ def capture_texts(
         Digest of everything that decides the content, for resuming.
     provenance : Provenance
         Where it comes from.
+    shard : Shard, optional
+        Which of them only; see `saeflow.artifacts.capture_shards`.
     """
     writer = ChunkWriter(target, fingerprint, TEXT_TOKENS)
-    n_chunks = -(-len(texts) // CHUNK)
-    for chunk in progress(range(n_chunks), description="capture", total=n_chunks, unit="chunks"):
-        if not writer.has(chunk):
-            _write(writer, chunk, read(texts.slice(chunk * CHUNK, CHUNK)), provenance)
-    writer.finish(n_chunks, provenance)
+
+    def write(chunk: int) -> None:
+        _write(writer, chunk, read(texts.slice(chunk * CHUNK, CHUNK)), provenance)
+
+    writer.write_all(write, count_chunks(len(texts), CHUNK), shard, provenance)
 
 
 def _write(writer: ChunkWriter, chunk: int, captured: TokenCapture, provenance: Provenance) -> None:

@@ -148,6 +148,12 @@ class CapacitySettings(Block):
                 raise ValueError(f"{depth} is no relative depth; write a number above 0, up to 1")
         return depths
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """All pairs of a d_sae and a k that fits it, ascending."""
+        pairs = [(d_sae, k) for d_sae in sorted({*self.d_sae}) for k in sorted({*self.k})]
+        return [(d_sae, k) for d_sae, k in pairs if k <= d_sae]
+
 
 TargetName = Literal["token", "operator", "operand", "magnitude", "n_steps", "correct", "decoded"]
 

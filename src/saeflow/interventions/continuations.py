@@ -109,7 +109,38 @@ def steered_continuations(
     untouched: int | None = None,
     batch_size: int = 32,
 ) -> Iterator[Continuations]:
-    """Add a vector to every token of a prompt and of what is written behind it.
+    """Write everything that `SteeredWriting`, with the same parameters, plans.
+
+    Yields
+    ------
+    Continuations
+        One per batch; shorter prompts first, samples of a job side by side.
+
+    Raises
+    ------
+    SaeflowError
+        If the model has no such place, a prompt is empty or does not fit the model's positions with
+        its continuation, or too few numbers are given.
+    """
+    writing = SteeredWriting(
+        model,
+        place,
+        prompts,
+        jobs,
+        vectors,
+        max_new_tokens=max_new_tokens,
+        uniform=uniform,
+        temperature=temperature,
+        untouched=untouched,
+        batch_size=batch_size,
+    )
+    total = len(writing.batches)
+    for batch in progress(range(total), description="writing", total=total, unit="batches"):
+        yield writing.write(batch)
+
+
+class SteeredWriting:
+    """Adds a vector to every token of a prompt and of what is written behind it, batch by batch.
 
     What a row gives does not depend on the rows beside it but for the last bits of sums.
 
@@ -137,10 +168,10 @@ def steered_continuations(
     batch_size : int
         Continuations per forward pass.
 
-    Yields
-    ------
-    Continuations
-        One per batch; shorter prompts first, samples of a job side by side.
+    Attributes
+    ----------
+    batches : list of numpy.ndarray of int
+        Jobs that are written together, shorter prompts first.
 
     Raises
     ------
@@ -148,20 +179,42 @@ def steered_continuations(
         If the model has no such place, a prompt is empty or does not fit the model's positions with
         its continuation, or too few numbers are given.
     """
-    samples = 1 if uniform is None else uniform.shape[1]
-    lengths = np.array([len(prompts[job]) for job in jobs], np.int64)
-    _check(model, lengths, max_new_tokens, uniform)
-    author = _Author(model, place, begin_tokens(model) if untouched is None else untouched)
-    batches = list(cut_batches(lengths, max(1, batch_size // samples)))
-    for numbers in progress(batches, description="writing", total=len(batches), unit="batches"):
-        rows = [prompts[jobs[number]] for number in numbers]
-        sampling = None
-        if uniform is not None:
-            drawn = torch.from_numpy(uniform[jobs[numbers]]).flatten(0, 1).to(model.device)
-            sampling = Sampling(temperature, drawn)
-        chosen = vectors[torch.from_numpy(numbers).to(vectors.device)].float().to(model.device)
-        tokens, kl, surprisal = author.write(rows, chosen, samples, sampling, max_new_tokens)
-        yield Continuations(
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        place: HookedLayer,
+        prompts: Sequence[Sequence[int]],
+        jobs: Int[np.ndarray, " jobs"],
+        vectors: Float[Tensor, "jobs d_in"],
+        *,
+        max_new_tokens: int,
+        uniform: Float[np.ndarray, "prompts samples new"] | None = None,
+        temperature: float = 1.0,
+        untouched: int | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self._samples = 1 if uniform is None else uniform.shape[1]
+        lengths = np.array([len(prompts[job]) for job in jobs], np.int64)
+        _check(model, lengths, max_new_tokens, uniform)
+        skipped = begin_tokens(model) if untouched is None else untouched
+        self._author = _Author(model, place, skipped)
+        self._prompts, self._jobs, self._vectors = prompts, jobs, vectors
+        self._limit, self._uniform, self._temperature = max_new_tokens, uniform, temperature
+        self._device = model.device
+        self.batches = list(cut_batches(lengths, max(1, batch_size // self._samples)))
+
+    def write(self, batch: int) -> Continuations:
+        """Write the jobs of one batch, samples of a job side by side."""
+        numbers, samples, sampling = self.batches[batch], self._samples, None
+        rows = [self._prompts[self._jobs[number]] for number in numbers]
+        if self._uniform is not None:
+            drawn = torch.from_numpy(self._uniform[self._jobs[numbers]]).flatten(0, 1)
+            sampling = Sampling(self._temperature, drawn.to(self._device))
+        chosen = self._vectors[torch.from_numpy(numbers).to(self._vectors.device)]
+        vectors = chosen.float().to(self._device)
+        tokens, kl, surprisal = self._author.write(rows, vectors, samples, sampling, self._limit)
+        return Continuations(
             np.repeat(numbers, samples),
             np.tile(np.arange(samples), len(numbers)),
             tokens,

@@ -52,7 +52,8 @@ def planned_disk(jobs: Sequence[Job], results: Results) -> Disk:
         What there will be when all are done, computed even where an older result is there.
     """
     sizes = [results.computed(path) for job in jobs for path in job.outputs]
-    wide = [results.temporary(job.banks) for job in jobs if job.rule.startswith("train_wide")]
+    training = [job for job in jobs if job.rule.startswith("train_wide") and job.gpu]
+    wide = [results.temporary(job.banks) for job in training]
     fetched = [
         path.split("/")[2]
         for job in jobs

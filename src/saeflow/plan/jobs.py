@@ -7,7 +7,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ class Job:
     inputs, outputs : list of str
         Paths, relative to the folder of the run.
     banks : list of (str, str)
-        Model and dictionary of each bank among the outputs.
+        Model and dictionary of each bank that it trains, or whose shards it gathers.
     model : str or None
         Name of the model that it loads.
     benchmark : str or None
@@ -81,7 +81,11 @@ class Planned:
 
 
 def planned_jobs(
-    root: Path, targets: Sequence[str], configfiles: Sequence[Path], folder: Path
+    root: Path,
+    targets: Sequence[str],
+    configfiles: Sequence[Path],
+    folder: Path,
+    scatter: Mapping[str, int] | None = None,
 ) -> Planned:
     """Let Snakemake build the graph of jobs.
 
@@ -95,6 +99,8 @@ def planned_jobs(
         Presets and overlays on ``config.yaml``, as `snakemake --configfile` takes them.
     folder : Path
         Where the workflow would run; it need not exist.
+    scatter : mapping of str to int, optional
+        Shards by kind of work, as `snakemake --set-scatter` takes them.
 
     Returns
     -------
@@ -106,7 +112,7 @@ def planned_jobs(
     SaeflowError
         In one sentence, whatever Snakemake or the configuration refuses.
     """
-    return read_workflow(root, targets, configfiles, folder, _planned)
+    return read_workflow(root, targets, configfiles, folder, _planned, scatter)
 
 
 def read_workflow(
@@ -115,6 +121,7 @@ def read_workflow(
     configfiles: Sequence[Path],
     folder: Path,
     read: Callable[[Any], Read],
+    scatter: Mapping[str, int] | None = None,
 ) -> Read:
     """Let Snakemake build the graph of jobs, and read what is wanted of it.
 
@@ -124,6 +131,8 @@ def read_workflow(
         As for `planned_jobs`.
     read : callable
         Takes Snakemake's workflow, in the folder of the run.
+    scatter : mapping of str to int, optional
+        As for `planned_jobs`.
 
     Raises
     ------
@@ -136,7 +145,7 @@ def read_workflow(
         check_configuration(path)
     paths = [path.resolve() for path in configfiles]
     with _unchanged(folder) as place, _in(place):
-        return _built(root, targets, paths, place, read)
+        return _built(root, targets, paths, place, read, scatter or {})
 
 
 def _built(
@@ -145,6 +154,7 @@ def _built(
     paths: list[Path],
     place: Path,
     read: Callable[[Any], Read],
+    scatter: Mapping[str, int],
 ) -> Read:
     from snakemake.api import SnakemakeApi
     from snakemake.logging import logger
@@ -161,7 +171,9 @@ def _built(
     try:
         with SnakemakeApi(settings) as api, contextlib.redirect_stderr(io.StringIO()):
             workflow_api = api.workflow(
-                resource_settings=ResourceSettings(cores=os.cpu_count() or 1),
+                resource_settings=ResourceSettings(
+                    cores=os.cpu_count() or 1, overwrite_scatter=dict(scatter)
+                ),
                 config_settings=ConfigSettings(configfiles=paths),
                 snakefile=root / "Snakefile",
                 workdir=place,
@@ -200,7 +212,9 @@ def _described(job: Any, numbers: dict[Any, int], dag: Any) -> Job:
     asked = job.resources
     outputs = [str(path) for path in job.output]
     benchmark = str(job.benchmark) if job.benchmark else None
-    banks = [path.split("/") for path in outputs if path.startswith("results/saes/")]
+    # A shard tells which of them it trains.
+    made = [*outputs, *(getattr(job.params, "banks", None) or [])]
+    banks = [path.split("/") for path in made if path.startswith("results/saes/")]
     reads = getattr(job.input, "model", None)
     return Job(
         number=numbers[job],

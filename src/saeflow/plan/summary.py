@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def plan(
     *,
     cores: int,
     gpus: int | None = None,
+    scatter: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Say what a run will take.
 
@@ -48,6 +49,8 @@ def plan(
     cores, gpus : int
         Of the machine that the time is wanted for; by default one GPU where the configuration needs
         one, else jobs do not wait for any.
+    scatter : mapping of str to int, optional
+        Shards by kind of work, as for `snakemake`.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def plan(
     SaeflowError
         If the configuration or a target is refused.
     """
-    planned = planned_jobs(root, targets, configfiles, folder)
+    planned = planned_jobs(root, targets, configfiles, folder, scatter)
     results = Results(planned.config, root, folder)
     jobs = planned.jobs
     if gpus is None and planned.config.compute.gpu_memory_gb is not None:

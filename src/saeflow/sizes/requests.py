@@ -16,8 +16,9 @@ TABLE_FACTOR, VECTOR_FACTOR = 6.0, 3.0
 """Bytes in memory per byte on disk: of compressed tables, and of activations and SAEs, which are not."""
 MODEL_FACTOR = 1.25
 """Bytes in memory per byte of loaded weights: one shard at a time is read beside them."""
-LEAST_MINUTES, MINUTES_PER_GB = 60, 15
-"""Limits of time: of any job, and what a job may take longer per gigabyte of its model."""
+LEAST_MINUTES, MINUTES_PER_GB, LOADING_MINUTES_PER_GB = 60, 15, 1
+"""Limits of time: of any job, what a job may take longer per gigabyte of its model, and how much of this
+each of the jobs needs that share its work."""
 VECTORS = ("capture", "saes", "released")
 WEIGHTS = (".safetensors", ".bin")
 WEIGHTS_FACTOR = 2.5
@@ -89,7 +90,7 @@ def training_mb(results: Results, banks: Iterable[tuple[str, str]]) -> int:
     return int(4 * sum(each) / 1e6)
 
 
-def minutes(results: Results, model: str | None) -> int:
+def minutes(results: Results, model: str | None, shards: int = 1) -> int:
     """Minutes after which a job may be stopped: for clusters, not a forecast.
 
     Parameters
@@ -98,9 +99,12 @@ def minutes(results: Results, model: str | None) -> int:
         Sizes of models.
     model : str or None
         Name of the model that the job loads.
+    shards : int
+        Jobs that share the work; each loads the model.
     """
     gigabytes = 0.0 if model is None else results.loaded_gb(model)
-    return LEAST_MINUTES + int(MINUTES_PER_GB * gigabytes)
+    work = (MINUTES_PER_GB - LOADING_MINUTES_PER_GB) / shards
+    return LEAST_MINUTES + int(gigabytes * (LOADING_MINUTES_PER_GB + work))
 
 
 def size_warnings(results: Results, inputs: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from saeflow.config.datasets import (
     BalancedDataset,
+    DatasetSettings,
     GeneratedDataset,
     MixtureTexts,
     PathDataset,
@@ -48,6 +49,16 @@ class Size(NamedTuple):
     bytes: float
     kind: Kind
     basis: Basis
+
+
+def most_examples(block: DatasetSettings) -> int | None:
+    """Examples that a data set holds at most; None where its block does not tell."""
+    if isinstance(block, GeneratedDataset | MixtureTexts):
+        return block.n_train + block.n_validation
+    if isinstance(block, BalancedDataset):
+        # Each story once per operator, of which there are four, and value.
+        return block.stories * len(block.steps) * len(block.values) * 4
+    return block.limit
 
 
 class Results:
@@ -91,6 +102,9 @@ class Results:
         match path.split("/"):
             case ["results", "models", model]:
                 return self._model(model)
+            case ["results", "shards", *_]:
+                # Gone once they are gathered, by links where they are large.
+                return Size(0.0, "tables", "computed")
             case ["results", "capture", model, dataset]:
                 return self._capture(model, dataset)
             case ["results", "saes", model, dictionary, _]:
@@ -243,13 +257,8 @@ class Results:
         block = self.config.datasets[dataset]
         if self._table(dataset).is_file():
             return int(pq.ParquetFile(self._table(dataset)).metadata.num_rows)
-        if isinstance(block, GeneratedDataset | MixtureTexts):
-            return block.n_train + block.n_validation
-        if isinstance(block, BalancedDataset):
-            # Each story once per operator, of which there are four, and value.
-            return block.stories * len(block.steps) * len(block.values) * 4
-        if block.limit is not None:
-            return block.limit
+        if (most := most_examples(block)) is not None:
+            return most
         if isinstance(block, PathDataset) and (self.root / block.path).is_file():
             return sum(1 for _ in (self.root / block.path).open("rb"))
         return DOCUMENTS if isinstance(block, Texts) else PROBLEMS

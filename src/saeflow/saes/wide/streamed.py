@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from saeflow.artifacts.provenance import Provenance, config_digest
+from saeflow.artifacts.catalog import TEXTS
+from saeflow.artifacts.files import atomic_folder
+from saeflow.artifacts.provenance import Provenance, config_digest, inherit
 from saeflow.artifacts.scaling_training import SCALING_TRAINING, TRAINING_FILE
-from saeflow.artifacts.tables import write_table
+from saeflow.artifacts.tables import check_schema, write_table
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.streams import StreamSettings
 from saeflow.errors import SaeflowError
@@ -176,6 +178,45 @@ def train_streamed(
         device=model.device,
     )
     return [_streamed(each, done) for each in wanted]
+
+
+def training_state(target: Path) -> Path:
+    """Folder beside a bank in which the training of it and others is kept until they are written."""
+    return target.with_name(f"{target.name}.training")
+
+
+def write_streamed(
+    banks: Sequence[StreamedBank],
+    targets: Sequence[Path],
+    blocks: Sequence[Any],
+    texts: Path,
+    model_revision: str | None,
+) -> None:
+    """Write banks, each with the provenance that it would have by itself.
+
+    Parameters
+    ----------
+    banks : sequence of StreamedBank
+        As trained.
+    targets : sequence of Path
+        Where each shall be.
+    blocks : sequence of plain values
+        Configuration of each.
+    texts : Path
+        What the model read.
+    model_revision : str or None
+        Of that model.
+    """
+    for bank, target, block in zip(banks, targets, blocks, strict=True):
+        provenance = inherit(
+            check_schema(texts, TEXTS),
+            config=config_digest(block),
+            seed=bank.wanted.seed,
+            model_revision=model_revision,
+            packages=("torch", "transformers", "sae-lens"),
+        )
+        with atomic_folder(target) as folder:
+            bank.write(folder, provenance)
 
 
 def _decides(settings: DictionarySettings) -> dict[str, Any]:

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from saeflow.artifacts.decimal_bug import PATCHES
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.datasets.comparisons.prompts import Prompt
 from saeflow.datasets.texts.judge import judge
 from saeflow.interventions.donors import Donor
 from saeflow.interventions.patches import Patch
-from saeflow.interventions.units import KINDS, Units, units_of
+from saeflow.interventions.units import KINDS, units_of
+from saeflow.interventions.units import Units as ModelUnits
 from saeflow.models.language_model import LanguageModel
-from saeflow.progress import progress
 from saeflow.stats.subsets import exchanged_units
 from saeflow.studies.decimal_bug import patch_plan
 from saeflow.studies.decimal_bug.bug import find_bug
@@ -39,6 +41,8 @@ from saeflow.studies.decimal_bug.pairing import numbers_of
 from saeflow.studies.decimal_bug.patch_plan import Trial
 from saeflow.studies.rows import PUBLISHED
 
+TOGETHER = 512
+"""Patches of one layer that are done together at most, so that subsets of the chosen one can be shared."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 
@@ -51,6 +55,7 @@ def patch(
     *,
     weights: Sequence[float],
     max_new_tokens: int,
+    units: Units | None = None,
 ) -> pa.Table:
     """Patch prompts of the buggy format and of the plain one, and see what is answered.
 
@@ -68,6 +73,9 @@ def patch(
         At which whole modules are blended in the published form.
     max_new_tokens : int
         Longest answer.
+    units : Units, optional
+        Where patches are kept that were tried together; None: nowhere. A shard tries its part of those
+        that are reported.
 
     Returns
     -------
@@ -99,28 +107,34 @@ def patch(
     }
     if unlike:
         halves[SPARED] = halves[REPORT].turned_round()
-    tried = _Tried(halves, patching)
-    units = tried.units
-    choice = tried.table(patch_plan.layer_choice(model.n_layers))
+    tried, kept = _Tried(halves, patching), units or Units()
+    choice = kept.joined(
+        tried.planned("layers", patch_plan.layer_choice(model.n_layers)), "layers", PATCHES
+    )
     layer = choose_layer(choice)
-    single = tried.table(patch_plan.unit_choice(units, layer, patching))
+    single = kept.joined(
+        tried.planned("single", patch_plan.unit_choice(tried.units, layer, patching)),
+        "single units",
+        PATCHES,
+    )
     site = choose_site(pa.concat_tables([choice, single]))
-    ranked = {kind: rank_units(single, kind) for kind in patch_plan.kinds_of_parts(units)}
+    ranked = {kind: rank_units(single, kind) for kind in patch_plan.kinds_of_parts(tried.units)}
     blends = list(patch_plan.blends(layer, weights))
-    sets = list(patch_plan.published_sets(units, layer, subsets))
-    report = tried.table(
+    sets = list(patch_plan.published_sets(tried.units, layer, subsets))
+    report = tried.planned(
+        "report",
         [
             *patch_plan.chosen_site(site, patching),
             *(patch_plan.spared_pairs(site) if unlike else ()),
-            *patch_plan.full_map(units, model.n_layers, patching),
+            *patch_plan.full_map(tried.units, model.n_layers, patching),
             *blends,
-            *patch_plan.subsets(units, layer, subsets),
-            *patch_plan.chosen_sets(units, layer, ranked, patching),
+            *patch_plan.subsets(tried.units, layer, subsets),
+            *patch_plan.chosen_sets(tried.units, layer, ranked, patching),
             *sets,
             *patch_plan.own_pair([*blends, *sets], model.n_layers),
-        ]
+        ],
     )
-    return pa.concat_tables([choice, single, report])
+    return pa.concat_tables([choice, single, kept.joined(kept.mine(report), "patches", PATCHES)])
 
 
 def names_only(answer: str, numbers: Set[str], others: Set[str]) -> bool:
@@ -138,26 +152,31 @@ class _Tried:
         self._donors: dict[tuple[Any, ...], Donor] = {}
         self._texts: dict[tuple[int, ...], str] = {}
         language_model = self._model.language_model
-        self.units: dict[str, Units] = {kind: units_of(language_model, kind) for kind in KINDS}
+        self.units: dict[str, ModelUnits] = {kind: units_of(language_model, kind) for kind in KINDS}
 
-    def table(self, trials: Iterator[Trial] | Sequence[Trial]) -> pa.Table:
-        """Return rows of all trials; those of one half and direction share forward passes."""
-        groups: dict[tuple[str, str], list[Trial]] = {}
+    def planned(self, name: str, trials: Iterable[Trial]) -> list[Unit]:
+        """Units of trials; those of one half, direction and layer share forward passes, if not too many."""
+        groups: dict[tuple[str, str, int], list[Trial]] = {}
         for trial in trials:
-            groups.setdefault((trial.half, trial.direction), []).append(trial)
-        schema = PATCHES.schema()
+            groups.setdefault((trial.half, trial.direction, trial.layer), []).append(trial)
         parts = [
-            pa.Table.from_pylist(rows, schema)
-            for (half, direction), some in groups.items()
-            for rows in self._rows(half, direction, some)
+            some[start : start + TOGETHER]
+            for some in groups.values()
+            for start in range(0, len(some), TOGETHER)
         ]
+        return [
+            Unit(f"{name}{number}", PATCHES, partial(self._table, some))
+            for number, some in enumerate(parts)
+        ]
+
+    def _table(self, trials: Sequence[Trial]) -> pa.Table:
+        schema = PATCHES.schema()
+        parts = [pa.Table.from_pylist(rows, schema) for rows in self._rows(trials)]
         return pa.concat_tables([schema.empty_table(), *parts])
 
-    def _rows(
-        self, half: str, direction: str, trials: Sequence[Trial]
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Rows of one trial after the other."""
-        asked = self._halves[half].asked[RECIPIENT[direction]]
+    def _rows(self, trials: Sequence[Trial]) -> Iterator[list[dict[str, Any]]]:
+        """Rows of one trial after the other, all of one half and direction."""
+        asked = self._halves[trials[0].half].asked[RECIPIENT[trials[0].direction]]
         run = asked.run
         # Nothing is put in place where no unit is named.
         for trial in trials:
@@ -165,13 +184,7 @@ class _Tried:
                 yield self._judged(trial, asked, run.answers, run.logit_difference.tolist())
         some = [trial for trial in trials if trial.units != ()]
         patches = [Patch(self._donor(t), t.layer, t.kind, t.units, t.phase, t.weight) for t in some]
-        outcomes = progress(
-            run.outcomes(patches, rows=self._settings.rows),
-            description=f"patches {direction}, half {half}",
-            total=len(patches),
-            unit="patches",
-        )
-        for number, found in outcomes:
+        for number, found in run.outcomes(patches, rows=self._settings.rows):
             yield self._judged(some[number], asked, found.answers, found.logit_difference.tolist())
 
     def _donor(self, trial: Trial) -> Donor:

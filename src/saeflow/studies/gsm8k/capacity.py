@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeflow.artifacts.calibration import CAPACITY
@@ -84,6 +84,7 @@ def capacity_table(
     model: str,
     dataset: str,
     device: torch.device,
+    sizes: Sequence[tuple[int, int]] | None = None,
 ) -> pa.Table:
     """Train an SAE of every d_sae and k at every site, and measure it on held-out problems.
 
@@ -102,6 +103,8 @@ def capacity_table(
         Their names in the configuration.
     device : torch.device
         Where to train and to multiply.
+    sizes : sequence of (int, int), optional
+        Those of `grid_sizes` that are wanted, in its order; by default all.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def capacity_table(
             for row in _site_rows(bank.select([site]).to(device), x, tokens, criteria)
         ]
 
-    sizes = grid_sizes(grid)
+    sizes = grid_sizes(grid) if sizes is None else sizes
     # One site's SAE keeps one core busy, so that on a CPU several sizes are trained at a time.
     with one_thread_each(device) as pool:
         parts = pool.map(measure_size, sizes)
@@ -164,15 +167,33 @@ def capacity_table(
     return pa.Table.from_pylist(rows, CAPACITY.schema())
 
 
+def join_sizes(parts: pa.Table) -> pa.Table:
+    """Order the rows of parts of the sizes as they are when all sizes are asked for at once.
+
+    Parameters
+    ----------
+    parts : pyarrow.Table
+        What `capacity_table` gives for each part and data set, one below the other: first that of the
+        smallest sizes.
+    """
+    # A data set comes before the next, and in it a depth.
+    keys = [_first_seen(parts[name].to_pylist()) for name in ("depth", "dataset")]
+    return parts.take(np.lexsort(keys))
+
+
+def _first_seen(values: Sequence[object]) -> Int[np.ndarray, " rows"]:
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return np.array([places[value] for value in values], np.int64)
+
+
 def grid_sizes(grid: CapacitySettings) -> list[tuple[int, int]]:
     """All pairs of a d_sae and a k that fits it, ascending; the log names those that do not."""
-    pairs = [(d_sae, k) for d_sae in sorted({*grid.d_sae}) for k in sorted({*grid.k})]
-    for d_sae, k in pairs:
-        if k > d_sae:
+    for d_sae in sorted({*grid.d_sae}):
+        for k in sorted(k for k in {*grid.k} if k > d_sae):
             logging.getLogger("saeflow").info(
                 "k %d is left out for d_sae %d, which has fewer latents.", k, d_sae
             )
-    return [(d_sae, k) for d_sae, k in pairs if k <= d_sae]
+    return grid.sizes
 
 
 class _Tests:

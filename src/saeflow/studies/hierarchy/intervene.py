@@ -6,32 +6,28 @@ what they do is reported on the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from saeflow.artifacts.features import LayerTable
+from saeflow.artifacts.hierarchy import TRIALS
+from saeflow.artifacts.unit_tables import SCREENED
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.hierarchy import CausalSettings
-from saeflow.datasets.balanced import story_numbers, swap_partners, whole_stories
 from saeflow.errors import SaeflowError
-from saeflow.interventions.thoughts import ThoughtRun
-from saeflow.models.capture import cut_batches
-from saeflow.progress import progress
 from saeflow.saes.bank import Site
-from saeflow.studies.hierarchy.maximal import maximal_inputs
-from saeflow.studies.hierarchy.plans import (
-    Planned,
-    SiteState,
-    plan_doses,
-    plan_feature,
-    plan_set,
-    plan_swap,
+from saeflow.studies.hierarchy.experiment import (
+    Experiment,
+    problem_batches,
+    story_batches,
 )
+from saeflow.studies.hierarchy.maximal import InputSearch
 from saeflow.studies.hierarchy.screening import (
     MIN_ACTIVE,
     Screening,
@@ -39,26 +35,10 @@ from saeflow.studies.hierarchy.screening import (
     screen,
     screen_table,
 )
-from saeflow.studies.hierarchy.trials import (
-    CHOSEN,
-    NONE,
-    REPORTED,
-    SET,
-    Key,
-    TrialLog,
-    choose_site,
-    in_chunks,
-    problem_parts,
-)
+from saeflow.studies.hierarchy.trials import choose_site, problem_parts
 
-
-class Batch(NamedTuple):
-    """Problems of a run: running numbers, ids, questions, answers."""
-
-    numbers: Int[np.ndarray, " problems"]
-    ids: list[str]
-    questions: list[str]
-    answers: list[str]
+CHOOSING, REPORTING = "choosing", "reporting"
+"""Stages whose units shards share; what is reported depends on what was chosen."""
 
 
 class Interventions(NamedTuple):
@@ -70,286 +50,200 @@ class Interventions(NamedTuple):
         Columns of `saeflow.artifacts.hierarchy.TRIALS`.
     screen : pyarrow.Table
         Columns of `saeflow.artifacts.hierarchy.SCREEN`, exact effects missing.
-    strongest : list of (Site, int)
-        Features of the largest attributed effect, for which inputs are searched.
+    maximal : pyarrow.Table
+        Columns of `saeflow.artifacts.hierarchy.MAXIMAL`: the inputs on which the features of the largest
+        attributed effect are largest.
     """
 
     trials: pa.Table
     screen: pa.Table
-    strongest: list[tuple[Site, int]]
+    maximal: pa.Table
 
 
-def intervene(
-    subject: Subject,
-    problems: pa.Table,
-    balanced: pa.Table,
-    settings: CausalSettings,
-    run: Mapping[str, object],
-    names: tuple[str, str],
-    numbers: Int[np.ndarray, " problems"],
-    sets_only: bool,
-) -> Interventions:
-    """Screen all features, choose a site on other problems, intervene and report on the rest.
+@dataclass(frozen=True)
+class Study:
+    """What is intervened on.
 
-    Parameters
+    Attributes
     ----------
     subject : Subject
         Model and SAEs.
     problems, balanced : pyarrow.Table
         Columns of `saeflow.artifacts.catalog.PROBLEMS`.
+    features : sequence of LayerTable
+        Activations on `problems`.
+    numbers : numpy.ndarray of int, shape (held_out,)
+        Held-out problems, ascending.
     settings : CausalSettings
         How many features, doses, problems.
     run : mapping
         Values of the key columns dataset, dictionary, seed, mode.
-    names : (str, str)
-        Names of the two data sets.
-    numbers : numpy.ndarray of int
-        Held-out problems, ascending.
+    balanced_name : str
+        Name of the balanced data set.
     sets_only : bool
         Leave single features out, as for a control.
+    """
+
+    subject: Subject
+    problems: pa.Table
+    balanced: pa.Table
+    features: Sequence[LayerTable]
+    numbers: Int[np.ndarray, " held_out"]
+    settings: CausalSettings
+    run: Mapping[str, object]
+    balanced_name: str
+    sets_only: bool = False
+
+
+def intervene(study: Study, units: Units) -> Interventions:
+    """Screen all features, choose a site on other problems, intervene and report on the rest.
+
+    Parameters
+    ----------
+    study : Study
+        What is intervened on.
+    units : Units
+        Where what is done is kept.
 
     Raises
     ------
     SaeflowError
         If the problems are too few for any feature to be picked.
     """
-    dataset, balanced_dataset = names
-    parts = problem_parts(numbers, settings.problems, settings.seed)
-    batches = [_batches(subject, problems, part) for part in parts]
-    screened = [screen(subject, [(b.questions, b.answers) for b in part]) for part in batches]
-    sets = {site: screened[0].harmful(site, settings.set_size) for site in subject.places}
-    if not any(sets.values()):
-        raise SaeflowError(
-            f"data set {dataset} has {len(numbers)} held-out problems, of which {len(parts.screened)} "
-            f"screen features, and no feature is active on {MIN_ACTIVE} of these; expected more "
-            "held-out problems, or fewer in studies.hierarchy.calibrated.causal.problems."
-        )
-    screening = screened[0] + screened[1]
-    experiment = _Experiment(subject, settings, screening, sets, dataset)
-    _, first, second = batches
-    for number, batch in enumerate(progress(first, description="choosing", total=len(first))):
-        experiment.choose(batch, number)
-    best = choose_site(experiment.log.table(run))
-    for number, batch in enumerate(progress(second, description="reporting", total=len(second))):
-        experiment.report(batch, number, None if sets_only else best)
-    if not sets_only:
-        stories = _stories(balanced, settings.stories, subject.batch_size)
-        for number, batch in enumerate(progress(stories, description="swaps", total=len(stories))):
-            experiment.swap(batch, number, best, balanced_dataset)
+    work = _Work(study, units)
+    chosen, best = work.choose()
+    reported = units.joined(work.reporting(best), REPORTING, TRIALS)
+    swapped = units.joined(work.swapping(best), "swaps", TRIALS)
+    trials = _sorted(pa.concat_tables([chosen, reported, swapped]))
+    found, seen = work.screening, work.screened(2)
     return Interventions(
-        experiment.log.table(run),
-        screen_table(screening, screened[2], sets, run),
-        screening.strongest(settings, settings.maximal),
+        trials, screen_table(found, seen, work.sets, study.run), work.search.table(units)
     )
 
 
-def search_inputs(
-    subject: Subject,
-    problems: pa.Table,
-    features: Sequence[LayerTable],
-    numbers: Int[np.ndarray, " problems"],
-    wanted: Sequence[tuple[Site, int]],
-    settings: CausalSettings,
-    run: Mapping[str, object],
-) -> pa.Table:
-    """Search the input on which each of some features is largest, beside the best held-out problem.
+def intervene_shard(study: Study, units: Units, stage: str) -> None:
+    """Do a shard's units of a stage.
 
     Parameters
     ----------
-    subject : Subject
-        Model and SAEs.
-    problems : pyarrow.Table
-        Columns of `saeflow.artifacts.catalog.PROBLEMS`.
-    features : sequence of LayerTable
-        Activations on these problems.
-    numbers : numpy.ndarray of int
-        Held-out problems, ascending.
-    wanted : sequence of (Site, int)
-        Features.
-    settings : CausalSettings
-        How long to search.
-    run : mapping
-        Values of the key columns dataset, dictionary, seed, mode.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns of `saeflow.artifacts.hierarchy.MAXIMAL`.
+    study, units
+        As of `intervene`, which makes the tables of what all shards have done.
+    stage : {"choosing", "reporting"}
+        Which stage; units of an earlier one that no shard has made are done, too.
     """
-    corpus = problems.filter(pa.array(np.isin(problems["problem"].to_numpy(), numbers)))
-    columns = []
-    for site, feature in wanted:
-        (layer,) = (each for each in features if each.layer == site.layer)
-        row, column, value = layer.cells(numbers)
-        own = column == layer.steps.index(site.step) * layer.d_sae + feature
-        values = np.zeros(len(numbers))
-        values[row[own]] = value[own]
-        columns.append(values)
-    return maximal_inputs(
-        subject.model,
-        subject.bank,
-        wanted,
-        corpus,
-        np.stack(columns, axis=1) if columns else np.zeros((len(numbers), 0)),
-        settings,
-        subject.convention,
-        subject.batch_size,
-        run,
-    )
+    work = _Work(study, units)
+    if stage == CHOOSING:
+        kinds = [[work.screening_unit(1)], work.choosing()]
+    else:
+        _, best = work.choose()
+        kinds = [
+            [work.screening_unit(2)],
+            work.reporting(best),
+            work.swapping(best),
+            work.search.units(),
+        ]
+    units.tables(units.mine(*kinds), stage)
 
 
-class _Experiment:
-    """Plans and does interventions, batch by batch, and keeps a log of them."""
+class _Work:
+    """Units of a study, planned as far as what was found allows."""
 
-    def __init__(
-        self,
-        subject: Subject,
-        settings: CausalSettings,
-        screening: Screening,
-        sets: Mapping[Site, list[int]],
-        dataset: str,
-    ) -> None:
-        self.subject, self.settings = subject, settings
-        self.screening, self.sets = screening, sets
-        self.dataset, self.log = dataset, TrialLog()
+    def __init__(self, study: Study, units: Units) -> None:
+        self.study, self.units = study, units
+        subject, settings = study.subject, study.settings
+        parts = problem_parts(study.numbers, settings.problems, settings.seed)
+        self._batches = [
+            problem_batches(subject, study.problems, part, name)
+            for name, part in parts._asdict().items()
+        ]
+        self._screened: dict[int, Screening] = {}
+        first = self.screened(0)
+        self.sets = {site: first.harmful(site, settings.set_size) for site in subject.places}
+        if not any(self.sets.values()):
+            raise SaeflowError(
+                f"data set {study.run['dataset']} has {len(study.numbers)} held-out problems, of which "
+                f"{len(parts.screened)} screen features, and no feature is active on {MIN_ACTIVE} of "
+                "these; expected more held-out problems, or fewer in "
+                "studies.hierarchy.calibrated.causal.problems."
+            )
 
-    def choose(self, batch: Batch, number: int) -> None:
-        """Ablate the set of every site on problems that sites are chosen on."""
-        run = self._think(batch)
-        for layer in self._layers():
-            states = [SiteState.of(self.subject, run, site, number) for site in layer]
-            self._do(run, batch, [each for state in states for each in self._set(state, CHOSEN)])
+    def screening_unit(self, part: int) -> Unit:
+        """Screening on one of the three parts of the problems."""
+        return Unit(f"screening{part}", SCREENED, partial(self._screen, part))
 
-    def report(self, batch: Batch, number: int, best: Site | None) -> None:
-        """Intervene at every site on problems that are reported.
+    def screened(self, part: int) -> Screening:
+        """What one of the three parts says about features."""
+        if part not in self._screened:
+            table = self.units.table(self.screening_unit(part))
+            self._screened[part] = Screening.read(table, tuple(self.study.subject.places))
+        return self._screened[part]
 
-        Parameters
-        ----------
-        batch : Batch
-            The problems.
-        number : int
-            Its number.
-        best : Site or None
-            The site whose set gets doses, too; None leaves single features and doses out.
-        """
-        run = self._think(batch)
-        for layer in self._layers():
-            states = [SiteState.of(self.subject, run, site, number) for site in layer]
-            plan = [each for state in states for each in self._set(state, REPORTED)]
-            if best is not None:
-                plan += [each for state in states for each in self._features(state)]
-                plan += [each for state in states for each in self._doses(state, best)]
-            self._do(run, batch, plan)
+    @cached_property
+    def screening(self) -> Screening:
+        """What all problems say that are not reported."""
+        return self.screened(0) + self.screened(1)
 
-    def swap(self, batch: Batch, number: int, best: Site, dataset: str) -> None:
-        """Give the strongest features, and the chosen set, the values of partner problems."""
-        run = self._think(batch)
-        for kind, partners in swap_partners(batch.ids).items():
-            toward = self._think(batch._replace(answers=[batch.answers[row] for row in partners]))
-            index = torch.from_numpy(partners).to(self.subject.model.device)
-            plan: list[Planned] = []
-            for site, unit, members in self._units(best, self.settings.swapped):
-                state = SiteState.of(self.subject, run, site, number)
-                key = Key(dataset, *site, unit, f"swap.{kind}", None, NONE, REPORTED)
-                plan += plan_swap(state, members, state.features[index], self.settings, key)
-            self._do(run, batch, plan, toward)
+    def choosing(self) -> list[Unit]:
+        """What sites are chosen by."""
+        return self._experiment(self.screened(0)).choosing(self._batches[1])
 
-    def _layers(self) -> list[list[Site]]:
-        # Interventions at one place share forward passes, and controls go to another step.
-        sites = sorted(self.subject.places)
-        return [list(layer) for _, layer in groupby(sites, key=lambda site: site.layer)]
+    def choose(self) -> tuple[pa.Table, Site]:
+        """Trials that a site is chosen by, and the site."""
+        trials = _sorted(self.units.joined(self.choosing(), CHOOSING, TRIALS))
+        return trials, choose_site(trials)
 
-    def _set(self, state: SiteState, half: str) -> Iterator[Planned]:
-        members = self.sets[state.site]
-        if not members:
-            return
-        key, full = self._key(state.site, half), half == REPORTED
-        mean = self._mean(state.site)
-        yield from plan_set(state, members, mean, self.settings, key, controls=full)
+    def reporting(self, best: Site) -> list[Unit]:
+        """What is reported at every site."""
+        doses = None if self.study.sets_only else best
+        return self._experiment(self.screening).reporting(self._batches[2], doses)
 
-    def _features(self, state: SiteState) -> Iterator[Planned]:
-        key, mean = self._key(state.site, REPORTED), self._mean(state.site)
-        for feature in self.screening.shortlist(state.site, self.settings.shortlist):
-            yield from plan_feature(state, feature, mean, self.settings, key)
+    def swapping(self, best: Site) -> list[Unit]:
+        """What partner problems are tried for."""
+        study = self.study
+        if study.sets_only:
+            return []
+        stories = story_batches(
+            study.balanced, study.settings.stories, study.subject.batch_size, "story"
+        )
+        return self._experiment(self.screening).swapping(stories, best, study.balanced_name)
 
-    def _doses(self, state: SiteState, best: Site) -> Iterator[Planned]:
-        for site, unit, members in self._units(best, self.settings.dosed):
-            if site == state.site:
-                key = self._key(site, REPORTED)._replace(unit=unit)
-                yield from plan_doses(state, members, self.settings, key)
-
-    def _do(
-        self,
-        run: ThoughtRun,
-        batch: Batch,
-        plan: Sequence[Planned],
-        toward: ThoughtRun | None = None,
-    ) -> None:
-        keys, conditions = [key for key, _ in plan], [condition for _, condition in plan]
-        rows = self.settings.rows
-        moved = {} if toward is None else dict(toward.outcomes(conditions, rows=rows))
-        for number, outcome in run.outcomes(conditions, rows=rows):
-            numbers = batch.numbers[outcome.problems.cpu().numpy()]
-            closer = moved[number].log_probability if moved else None
-            self.log.add(keys[number], numbers, outcome, closer)
-
-    def _think(self, batch: Batch) -> ThoughtRun:
-        subject = self.subject
-        return ThoughtRun(
+    @cached_property
+    def search(self) -> InputSearch:
+        """Which inputs are searched."""
+        study = self.study
+        count = 0 if study.sets_only else study.settings.maximal
+        wanted = self.screening.strongest(study.settings, count)
+        corpus = study.problems.filter(
+            pa.array(np.isin(study.problems["problem"].to_numpy(), study.numbers))
+        )
+        values = np.zeros((len(study.numbers), len(wanted)))
+        for number, (site, feature) in enumerate(wanted):
+            (layer,) = (each for each in study.features if each.layer == site.layer)
+            row, column, value = layer.cells(study.numbers)
+            own = column == layer.steps.index(site.step) * layer.d_sae + feature
+            values[row[own], number] = value[own]
+        subject = study.subject
+        return InputSearch.of(
             subject.model,
-            batch.questions,
-            batch.answers,
-            latents=subject.latents,
-            max_new_tokens=subject.max_new_tokens,
+            subject.bank,
+            wanted,
+            corpus,
+            values,
+            study.settings,
+            subject.convention,
+            subject.batch_size,
+            study.run,
         )
 
-    def _units(self, best: Site, count: int) -> Iterator[tuple[Site, str, list[int]]]:
-        for site, feature in self.screening.strongest(self.settings, count):
-            yield site, f"F{feature}", [feature]
-        if count:
-            yield best, SET, self.sets[best]
+    def _experiment(self, screening: Screening) -> Experiment:
+        study = self.study
+        return Experiment(study.subject, study.settings, screening, self.sets, study.run)
 
-    def _key(self, site: Site, half: str) -> Key:
-        return Key(self.dataset, *site, "", "", None, NONE, half)
-
-    def _mean(self, site: Site) -> Float[np.ndarray, " d_sae"]:
-        mean: Float[np.ndarray, " d_sae"]
-        mean = self.screening.mean[self.screening.sites.index(site)]
-        return mean
+    def _screen(self, part: int) -> pa.Table:
+        batches = self._batches[part]
+        found = screen(self.study.subject, [(each.questions, each.answers) for each in batches])
+        return found.table()
 
 
-def _batches(
-    subject: Subject, problems: pa.Table, numbers: Int[np.ndarray, " problems"]
-) -> list[Batch]:
-    """Problems in batches of similar length."""
-    chosen = problems.filter(pa.array(np.isin(problems["problem"].to_numpy(), numbers)))
-    ids, questions, answers = (
-        chosen[name].to_pylist() for name in ("problem_id", "question", "answer")
-    )
-    lengths = np.array([len(subject.model.question_ids(question)) for question in questions])
-    return [
-        Batch(
-            numbers[rows],
-            [ids[row] for row in rows],
-            [questions[row] for row in rows],
-            [answers[row] for row in rows],
-        )
-        for rows in cut_batches(lengths, subject.batch_size)
-    ]
-
-
-def _stories(balanced: pa.Table, count: int, batch_size: int) -> list[Batch]:
-    """Whole stories of the balanced problems, spread over their numbers of steps."""
-    ids = balanced["problem_id"].to_pylist()
-    chosen = whole_stories(ids, count)
-    story = story_numbers([ids[row] for row in chosen])
-    known, sizes = np.unique(story, return_counts=True)
-    columns = [balanced[name].to_pylist() for name in ("question", "answer")]
-    together = max(1, batch_size // int(sizes.max()))
-    found = []
-    for part in in_chunks(len(known), together):
-        rows = chosen[np.isin(story, known[part])]
-        numbers = balanced["problem"].to_numpy()[rows]
-        texts = ([column[row] for row in rows] for column in (ids, *columns))
-        found.append(Batch(numbers, *texts))
-    return found
+def _sorted(trials: pa.Table) -> pa.Table:
+    return trials.sort_by([(key, "ascending") for key in TRIALS.keys]).combine_chunks()

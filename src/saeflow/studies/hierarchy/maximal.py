@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeflow.artifacts.hierarchy import MAXIMAL
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.composed import Design, compose, random_design
 from saeflow.datasets.gsm8k import Problem
@@ -25,7 +27,6 @@ from saeflow.datasets.search import greedy_search
 from saeflow.models.capture import cut_batches
 from saeflow.models.codi import CodiModel
 from saeflow.models.conventions import HookedLayer, LayerConvention, hooked_layers
-from saeflow.progress import progress
 from saeflow.saes.bank import Bank, Site
 from saeflow.seeds import derive_seed
 from saeflow.studies.hierarchy.patterns import calculation_text
@@ -144,68 +145,116 @@ class Laboratory:
         return found
 
 
-def maximal_inputs(
-    model: CodiModel,
-    bank: Bank,
-    features: Sequence[tuple[Site, int]],
-    corpus: pa.Table,
-    values: Float[np.ndarray, "problems features"],
-    settings: CausalSettings,
-    convention: LayerConvention,
-    batch_size: int,
-    run: Mapping[str, object],
-) -> pa.Table:
-    """Search the problem on which each feature is largest, beside the best of other problems.
+@dataclass(frozen=True)
+class InputSearch:
+    """Features whose inputs are searched, each by itself.
 
-    Parameters
+    Attributes
     ----------
-    model : CodiModel
+    laboratory : Laboratory
         The model.
-    bank : Bank
-        SAEs of its thoughts.
-    features : sequence of (Site, int)
-        Sites and latents. Of each the sign is wanted that its largest activation on the corpus
-        has; the positive one where it never fires there.
-    corpus : pyarrow.Table
-        Columns question and answer of `saeflow.artifacts.catalog.PROBLEMS`: held-out problems.
-    values : numpy.ndarray of shape (problems, features)
-        Activations of these features on the corpus.
+    probes : list of Probe
+        The features.
+    bests : list of Best
+        The best of the corpus for each.
     settings : CausalSettings
         Its block of the search, its sweeps and its seed.
-    convention : {"block_output", "hidden_states_after", "hidden_states_before"}
-        What "layer l" means to the bank.
-    batch_size : int
-        Most questions at a time.
     run : mapping
         Values of the key columns dataset, dictionary, seed, mode.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns of `saeflow.artifacts.hierarchy.MAXIMAL`, four rows per feature. The random problems
-        are the same for all features; those that a search starts from are its own.
     """
-    laboratory = Laboratory(model, convention, batch_size)
-    corpus_bests = [_best_of_corpus(corpus, column) for column in values.T]
-    probes = [
-        laboratory.probe(bank, site, index, -1 if best.value < 0 else 1)
-        for (site, index), best in zip(features, corpus_bests, strict=True)
-    ]
-    searched = [
-        _search(laboratory, probe, settings)
-        for probe in progress(
-            probes, description="Searching inputs", total=len(probes), unit="features"
-        )
-    ]
-    counts = [search.evaluations for search, _ in searched]
-    random_bests = _random_bests(laboratory, probes, counts, settings)
-    rows = []
-    for probe, (search, start), drawn, best in zip(
-        probes, searched, random_bests, corpus_bests, strict=True
-    ):
-        named = {"search": search, "start": start, "random": drawn, "corpus": best}
-        rows += [_row(probe, source, found, run) for source, found in named.items()]
-    return pa.Table.from_pylist(rows, schema=MAXIMAL.schema())
+
+    laboratory: Laboratory
+    probes: list[Probe]
+    bests: list[Best]
+    settings: CausalSettings
+    run: Mapping[str, object]
+
+    @classmethod
+    def of(
+        cls,
+        model: CodiModel,
+        bank: Bank,
+        features: Sequence[tuple[Site, int]],
+        corpus: pa.Table,
+        values: Float[np.ndarray, "problems features"],
+        settings: CausalSettings,
+        convention: LayerConvention,
+        batch_size: int,
+        run: Mapping[str, object],
+    ) -> InputSearch:
+        """Say what is searched.
+
+        Parameters
+        ----------
+        model : CodiModel
+            The model.
+        bank : Bank
+            SAEs of its thoughts.
+        features : sequence of (Site, int)
+            Sites and latents. Of each the sign is wanted that its largest activation on the corpus
+            has; the positive one where it never fires there.
+        corpus : pyarrow.Table
+            Columns question and answer of `saeflow.artifacts.catalog.PROBLEMS`: held-out problems.
+        values : numpy.ndarray of shape (problems, features)
+            Activations of these features on the corpus.
+        settings : CausalSettings
+            Its block of the search, its sweeps and its seed.
+        convention : {"block_output", "hidden_states_after", "hidden_states_before"}
+            What "layer l" means to the bank.
+        batch_size : int
+            Most questions at a time.
+        run : mapping
+            Values of the key columns dataset, dictionary, seed, mode.
+        """
+        laboratory = Laboratory(model, convention, batch_size)
+        bests = [_best_of_corpus(corpus, column) for column in values.T]
+        probes = [
+            laboratory.probe(bank, site, index, -1 if best.value < 0 else 1)
+            for (site, index), best in zip(features, bests, strict=True)
+        ]
+        return cls(laboratory, probes, bests, settings, run)
+
+    def units(self) -> list[Unit]:
+        """One search for each feature."""
+        return [
+            Unit(f"search{number}", MAXIMAL, partial(self._searched, probe))
+            for number, probe in enumerate(self.probes)
+        ]
+
+    def table(self, units: Units) -> pa.Table:
+        """Four rows for each feature.
+
+        The random problems are the same for all features; those that a search starts from are its own.
+
+        Parameters
+        ----------
+        units : Units
+            Where searches are kept.
+
+        Returns
+        -------
+        pyarrow.Table
+            Columns of `saeflow.artifacts.hierarchy.MAXIMAL`.
+        """
+        searched = [
+            {row["source"]: row for row in table.to_pylist()}
+            for table in units.tables(self.units(), "searching inputs")
+        ]
+        counts = [rows["search"]["evaluations"] for rows in searched]
+        drawn = _random_bests(self.laboratory, self.probes, counts, self.settings)
+        found = []
+        for probe, rows, random_best, best in zip(
+            self.probes, searched, drawn, self.bests, strict=True
+        ):
+            found += [rows["search"], rows["start"]]
+            found.append(_row(probe, "random", random_best, self.run))
+            found.append(_row(probe, "corpus", best, self.run))
+        return pa.Table.from_pylist(found, schema=MAXIMAL.schema())
+
+    def _searched(self, probe: Probe) -> pa.Table:
+        search, start = _search(self.laboratory, probe, self.settings)
+        rows = [_row(probe, "search", search, self.run), _row(probe, "start", start, self.run)]
+        return pa.Table.from_pylist(rows, schema=MAXIMAL.schema())
 
 
 def search_scores(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 
 from saeflow.artifacts.hierarchy import SCREEN
+from saeflow.artifacts.unit_tables import SCREENED
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.config.models import RunnableModel
 from saeflow.interventions.attribution import answer_gradients, feature_effects
@@ -102,6 +103,29 @@ class Screening:
             share * self.mean + (1 - share) * other.mean,
             total,
         )
+
+    def table(self) -> pa.Table:
+        """Return columns of `saeflow.artifacts.unit_tables.SCREENED`."""
+        n_sites, d_sae = self.effect.shape
+        columns = {
+            "layer": np.repeat([site.layer for site in self.sites], d_sae),
+            "step": np.repeat([site.step for site in self.sites], d_sae),
+            "feature": np.tile(np.arange(d_sae), n_sites),
+            "effect": self.effect.ravel(),
+            "n_active": self.n_active.ravel(),
+            "mean": self.mean.ravel(),
+            "n_problems": np.full(self.effect.size, self.n_problems),
+        }
+        return pa.table(columns).cast(SCREENED.schema())
+
+    @classmethod
+    def read(cls, table: pa.Table, sites: Sequence[Site]) -> Screening:
+        """Read such a table of these sites."""
+        effect, active, mean = (
+            table[name].to_numpy().reshape(len(sites), -1)
+            for name in ("effect", "n_active", "mean")
+        )
+        return cls(tuple(sites), effect, active, mean, int(table["n_problems"][0].as_py()))
 
     def shortlist(self, site: Site, count: int) -> list[int]:
         """Features of a site with the largest attributed effect, of either sign."""

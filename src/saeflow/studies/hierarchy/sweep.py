@@ -8,7 +8,7 @@ random problems stands beside each count, and exact tests beside the rule.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,15 @@ class SweepCriteria:
     published: HierarchyRules
     specialists: SpecialistTests
 
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> SweepCriteria:
+        """Criteria from the plain blocks ``sweep``, ``published`` and ``specialists``."""
+        return cls(
+            SweepSettings.model_validate(spec["sweep"]),
+            HierarchyRules.model_validate(spec["published"]),
+            SpecialistTests.model_validate(spec["specialists"]),
+        )
+
 
 @dataclass(frozen=True)
 class Specialised:
@@ -98,6 +107,7 @@ def sweep_table(
     criteria: SweepCriteria,
     run: Mapping[str, object],
     device: torch.device,
+    pieces: Callable[[int], range] = range,
 ) -> pa.Table:
     """Train a dictionary's SAE of every k at one site, and count specialists on held-out problems.
 
@@ -118,6 +128,8 @@ def sweep_table(
         Values of the key columns dataset, dictionary, mode; the seed is the sweep's.
     device : torch.device
         Where to train and to multiply.
+    pieces : callable
+        Gives the places of those k that are wanted among so many usable ones; by default all.
 
     Returns
     -------
@@ -156,7 +168,8 @@ def sweep_table(
         bank = train_bank(train, [site], own, seed=sweep.seed, device=device).to(device)
         return bank.encode(test.to(device))[0].cpu().numpy()
 
-    sizes = usable_k(sweep.k, recipe.d_sae)
+    usable = usable_k(sweep.k, recipe.d_sae)
+    sizes = [usable[place] for place in pieces(len(usable))]
     key = {**run, "seed": sweep.seed, "layer": site.layer, "step": site.step}
     rows: list[dict[str, Any]] = []
     # One SAE keeps one core busy, so that on a CPU several are trained at a time.

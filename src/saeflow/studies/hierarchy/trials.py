@@ -78,6 +78,8 @@ class TrialLog:
 
     def table(self, run: Mapping[str, object]) -> pa.Table:
         """Columns of `saeflow.artifacts.hierarchy.TRIALS`, sorted by its keys."""
+        if not self.keys:
+            return TRIALS.schema().empty_table()
         columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         order = columns.pop("key")
         toward = columns.pop("toward")

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from saeflow.artifacts.batches import TableGroups
-from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
+from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS, SCALING_STEERING
+from saeflow.artifacts.units import Units
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.datasets.texts.documents import TOPIC_WORDS, neutral_prompts
 from saeflow.errors import SaeflowError
@@ -125,6 +126,7 @@ def steer_bank(
     prompts: Sequence[str] | None = None,
     cut: Cut = str,
     batch_size: int = 32,
+    units: Units | None = None,
 ) -> Steered:
     """Steer along every topic's feature, in both modes, and summarise.
 
@@ -151,6 +153,8 @@ def steer_bank(
         What becomes of each document before the model reads it.
     batch_size : int
         Documents per forward pass.
+    units : Units, optional
+        Where batches of continuations are kept; None: nowhere. Of a shard's there is no summary.
 
     Raises
     ------
@@ -174,10 +178,14 @@ def steer_bank(
     scale = corpus_factor(model, bank, read, batch_size=batch_size)
     continued = _continued(prompts, settings)
     written = [
-        calibrated_continuations(model, bank, chosen, use, means, continued, scorer, settings, key),
-        published_continuations(model, bank, chosen, scorer, settings, key, scale=scale),
+        calibrated_continuations(
+            model, bank, chosen, use, means, continued, scorer, settings, key, units
+        ),
+        published_continuations(model, bank, chosen, scorer, settings, key, units, scale=scale),
     ]
     table = pa.concat_tables(written).cast(SCALING_CONTINUATIONS.schema())
+    if units is not None and units.portion is not None:
+        return Steered(table, SCALING_STEERING.schema().empty_table())
     summary = steering_summary(
         table,
         key,

@@ -8,6 +8,7 @@ is drawn anew for each prompt, so that no single draw decides (methods/5, sectio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +18,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeflow.artifacts.scaling_steering import SCALING_CONTINUATIONS
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.scaling_steering import SteeringSettings
 from saeflow.errors import SaeflowError
 from saeflow.interventions.continuations import (
     Continuations,
+    SteeredWriting,
     prompt_tokens,
-    steered_continuations,
     uniform_numbers,
 )
 from saeflow.interventions.steering import (
@@ -122,6 +124,7 @@ def calibrated_continuations(
     scorer: TopicScorer,
     settings: SteeringSettings,
     key: Mapping[str, Any],
+    units: Units | None = None,
 ) -> pa.Table:
     """Steer along each topic's feature and its controls where the SAE was fitted.
 
@@ -145,6 +148,8 @@ def calibrated_continuations(
         Doses, samples and seed.
     key : mapping
         Values of the columns dictionary and seed.
+    units : Units, optional
+        Where batches of continuations are kept; None: nowhere.
 
     Returns
     -------
@@ -169,16 +174,16 @@ def calibrated_continuations(
     pushes = [Push("", NONE, 0.0, None, none)]
     for topic, feature in features.items():
         length = feature_length(sae, feature, float(use.maximum[feature]))
-        for direction, latents, units in _directions(
+        for direction, latents, toward in _directions(
             sae, topic, features, use, means, prompts, settings
         ):
             pushes += [
-                Push(topic, direction, dose, latents, dose * length * units)
+                Push(topic, direction, dose, latents, dose * length * toward)
                 for dose in settings.doses
                 if dose > 0
             ]
     writing = Writing(CALIBRATED, place, prompts, True, uniform)
-    return _written(model, writing, pushes, list(features), scorer, settings, key)
+    return _written(model, writing, pushes, list(features), scorer, settings, key, units)
 
 
 def published_continuations(
@@ -188,6 +193,7 @@ def published_continuations(
     scorer: TopicScorer,
     settings: SteeringSettings,
     key: Mapping[str, Any],
+    units: Units | None = None,
     *,
     scale: float,
 ) -> pa.Table:
@@ -195,7 +201,7 @@ def published_continuations(
 
     Parameters
     ----------
-    model, sae, features, scorer, settings, key
+    model, sae, features, scorer, settings, key, units
         As of `calibrated_continuations`; the settings' `published` block is read.
     scale : float
         By what activations were multiplied before the SAE saw them; 1 where they were not.
@@ -224,7 +230,7 @@ def published_continuations(
                 if dose > 0
             ]
     writing = Writing(PUBLISHED, place, [published.prompt], False, None)
-    return _written(model, writing, pushes, list(features), scorer, settings, key)
+    return _written(model, writing, pushes, list(features), scorer, settings, key, units)
 
 
 def _directions(
@@ -263,13 +269,13 @@ def _written(
     scorer: TopicScorer,
     settings: SteeringSettings,
     key: Mapping[str, Any],
+    units: Units | None,
 ) -> pa.Table:
     count = len(writing.prompts)
     new = settings.published.max_new_tokens
     if writing.uniform is not None:
         new = writing.uniform.shape[2]
-    records: list[dict[str, Any]] = []
-    for part in steered_continuations(
+    steered = SteeredWriting(
         model,
         writing.place,
         prompt_tokens(model, writing.prompts, begin=writing.begin),
@@ -280,12 +286,23 @@ def _written(
         temperature=settings.temperature,
         untouched=None if writing.begin else 0,
         batch_size=settings.batch_size,
-    ):
+    )
+
+    def write(batch: int) -> pa.Table:
+        records: list[dict[str, Any]] = []
+        part = steered.write(batch)
         for record, topic, score in _scored(model, part, pushes, topics, scorer, count):
             named = {"mode": writing.mode, "topic": topic}
             text = writing.prompts[record["prompt"]]
             records.append({**key, **named, **record, "prompt_text": text, **score})
-    return pa.Table.from_pylist(records, SCALING_CONTINUATIONS.schema())
+        return pa.Table.from_pylist(records, SCALING_CONTINUATIONS.schema())
+
+    planned = [
+        Unit(f"{writing.mode}{batch}", SCALING_CONTINUATIONS, partial(write, batch))
+        for batch in range(len(steered.batches))
+    ]
+    kept = units or Units()
+    return kept.joined(kept.mine(planned), f"writing, {writing.mode}", SCALING_CONTINUATIONS)
 
 
 def _scored(

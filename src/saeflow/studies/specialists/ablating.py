@@ -9,14 +9,17 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 from scipy.stats import spearmanr
+from torch import Tensor
 
 from saeflow.artifacts.specialist_effects import SPECIALIST_EFFECTS
+from saeflow.artifacts.units import Unit, Units
 from saeflow.config.specialists import AblationSettings
 from saeflow.models.language_model import LanguageModel
 from saeflow.saes.bank import Bank
 from saeflow.stats.resampling import BOOTSTRAP
 from saeflow.studies.rows import CALIBRATED, NONE, PUBLISHED, row
-from saeflow.studies.specialists.ablation import AblationTrials, ablation_trials
+from saeflow.studies.specialists.ablated import AblationTrials
+from saeflow.studies.specialists.ablation import ablation_trials, ablation_units
 from saeflow.studies.specialists.ablation_effects import (
     Cell,
     PublishedCell,
@@ -52,6 +55,7 @@ def ablate_specialists(
     settings: AblationSettings,
     *,
     batch_size: int,
+    units: Units | None = None,
 ) -> Ablated:
     """Ablate every specialist on texts and on tasks.
 
@@ -69,9 +73,11 @@ def ablate_specialists(
         Draws, permutations, seed.
     batch_size : int
         Prompts read at once.
+    units : Units, optional
+        Where batches of prompts are kept; None: nowhere.
     """
     specialists = [each.specialist for each in chosen]
-    means = mean_features(model, bank, reference, batch_size=batch_size)
+    means = _reference_means(model, bank, reference, settings, batch_size)
     effects: list[dict[str, Any]] = []
     numbers: list[dict[str, Any]] = []
     for kind, some in prompts.items():
@@ -82,10 +88,12 @@ def ablate_specialists(
             bank,
             some,
             specialists,
-            means=means if settings.to_mean else None,
+            means=means,
             draws=settings.draws,
             batch_size=batch_size,
             seed=settings.seed,
+            units=units,
+            name=kind,
         )
         groups = [prompt.group for prompt in some]
         contents = [prompt.content for prompt in some]
@@ -98,6 +106,36 @@ def ablate_specialists(
         numbers += noise_rows(trials, contents, kind, settings.seed)
         numbers += causality_rows(trials, some, chosen, kind, settings)
     return Ablated(effects, numbers)
+
+
+def specialist_units(
+    model: LanguageModel,
+    bank: Bank,
+    prompts: Mapping[str, Sequence[Prompt]],
+    chosen: Sequence[Chosen],
+    reference: Sequence[str],
+    settings: AblationSettings,
+    *,
+    batch_size: int,
+) -> list[list[Unit]]:
+    """Units of `ablate_specialists`, with the same parameters, by what is read."""
+    specialists = [each.specialist for each in chosen]
+    means = _reference_means(model, bank, reference, settings, batch_size)
+    return [
+        ablation_units(
+            model,
+            bank,
+            some,
+            specialists,
+            means=means,
+            draws=settings.draws,
+            batch_size=batch_size,
+            seed=settings.seed,
+            name=kind,
+        )
+        for kind, some in prompts.items()
+        if some and specialists
+    ]
 
 
 def noise_rows(
@@ -211,6 +249,18 @@ def effects_table(effects: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) 
     """Return effects as a table with the columns of `SPECIALIST_EFFECTS`."""
     rows = [{**run, **each} for each in effects]
     return pa.Table.from_pylist(rows, SPECIALIST_EFFECTS.schema())
+
+
+def _reference_means(
+    model: LanguageModel,
+    bank: Bank,
+    reference: Sequence[str],
+    settings: AblationSettings,
+    batch_size: int,
+) -> dict[int, Tensor] | None:
+    if not settings.to_mean:
+        return None
+    return mean_features(model, bank, reference, batch_size=batch_size)
 
 
 def _row(cell: Cell, chosen: Sequence[Chosen]) -> dict[str, Any]:

@@ -10,14 +10,16 @@ does more damage whatever it means (section 4.7, point 6).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saeflow.artifacts.unit_tables import ABLATED
+from saeflow.artifacts.units import Unit, Units
 from saeflow.datasets.matched.contrast import subject_of
 from saeflow.errors import SaeflowError
 from saeflow.interventions.edits import Change, Splice, ablate, redirect
@@ -27,11 +29,11 @@ from saeflow.models.capture import cut_batches
 from saeflow.models.conventions import HookedLayer, same_between_blocks
 from saeflow.models.language_model import LanguageModel
 from saeflow.models.token_capture import begin_tokens
-from saeflow.progress import progress
 from saeflow.saes.bank import Bank
 from saeflow.saes.tokens import token_sae
 from saeflow.seeds import numpy_generator, torch_generator
 from saeflow.studies.matched import matched_features
+from saeflow.studies.specialists.ablated import METRICS, AblationTrials, read_trials
 from saeflow.studies.specialists.ablation_prompts import Prompt
 from saeflow.studies.specialists.behaviour import SpecialistFeature, check_specialists
 from saeflow.studies.specialists.names import (
@@ -42,63 +44,6 @@ from saeflow.studies.specialists.names import (
     RANDOM_FEATURE,
     ZERO,
 )
-
-METRICS = ("log_probability", "kl", "flip", "rank")
-
-
-class Effects(NamedTuple):
-    """What one condition did, specialist by specialist and prompt by prompt.
-
-    NaN where a control has nothing to take away; 0 where the specialist is silent and so nothing was
-    done.
-
-    Attributes
-    ----------
-    log_probability : numpy.ndarray of float64, shape (specialists, prompts)
-        Change of the target's log-probability, mean over its tokens, in nats.
-    kl : numpy.ndarray of float64, shape (specialists, prompts)
-        Kullback-Leibler divergence of the next token behind the prompt, in nats.
-    flip : numpy.ndarray of float64, shape (specialists, prompts)
-        Whether another token is the likeliest there; of several draws, the share.
-    rank : numpy.ndarray of float64, shape (specialists, prompts)
-        Change of the number of tokens that are likelier there than the target's first.
-    """
-
-    log_probability: Float[np.ndarray, "specialists prompts"]
-    kl: Float[np.ndarray, "specialists prompts"]
-    flip: Float[np.ndarray, "specialists prompts"]
-    rank: Float[np.ndarray, "specialists prompts"]
-
-
-@dataclass(frozen=True)
-class AblationTrials:
-    """What ablations of specialists did.
-
-    Attributes
-    ----------
-    specialists : tuple of SpecialistFeature
-        First axis.
-    effects : dict of str to Effects
-        By condition: `ZERO`, those of `CONTROLS`, and `MEAN` if means were given.
-    mass : numpy.ndarray of float64, shape (specialists, prompts)
-        Length of what each specialist adds, summed over tokens; 0 where it is silent.
-    log_probability : numpy.ndarray of float64, shape (prompts,)
-        Of the target without any edit, mean over its tokens, in nats.
-    margin : numpy.ndarray of float64, shape (prompts,)
-        Log-probability of the target's first token less that of the likeliest other, without an edit.
-    """
-
-    specialists: tuple[SpecialistFeature, ...]
-    effects: dict[str, Effects]
-    mass: Float[np.ndarray, "specialists prompts"]
-    log_probability: Float[np.ndarray, " prompts"]
-    margin: Float[np.ndarray, " prompts"]
-
-    @property
-    def active(self) -> Bool[np.ndarray, "specialists prompts"]:
-        """Where a specialist has something to take away."""
-        found: Bool[np.ndarray, "specialists prompts"] = self.mass > 0
-        return found
 
 
 def ablation_trials(
@@ -112,8 +57,53 @@ def ablation_trials(
     batch_size: int = 32,
     rows: int = 64,
     seed: int = 0,
+    units: Units | None = None,
+    name: str = "ablated",
 ) -> AblationTrials:
     """Ablate every specialist on every prompt, with controls.
+
+    Parameters
+    ----------
+    model, bank, prompts, specialists, means, draws, batch_size, rows, seed, name
+        As of `ablation_units`.
+    units : Units, optional
+        Where batches of prompts are kept; None: nowhere.
+
+    Raises
+    ------
+    SaeflowError
+        As `ablation_units` does.
+    """
+    planned = ablation_units(
+        model,
+        bank,
+        prompts,
+        specialists,
+        means=means,
+        draws=draws,
+        batch_size=batch_size,
+        rows=rows,
+        seed=seed,
+        name=name,
+    )
+    tables = (units or Units()).tables(planned, f"ablating on {name}")
+    return read_trials(specialists, len(prompts), _names(means), tables)
+
+
+def ablation_units(
+    model: LanguageModel,
+    bank: Bank,
+    prompts: Sequence[Prompt],
+    specialists: Sequence[SpecialistFeature],
+    *,
+    means: Mapping[int, Float[Tensor, " d_sae"]] | None = None,
+    draws: int = 3,
+    batch_size: int = 32,
+    rows: int = 64,
+    seed: int = 0,
+    name: str = "ablated",
+) -> list[Unit]:
+    """Plan ablations of every specialist on every prompt, with controls; a unit is a batch of prompts.
 
     Specialists must have been chosen on other texts. A control is drawn `draws` times for each prompt,
     from a seed of its own, and its effects are averaged.
@@ -136,6 +126,8 @@ def ablation_trials(
         Prompts times conditions per forward pass.
     seed : int
         Seed of the controls.
+    name : str
+        Of these units among others.
 
     Raises
     ------
@@ -150,12 +142,12 @@ def ablation_trials(
             f"{some} of {len(prompts)} prompts have a target; expected all of them or none, and one "
             "prompt at least."
         )
-    log = _Log(specialists, len(prompts), [*CONTROLS, ZERO, *([] if means is None else [MEAN])])
     lengths = np.array([len(each.ids) + max(len(each.target) - 1, 0) for each in prompts])
-    batches = list(cut_batches(lengths, batch_size))
-    for numbers in progress(batches, description="ablating", total=len(batches)):
+    names = _names(means)
+
+    def ablate_on(numbers: Int[np.ndarray, " prompts"]) -> pa.Table:
         batch = _Read(model, bank, [prompts[n] for n in numbers], numbers, seed)
-        log.read(batch)
+        log = _Log(specialists, batch, names)
         plan = [
             (number, name, condition)
             for number, each in enumerate(specialists)
@@ -163,8 +155,17 @@ def ablation_trials(
         ]
         conditions = [condition for _, _, condition in plan]
         for place, outcome in batch.run.outcomes(conditions, rows=rows):
-            log.add(*plan[place][:2], batch, outcome)
-    return log.trials()
+            log.add(*plan[place][:2], outcome)
+        return log.table()
+
+    return [
+        Unit(f"{name}{place}", ABLATED, partial(ablate_on, numbers))
+        for place, numbers in enumerate(cut_batches(lengths, batch_size))
+    ]
+
+
+def _names(means: Mapping[int, Float[Tensor, " d_sae"]] | None) -> list[str]:
+    return [*CONTROLS, ZERO, *([] if means is None else [MEAN])]
 
 
 class _Read:
@@ -302,55 +303,55 @@ def _weaken(mask: Bool[Tensor, "prompts d_sae"], factor: Float[Tensor, " prompts
 
 
 class _Log:
-    """Sums of effects, by condition."""
+    """Sums of effects on a batch of prompts, by condition."""
 
     def __init__(
-        self, specialists: Sequence[SpecialistFeature], n_prompts: int, names: Sequence[str]
+        self, specialists: Sequence[SpecialistFeature], batch: _Read, names: Sequence[str]
     ) -> None:
-        self._specialists = tuple(specialists)
-        shape = len(self._specialists), n_prompts
+        shape = len(specialists), len(batch.numbers)
+        self._numbers = batch.numbers
         self._sums = {name: np.zeros((len(METRICS), *shape)) for name in names}
         self._draws = {name: np.zeros(shape, np.int64) for name in names}
         self._mass = np.zeros(shape)
-        self._log_probability, self._margin = np.zeros((2, n_prompts))
-
-    def read(self, batch: _Read) -> None:
-        """Keep what prompts are without any edit."""
-        clean, numbers = batch.run.clean, batch.numbers
+        for number, each in enumerate(specialists):
+            self._mass[number] = batch.sizes[each.layer][:, each.feature]
+        clean = batch.run.clean
         texts = clean.at.nonzero()[:, 0].cpu().numpy()
-        self._log_probability[numbers] = _mean_by(texts, clean.log_probability)
+        self._log_probability = _mean_by(texts, clean.log_probability)
         first = torch.from_numpy(np.unique(texts, return_index=True)[1]).to(clean.at.device)
         expected, target = clean.expected[first], clean.targets[first, None]
         others = expected.scatter(1, target, -torch.inf).amax(1)
         margin = expected.gather(1, target)[:, 0] - others
-        self._margin[numbers] = margin.double().cpu().numpy()
-        for number, each in enumerate(self._specialists):
-            self._mass[number, numbers] = batch.sizes[each.layer][:, each.feature]
+        self._margin = margin.double().cpu().numpy()
 
-    def add(self, specialist: int, name: str, batch: _Read, outcome: TextOutcome) -> None:
+    def add(self, specialist: int, name: str, outcome: TextOutcome) -> None:
         """Add one draw of a condition on some of the prompts."""
         texts = outcome.texts.cpu().numpy()
         different, first = np.unique(texts, return_index=True)
-        numbers = batch.numbers[different]
         sums = self._sums[name]
-        sums[0, specialist, numbers] += _mean_by(texts, outcome.log_probability)
-        sums[1, specialist, numbers] += outcome.kl.double().cpu().numpy()[first]
-        sums[2, specialist, numbers] += outcome.changed.cpu().numpy()[first]
-        sums[3, specialist, numbers] += outcome.rank.cpu().numpy()[first]
-        self._draws[name][specialist, numbers] += 1
+        sums[0, specialist, different] += _mean_by(texts, outcome.log_probability)
+        sums[1, specialist, different] += outcome.kl.double().cpu().numpy()[first]
+        sums[2, specialist, different] += outcome.changed.cpu().numpy()[first]
+        sums[3, specialist, different] += outcome.rank.cpu().numpy()[first]
+        self._draws[name][specialist, different] += 1
 
-    def trials(self) -> AblationTrials:
-        """Means over draws."""
-        active = self._mass > 0
-        effects = {}
-        for name, sums in self._sums.items():
-            draws = self._draws[name]
-            # Nothing was done where the specialist is silent; elsewhere there is no such control.
-            missing = np.where(active, np.nan, 0.0)
-            effects[name] = Effects(*np.where(draws > 0, sums / np.maximum(draws, 1), missing))
-        return AblationTrials(
-            self._specialists, effects, self._mass, self._log_probability, self._margin
-        )
+    def table(self) -> pa.Table:
+        """Return columns of `saeflow.artifacts.unit_tables.ABLATED`, a row for every cell."""
+        specialists, prompts = self._mass.shape
+        parts = [
+            {
+                "prompt": np.tile(self._numbers, specialists),
+                "specialist": np.repeat(np.arange(specialists), prompts),
+                "condition": [name] * self._mass.size,
+                "draws": self._draws[name].ravel(),
+                **dict(zip(METRICS, sums.reshape(len(METRICS), -1), strict=True)),
+                "mass": self._mass.ravel(),
+                "clean": np.tile(self._log_probability, specialists),
+                "margin": np.tile(self._margin, specialists),
+            }
+            for name, sums in self._sums.items()
+        ]
+        return pa.concat_tables([pa.table(part).cast(ABLATED.schema()) for part in parts])
 
 
 def _mean_by(

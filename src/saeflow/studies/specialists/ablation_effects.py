@@ -25,7 +25,7 @@ from saeflow.stats.resampling import (
     resample_counts,
     staged_sign_flip_p_value,
 )
-from saeflow.studies.specialists.ablation import METRICS, AblationTrials
+from saeflow.studies.specialists.ablated import METRICS, AblationTrials
 from saeflow.studies.specialists.names import CONTROLS, ZERO
 
 NONE = "none"

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from saeflow.artifacts.specialists import SPECIALIST_EXAMPLES
+from saeflow.artifacts.units import Units
 from saeflow.config.specialists import SpecialistsCalibrated
 from saeflow.datasets.texts.text import Text
 from saeflow.models.language_model import LanguageModel
@@ -19,6 +20,7 @@ from saeflow.studies.specialists.ablating import (
     TEXTS,
     ablate_specialists,
     effects_table,
+    specialist_units,
 )
 from saeflow.studies.specialists.ablation_prompts import Prompt, item_prompts, text_prompts
 from saeflow.studies.specialists.answering import answering
@@ -40,6 +42,8 @@ from saeflow.studies.specialists.rows import numbers_table
 from saeflow.studies.specialists.syntax import syntactic_rows
 from saeflow.studies.specialists.texts import StudyTexts, class_name
 
+PACKAGES = ("torch", "transformers", "scipy")
+"""What decides the numbers."""
 REFERENCE = 200
 """Training texts, evenly spaced, over which a feature's mean is taken."""
 
@@ -81,6 +85,7 @@ def try_specialists(
     features: pa.Table,
     settings: SpecialistsCalibrated,
     run: Mapping[str, Any],
+    units: Units | None = None,
 ) -> Tried:
     """Test the specialists of one bank on what chose none of them.
 
@@ -102,6 +107,8 @@ def try_specialists(
         Splits, tasks and ablations.
     run : mapping
         Values of the key columns dictionary and seed.
+    units : Units, optional
+        Where ablations are kept; None: nowhere.
     """
     model, bank, batch_size = subject
     tasks, answers = asked
@@ -121,17 +128,16 @@ def try_specialists(
         run,
         batch_size=batch_size,
     )
-    prompts = {
-        TEXTS: read_prompts(model, texts, settings),
-        TASKS: item_prompts(
-            model,
-            items_to_read(held_out_items(mixture), settings.ablation.items, settings.ablation.seed),
-        ),
-    }
-    lines = training_lines(mixture)
-    reference = lines[:: max(1, len(lines) // REFERENCE)][:REFERENCE]
+    prompts, reference = read_while_ablated(model, texts, mixture, settings)
     ablated = ablate_specialists(
-        model, bank, prompts, chosen, reference, settings.ablation, batch_size=batch_size
+        model,
+        bank,
+        prompts,
+        chosen,
+        reference,
+        settings.ablation,
+        batch_size=batch_size,
+        units=units,
     )
     published = published_choices(records, texts, pooled)
     numbers = [
@@ -147,6 +153,66 @@ def try_specialists(
         examples_of(subject, texts, shown, settings.examples, run),
         numbers_table(numbers),
     )
+
+
+def try_or_share(
+    subject: Subject,
+    texts: StudyTexts,
+    mixture: Sequence[Text],
+    asked: Sequence[pa.Table],
+    pooled: PooledFeatures,
+    features: pa.Table,
+    settings: SpecialistsCalibrated,
+    run: Mapping[str, Any],
+    units: Units,
+) -> Sequence[pa.Table]:
+    """Do what `try_specialists` does, with the same parameters; of a shard its ablations, and no table."""
+    if units.portion is None:
+        return try_specialists(
+            subject, texts, mixture, asked, pooled, features, settings, run, units
+        )
+    ablate_shard(subject, texts, mixture, features, settings, units)
+    return ()
+
+
+def ablate_shard(
+    subject: Subject,
+    texts: StudyTexts,
+    mixture: Sequence[Text],
+    features: pa.Table,
+    settings: SpecialistsCalibrated,
+    units: Units,
+) -> None:
+    """Do a shard's ablations; `try_specialists` makes tables of those of all shards.
+
+    Parameters
+    ----------
+    subject, texts, mixture, features, settings, units
+        As of `try_specialists`.
+    """
+    model, bank, batch_size = subject
+    chosen = choose_specialists(features.to_pylist(), texts, settings.tasks.pooling)
+    prompts, reference = read_while_ablated(model, texts, mixture, settings)
+    kinds = specialist_units(
+        model, bank, prompts, chosen, reference, settings.ablation, batch_size=batch_size
+    )
+    units.tables(units.mine(*kinds), "ablating")
+
+
+def read_while_ablated(
+    model: LanguageModel,
+    texts: StudyTexts,
+    mixture: Sequence[Text],
+    settings: SpecialistsCalibrated,
+) -> tuple[dict[str, list[Prompt]], Sequence[str]]:
+    """What is read while specialists are ablated, by kind, and texts over which features are averaged."""
+    items = items_to_read(held_out_items(mixture), settings.ablation.items, settings.ablation.seed)
+    prompts = {
+        TEXTS: read_prompts(model, texts, settings),
+        TASKS: item_prompts(model, items),
+    }
+    lines = training_lines(mixture)
+    return prompts, lines[:: max(1, len(lines) // REFERENCE)][:REFERENCE]
 
 
 def syntax_of_tokens(
