@@ -307,8 +307,12 @@ def test_the_command_that_is_named_rebuilds_the_same_bytes(project: Path, tmp_pa
         assert command is not None
         assert shlex.split(command[1])[2:] == [str(folder / output)]
         subprocess.run(shlex.split(command[1]), check=True)
-        run(project, *given)
-        assert inputs_of(folder) == before
+        run(project, output, *given)
+        # A job that died took its results with it; Snakemake makes again what the target needs.
+        found = inputs_of(folder)
+        assert found.items() <= before.items()
+        assert {key for key in before if key.startswith("features/")} <= found.keys()
+        assert file.removeprefix("results/") in found
 
 
 def inputs_of(folder: Path) -> dict[str, str]:
