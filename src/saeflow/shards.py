@@ -159,6 +159,24 @@ def check_asked(asked: dict[str, int], known: list[str]) -> None:
             raise SaeflowError(f"set-scatter {kind} is {count}; expected at least 1.")
 
 
+def forget_times(folder: Path) -> None:
+    """Remove the benchmarks of shards that are gone.
+
+    Snakemake takes an output for no newer than its benchmark. One of shards that were gathered long ago
+    would have them made again, although the result that another number of them made since is up to date.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    """
+    times = folder / "results" / "benchmarks" / "shards"
+    for path in times.rglob("*.tsv"):
+        made = folder / SHARDS / path.relative_to(times)
+        if not any(made.parent.glob(f"{made.stem}*")):
+            path.unlink()
+
+
 def leave_out_shards() -> None:
     """Let Snakemake keep no record of which shards a result was made from.
 

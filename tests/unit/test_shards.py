@@ -175,6 +175,19 @@ def test_absent_chunks_are_named(made: Callable[..., list[Path]], tmp_path: Path
         gather(shards, tmp_path / "capture")
 
 
+def test_times_are_kept_only_of_shards_that_are_there(tmp_path: Path) -> None:
+    times = tmp_path / "results/benchmarks/shards/a"
+    made = tmp_path / "results/shards/a"
+    for folder in (times, made / "1-of-3"):
+        folder.mkdir(parents=True)
+    (made / "2-of-3.parquet").touch()
+    for name in shard_names(3):
+        (times / f"{name}.tsv").touch()
+    shards.forget_times(tmp_path)
+    assert sorted(path.name for path in times.iterdir()) == ["1-of-3.tsv", "2-of-3.tsv"]
+    shards.forget_times(tmp_path / "new")
+
+
 def test_an_empty_shard_makes_nothing(tmp_path: Path) -> None:
     names = SimpleNamespace(model="m", dataset="d", scatteritem="1-of-8")
     job = SimpleNamespace(wildcards=names, output=SimpleNamespace(shard=str(tmp_path)))

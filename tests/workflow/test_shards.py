@@ -131,6 +131,10 @@ def test_shards_give_the_same_bytes(whole: Path, project: Path, count: int) -> N
     assert artifact_digests(project / "results") == artifact_digests(whole / "results")
     assert not list(left_over(project))
     assert planned(project, *SHARED, *OPTIONS) == {}
+    # Nor is anything made again for times of shards that are older than what one job has read since.
+    remove(project, [PROBLEMS])
+    run(project, CAPACITY, SWEEP, *OPTIONS)
+    assert planned(project, CAPACITY, SWEEP, *shards(count)) == {}
 
 
 def test_a_killed_shard_goes_on_whatever_the_count(whole: Path, project: Path) -> None:

@@ -190,9 +190,9 @@ rule capacity_grid_gather:
     output:
         capacity="results/gsm8k/{model}/capacity.parquet",
     log:
-        "results/logs/shards/training/{model}/capacity/gather.log",
+        "results/logs/gsm8k/{model}/capacity.log",
     benchmark:
-        "results/benchmarks/shards/training/{model}/capacity/gather.tsv"
+        "results/benchmarks/gsm8k/{model}/capacity.tsv"
     wildcard_constraints:
         model=one_of(CFG.models if len(CAPACITY_SHARDS) > 1 else []),
     localrule: True

@@ -69,9 +69,9 @@ rule capture_thoughts_gather:
     output:
         capture=directory("results/capture/{model}/{dataset}"),
     log:
-        "results/logs/shards/capture/{model}/{dataset}/gather.log",
+        "results/logs/capture/{model}/{dataset}.log",
     benchmark:
-        "results/benchmarks/shards/capture/{model}/{dataset}/gather.tsv"
+        "results/benchmarks/capture/{model}/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(shared_sets(PROBLEM_SETS)),
     localrule: True
@@ -153,9 +153,9 @@ rule capture_tokens_gather:
     output:
         capture=directory("results/capture/{model}/{dataset}"),
     log:
-        "results/logs/shards/capture/{model}/{dataset}/gather.log",
+        "results/logs/capture/{model}/{dataset}.log",
     benchmark:
-        "results/benchmarks/shards/capture/{model}/{dataset}/gather.tsv"
+        "results/benchmarks/capture/{model}/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(shared_sets(TEXT_SETS)),
     localrule: True

@@ -4,11 +4,13 @@
 from saeflow.gpu import gpu_warnings, limit_warnings
 from saeflow.manifest.hook import after_run
 from saeflow.runlock import record_owner
+from saeflow.shards import forget_times
 from saeflow.sizes.requests import size_warnings
 
 
 onstart:
     record_owner(Path.cwd())
+    forget_times(Path.cwd())
     logger.addHandler(FAILURES)
     if not workflow.touch:
         warn_of_sizes(workflow.dag.needrun_jobs())

@@ -222,9 +222,9 @@ rule sweep_k_gather:
     output:
         sweep="results/hierarchy/{model}/parts/{dataset}/{dictionary}/sweep.parquet",
     log:
-        "results/logs/shards/training/{model}/{dataset}/{dictionary}/sweep/gather.log",
+        "results/logs/hierarchy/{model}/{dataset}/{dictionary}/sweep.log",
     benchmark:
-        "results/benchmarks/shards/training/{model}/{dataset}/{dictionary}/sweep/gather.tsv"
+        "results/benchmarks/hierarchy/{model}/{dataset}/{dictionary}/sweep.tsv"
     wildcard_constraints:
         model=one_of(CFG.models if len(SWEEP_SHARDS) > 1 else []),
     localrule: True

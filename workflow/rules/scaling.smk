@@ -79,9 +79,9 @@ for name, group in wide_groups_in(shared=True).items():
         output:
             banks=list(map(directory, of_group(BANK, group.banks))),
         log:
-            f"results/logs/shards/training/wide/{name}/gather.log",
+            f"results/logs/saes/{group.model}/wide/{name}.log",
         benchmark:
-            f"results/benchmarks/shards/training/wide/{name}/gather.tsv"
+            f"results/benchmarks/saes/{group.model}/wide/{name}.tsv"
         localrule: True
         conda:
             "../../envs/saeflow.yaml"

@@ -211,7 +211,10 @@ def _planned(workflow: Any) -> Planned:
 def _described(job: Any, numbers: dict[Any, int], dag: Any) -> Job:
     asked = job.resources
     outputs = [str(path) for path in job.output]
-    benchmark = str(job.benchmark) if job.benchmark else None
+    # What the job that gathered shards took says nothing of the one that does all by itself.
+    before = dag.workflow.persistence.rule(job.output[0]) if job.output else None
+    known = job.benchmark and before in (None, job.rule.name)
+    benchmark = str(job.benchmark) if known else None
     # A shard tells which of them it trains.
     made = [*outputs, *(getattr(job.params, "banks", None) or [])]
     banks = [path.split("/") for path in made if path.startswith("results/saes/")]
