@@ -133,7 +133,7 @@ def test_shards_give_the_same_bytes(whole: Path, project: Path, count: int) -> N
     assert planned(project, *SHARED, *OPTIONS) == {}
     # Nor is anything made again for times of shards that are older than what one job has read since.
     remove(project, [PROBLEMS])
-    run(project, CAPACITY, SWEEP, *OPTIONS)
+    run(project, PROBLEMS, CAPACITY, SWEEP, *OPTIONS)
     assert planned(project, CAPACITY, SWEEP, *shards(count)) == {}
 
 
