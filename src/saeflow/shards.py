@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,25 +156,3 @@ def check_asked(asked: dict[str, int], known: list[str]) -> None:
             )
         if count < 1:
             raise SaeflowError(f"set-scatter {kind} is {count}; expected at least 1.")
-
-
-def leave_out_shards() -> None:
-    """Let Snakemake keep no record of which shards a result was made from.
-
-    It would make a result again whose number of shards has changed, with all that follows from it.
-    Its record of inputs is made in one private method, which is the only place to say so.
-    """
-    from snakemake import persistence
-
-    base = getattr(persistence, "PersistenceBase", None) or persistence.Persistence
-    whole = base._input
-    if not getattr(whole, "without_shards", False):
-        base._input = _without_shards(whole)
-
-
-def _without_shards(whole: Callable[[Any, Any], list[str]]) -> Callable[[Any, Any], list[str]]:
-    def inputs(self: Any, job: Any) -> list[str]:
-        return [path for path in whole(self, job) if not str(path).startswith(SHARDS)]
-
-    inputs.without_shards = True  # type: ignore[attr-defined]
-    return inputs

@@ -17,7 +17,8 @@ from saeflow.artifacts.catalog import ANSWERS
 from saeflow.artifacts.chunks import count_chunks
 from saeflow.artifacts.files import link_folder
 from saeflow.errors import SaeflowError
-from saeflow.shards import bank_of_shards, check_asked, leave_out_shards, origin_of, shard_names
+from saeflow.shard_records import leave_out_shards
+from saeflow.shards import bank_of_shards, check_asked, origin_of, shard_names
 from saeflow.shards import shard_range as range_of
 from tests.unit.test_captures import PROVENANCE, problems_of, think
 
@@ -70,6 +71,14 @@ def test_records_of_inputs_leave_shards_out(monkeypatch: pytest.MonkeyPatch) -> 
         leave_out_shards()
         found = persistence.PersistenceBase._input(None, job)
         assert found == ["data/results/shards/a", "results/a"]
+
+
+def test_a_snakemake_that_keeps_records_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snakemake import persistence
+
+    monkeypatch.delattr(persistence.PersistenceBase, "_input")
+    with pytest.raises(SaeflowError, match=r"no Persistence\._input\); expected the version of"):
+        leave_out_shards()
 
 
 @pytest.fixture
