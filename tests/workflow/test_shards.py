@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.running import SMOKE, artifact_digests, copy_project, environment, planned, run
-from tests.workflow.test_kills import jobs_of
+from tests.workflow.test_kills import kill_jobs
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -146,9 +146,7 @@ def test_a_killed_shard_goes_on_whatever_the_count(whole: Path, project: Path) -
     while not (done := list(partial.glob("*/answers/chunk*.parquet"))):
         assert main.poll() is None, "the shards ended before they could be killed"
         time.sleep(0.01)
-    for job in jobs_of(main):
-        job.kill()
-    assert main.wait(timeout=120) != 0
+    assert kill_jobs(main) != 0
     assert not (project / PROBLEMS).exists()
     kept = [path.parents[1] / "resid_post/layer0" / path.name for path in done]
     times = {path.name: path.stat().st_mtime_ns for path in kept}
