@@ -35,7 +35,8 @@ SHARED = (PROBLEMS, TEXTS, *WIDE, CAPACITY, SWEEP)
 
 def shards(count: int) -> tuple[str, ...]:
     """Options for a number of shards, where there are as many pieces of work."""
-    return ("--set-scatter", f"capture={count}", f"training={count}", *OPTIONS)
+    kinds = ("capture", "training", "ablation")
+    return ("--set-scatter", *(f"{kind}={count}" for kind in kinds), *OPTIONS)
 
 
 @pytest.fixture(scope="module")
