@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,6 +72,38 @@ def test_records_of_inputs_leave_shards_out(monkeypatch: pytest.MonkeyPatch) -> 
         leave_out_shards()
         found = persistence.PersistenceBase._input(None, job)
         assert found == ["data/results/shards/a", "results/a"]
+
+
+def test_shards_that_are_gone_go_by_the_record_of_what_they_are_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from snakemake import persistence
+
+    def recorded(self: object, job: SimpleNamespace, path: str) -> set[str | None]:
+        return {job.recorded}
+
+    monkeypatch.setattr(persistence.PersistenceBase, "input_checksums", recorded)
+    monkeypatch.setattr(persistence.PersistenceBase, "_input", lambda self, job: job.input)
+    monkeypatch.chdir(tmp_path)
+    leave_out_shards()
+    jobs = {
+        "whole": ("results/a", "new"),
+        "second": ("results/shards/a/second", "old"),
+        "first": ("results/shards/a/first", None),
+    }
+    whole, second, first = (Job(output=[path], recorded=of) for path, of in jobs.values())
+    users = {first: {second: set(), whole: set()}, second: {whole: set()}}
+    dag = SimpleNamespace(dag=SimpleNamespace(depending=users))
+    checksums = partial(persistence.PersistenceBase.input_checksums, dag)
+    assert [checksums(job, "x") for job in (first, second, whole)] == [{"new"}] * 3
+    Path(second.output[0]).mkdir(parents=True)
+    assert checksums(second, "x") == {"old"}
+
+
+class Job(SimpleNamespace):
+    """A job as Snakemake's graph has it."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def test_a_snakemake_that_keeps_records_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

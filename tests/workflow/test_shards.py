@@ -77,6 +77,14 @@ def test_another_count_rebuilds_nothing(whole: Path, count: int) -> None:
     assert planned(whole, *SHARED, *shards(count)) == {}
 
 
+def test_touched_inputs_rebuild_nothing(whole: Path) -> None:
+    inputs = [*(whole / "resources/models/llama").iterdir(), *whole.glob("results/datasets/*/*.p*")]
+    for path in inputs:
+        path.touch()
+    assert planned(whole, *SHARED, *OPTIONS) == {}
+    assert planned(whole, *SHARED, *shards(3)) == {}
+
+
 @pytest.mark.parametrize(
     ("count", "targets", "changed", "jobs"),
     [
