@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARDS = "results/shards/"
 """Where the temporary files of shards are."""
+_ORIGIN = re.compile(r"[0-9a-f]{12}")
 
 
 def shard_range(shard: str | None, n_pieces: int) -> range:
@@ -89,7 +92,32 @@ def capture_shard(snakemake: Any, n_chunks: int) -> tuple[Path, Shard | None]:
 
 def shard_files(snakemake: Any) -> list[Path]:
     """What the shards of a script left from which it makes the whole; none if it makes it by itself."""
-    return [Path(path) for path in getattr(snakemake.input, "shards", [])]
+    return [Path(path) for path in getattr(getattr(snakemake, "input", None), "shards", [])]
+
+
+def remove_other_shards(snakemake: Any) -> None:
+    """Remove what shards of other counts and settings left of the result that a script has gathered.
+
+    Those of its own input are left to Snakemake. A script that gathers nothing removes nothing.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object that Snakemake gives to a script.
+    """
+    if _shard_output(snakemake):
+        return
+    own = shard_files(snakemake)
+    folders = {path.parent for path in own}
+    origins = {next(each for each in path.parents if _ORIGIN.fullmatch(each.name)) for path in own}
+    others = [each for origin in origins for each in origin.parent.iterdir()]
+    left = [each for each in others if _ORIGIN.fullmatch(each.name) and each not in origins]
+    left += [each for folder in folders for each in folder.iterdir() if each not in own]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def own_pieces(snakemake: Any, n_pieces: int) -> range:
@@ -104,7 +132,7 @@ def table_target(snakemake: Any, name: str) -> Path:
 
 
 def _shard_output(snakemake: Any) -> str | None:
-    return getattr(snakemake.output, "shard", None)
+    return getattr(getattr(snakemake, "output", None), "shard", None)
 
 
 def bank_targets(snakemake: Any, own: range) -> tuple[list[Path], list[Path]]:

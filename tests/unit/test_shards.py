@@ -114,6 +114,32 @@ def test_a_snakemake_that_keeps_records_otherwise_is_named(monkeypatch: pytest.M
         leave_out_shards()
 
 
+def test_a_job_that_gathers_removes_what_other_shards_left(tmp_path: Path) -> None:
+    origin, older, stages = "0" * 12, "a" * 12, ("choosing", "reporting")
+    base = tmp_path / "shards/m"
+    own = [base / origin / stage / name for stage in stages for name in shard_names(2)]
+    kept = [*own, base / "d" / older / "1-of-2", tmp_path / "shards/n" / older / "1-of-2"]
+    left = [base / older / "choosing/1-of-2", base / origin / "choosing/1-of-3"]
+    left.append(base / origin / "reporting/2-of-2.partial")
+    for folder in (*kept, *left):
+        folder.mkdir(parents=True)
+        (folder / "table").touch()
+    given = SimpleNamespace(shards=list(map(str, own)))
+    shard = SimpleNamespace(input=given, output=SimpleNamespace(shard="s"), log=[])
+    shards.remove_other_shards(shard)
+    shards.remove_other_shards(SimpleNamespace(input=SimpleNamespace(), output=SimpleNamespace()))
+    assert all((folder / "table").is_file() for folder in (*kept, *left))
+    shards.remove_other_shards(SimpleNamespace(input=given, output=SimpleNamespace()))
+    assert all((folder / "table").is_file() for folder in kept)
+    assert not any(folder.exists() for folder in left)
+    file = base / origin / "1-of-2.parquet"
+    for name in ("1-of-2.parquet", "1-of-3.parquet"):
+        file.with_name(name).touch()
+    tables = SimpleNamespace(shards=[str(file)])
+    shards.remove_other_shards(SimpleNamespace(input=tables, output=SimpleNamespace()))
+    assert [path.name for path in (base / origin).iterdir()] == [file.name]
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     monkeypatch.setattr(captures, "CHUNK", SIZE)
