@@ -107,9 +107,9 @@ def remove_other_shards(snakemake: Any) -> None:
     """
     if _shard_output(snakemake):
         return
-    own = shard_files(snakemake)
-    folders = {path.parent for path in own}
-    origins = {next(each for each in path.parents if _ORIGIN.fullmatch(each.name)) for path in own}
+    own = {path: _origin_folder(path) for path in shard_files(snakemake)}
+    origins = {origin for origin in own.values() if origin is not None}
+    folders = {path.parent for path, origin in own.items() if origin is not None}
     others = [each for origin in origins for each in origin.parent.iterdir()]
     left = [each for each in others if _ORIGIN.fullmatch(each.name) and each not in origins]
     left += [each for folder in folders for each in folder.iterdir() if each not in own]
@@ -118,6 +118,10 @@ def remove_other_shards(snakemake: Any) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _origin_folder(shard: Path) -> Path | None:
+    return next((each for each in shard.parents if _ORIGIN.fullmatch(each.name)), None)
 
 
 def own_pieces(snakemake: Any, n_pieces: int) -> range:
