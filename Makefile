@@ -36,7 +36,8 @@ bench: env
 
 soak: env
 	SAEFLOW_SOAK=1 $(BIN)/python -m pytest tests/workflow/test_kills.py tests/workflow/test_preset_runs.py \
-	  tests/workflow/test_plan.py tests/workflow/test_shards.py tests/unit -q -s --timeout 7200 $(ARGS)
+	  tests/workflow/test_plan.py tests/workflow/test_shards.py tests/workflow/test_ablation_shards.py \
+	  tests/unit -q -s --timeout 7200 $(ARGS)
 
 env:
 	@$(PYTHON) envs/install.py

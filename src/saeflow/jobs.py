@@ -18,6 +18,7 @@ from typing import Any
 from saeflow.faults import Asked, Fault, Kind, fault_of
 from saeflow.gpu_slots import take_gpus
 from saeflow.hub_token import hide_secrets
+from saeflow.shards import remove_other_shards
 from saeflow.stopping import Stopped, end_with_parent, stoppable, stopped_by
 
 STARTED, ENDED = "started: ", "ended: "
@@ -29,7 +30,8 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run the body of a workflow script.
 
     Sends the log to the rule's log file, tells users' errors in one sentence and others with a
-    traceback, and exits with a non-zero code after either; does so, too, when a signal stops it. Ends
+    traceback, and exits with a non-zero code after either; does so, too, when a signal stops it. A job
+    that gathers shards removes those of other counts and settings when its body has ended. Ends
     the process when the Snakemake that started it is gone, so that no orphan writes into a later run. A
     job that was granted GPUs waits until it has them for itself, and sees no others.
 
@@ -54,6 +56,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             _tell_place(log)
             take_gpus(getattr(getattr(snakemake, "resources", None), "gpu", 0))
             yield log
+            remove_other_shards(snakemake)
         ending.tell(Fault(Kind.DONE))
         return
     except Stopped as stop:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARDS = "results/shards/"
 """Where the temporary files of shards are."""
+_ORIGIN = re.compile(r"[0-9a-f]{12}")
 
 
 def shard_range(shard: str | None, n_pieces: int) -> range:
@@ -90,7 +92,36 @@ def capture_shard(snakemake: Any, n_chunks: int) -> tuple[Path, Shard | None]:
 
 def shard_files(snakemake: Any) -> list[Path]:
     """What the shards of a script left from which it makes the whole; none if it makes it by itself."""
-    return [Path(path) for path in getattr(snakemake.input, "shards", [])]
+    return [Path(path) for path in getattr(getattr(snakemake, "input", None), "shards", [])]
+
+
+def remove_other_shards(snakemake: Any) -> None:
+    """Remove what shards of other counts and settings left of the result that a script has gathered.
+
+    Those of its own input are left to Snakemake. A script that gathers nothing removes nothing.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object that Snakemake gives to a script.
+    """
+    if _shard_output(snakemake):
+        return
+    own = {path: _origin_folder(path) for path in shard_files(snakemake)}
+    origins = {origin for origin in own.values() if origin is not None}
+    folders = {path.parent for path, origin in own.items() if origin is not None}
+    others = [each for origin in origins for each in origin.parent.iterdir()]
+    left = [each for each in others if _ORIGIN.fullmatch(each.name) and each not in origins]
+    left += [each for folder in folders for each in folder.iterdir() if each not in own]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _origin_folder(shard: Path) -> Path | None:
+    return next((each for each in shard.parents if _ORIGIN.fullmatch(each.name)), None)
 
 
 def own_pieces(snakemake: Any, n_pieces: int) -> range:
@@ -105,7 +136,7 @@ def table_target(snakemake: Any, name: str) -> Path:
 
 
 def _shard_output(snakemake: Any) -> str | None:
-    return getattr(snakemake.output, "shard", None)
+    return getattr(getattr(snakemake, "output", None), "shard", None)
 
 
 def bank_targets(snakemake: Any, own: range) -> tuple[list[Path], list[Path]]:
@@ -175,25 +206,3 @@ def forget_times(folder: Path) -> None:
         made = folder / SHARDS / path.relative_to(times)
         if not any(made.parent.glob(f"{made.stem}*")):
             path.unlink()
-
-
-def leave_out_shards() -> None:
-    """Let Snakemake keep no record of which shards a result was made from.
-
-    It would make a result again whose number of shards has changed, with all that follows from it.
-    Its record of inputs is made in one private method, which is the only place to say so.
-    """
-    from snakemake import persistence
-
-    base = getattr(persistence, "PersistenceBase", None) or persistence.Persistence
-    whole = base._input
-    if not getattr(whole, "without_shards", False):
-        base._input = _without_shards(whole)
-
-
-def _without_shards(whole: Callable[[Any, Any], list[str]]) -> Callable[[Any, Any], list[str]]:
-    def inputs(self: Any, job: Any) -> list[str]:
-        return [path for path in whole(self, job) if not str(path).startswith(SHARDS)]
-
-    inputs.without_shards = True  # type: ignore[attr-defined]
-    return inputs

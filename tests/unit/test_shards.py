@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ from saeflow.artifacts.catalog import ANSWERS
 from saeflow.artifacts.chunks import count_chunks
 from saeflow.artifacts.files import link_folder
 from saeflow.errors import SaeflowError
-from saeflow.shards import bank_of_shards, check_asked, leave_out_shards, origin_of, shard_names
+from saeflow.shard_records import leave_out_shards
+from saeflow.shards import bank_of_shards, check_asked, origin_of, shard_names
 from saeflow.shards import shard_range as range_of
 from tests.unit.test_captures import PROVENANCE, problems_of, think
 
@@ -70,6 +72,72 @@ def test_records_of_inputs_leave_shards_out(monkeypatch: pytest.MonkeyPatch) -> 
         leave_out_shards()
         found = persistence.PersistenceBase._input(None, job)
         assert found == ["data/results/shards/a", "results/a"]
+
+
+def test_shards_that_are_gone_go_by_the_record_of_what_they_are_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from snakemake import persistence
+
+    def recorded(self: object, job: SimpleNamespace, path: str) -> set[str | None]:
+        return {job.recorded}
+
+    monkeypatch.setattr(persistence.PersistenceBase, "input_checksums", recorded)
+    monkeypatch.setattr(persistence.PersistenceBase, "_input", lambda self, job: job.input)
+    monkeypatch.chdir(tmp_path)
+    leave_out_shards()
+    jobs = {
+        "whole": ("results/a", "new"),
+        "second": ("results/shards/a/second", "old"),
+        "first": ("results/shards/a/first", None),
+    }
+    whole, second, first = (Job(output=[path], recorded=of) for path, of in jobs.values())
+    users = {first: {second: set(), whole: set()}, second: {whole: set()}}
+    dag = SimpleNamespace(dag=SimpleNamespace(depending=users))
+    checksums = partial(persistence.PersistenceBase.input_checksums, dag)
+    assert [checksums(job, "x") for job in (first, second, whole)] == [{"new"}] * 3
+    Path(second.output[0]).mkdir(parents=True)
+    assert checksums(second, "x") == {"old"}
+
+
+class Job(SimpleNamespace):
+    """A job as Snakemake's graph has it."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def test_a_snakemake_that_keeps_records_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snakemake import persistence
+
+    monkeypatch.delattr(persistence.PersistenceBase, "_input")
+    with pytest.raises(SaeflowError, match=r"no Persistence\._input\); expected the version of"):
+        leave_out_shards()
+
+
+def test_a_job_that_gathers_removes_what_other_shards_left(tmp_path: Path) -> None:
+    origin, older, stages = "0" * 12, "a" * 12, ("choosing", "reporting")
+    base = tmp_path / "shards/m"
+    own = [base / origin / stage / name for stage in stages for name in shard_names(2)]
+    kept = [*own, base / "d" / older / "1-of-2", tmp_path / "shards/n" / older / "1-of-2"]
+    left = [base / older / "choosing/1-of-2", base / origin / "choosing/1-of-3"]
+    left.append(base / origin / "reporting/2-of-2.partial")
+    for folder in (*kept, *left):
+        folder.mkdir(parents=True)
+        (folder / "table").touch()
+    given = SimpleNamespace(shards=list(map(str, own)))
+    shard = SimpleNamespace(input=given, output=SimpleNamespace(shard="s"), log=[])
+    shards.remove_other_shards(shard)
+    shards.remove_other_shards(SimpleNamespace(input=SimpleNamespace(), output=SimpleNamespace()))
+    assert all((folder / "table").is_file() for folder in (*kept, *left))
+    shards.remove_other_shards(SimpleNamespace(input=given, output=SimpleNamespace()))
+    assert all((folder / "table").is_file() for folder in kept)
+    assert not any(folder.exists() for folder in left)
+    file = base / origin / "1-of-2.parquet"
+    for name in ("1-of-2.parquet", "1-of-3.parquet"):
+        file.with_name(name).touch()
+    tables = SimpleNamespace(shards=[str(file)])
+    shards.remove_other_shards(SimpleNamespace(input=tables, output=SimpleNamespace()))
+    assert [path.name for path in (base / origin).iterdir()] == [file.name]
 
 
 @pytest.fixture

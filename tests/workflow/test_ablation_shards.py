@@ -14,7 +14,7 @@ import pytest
 
 from saeflow.artifacts.digest import file_digest
 from tests.workflow.running import SMOKE, environment, planned, run
-from tests.workflow.test_kills import jobs_of
+from tests.workflow.test_kills import kill_jobs
 
 pytestmark = pytest.mark.workflow
 BANK = "results/hierarchy/llama/parts/generated/llama_k100/seed0"
@@ -83,9 +83,7 @@ def test_interventions_go_on_where_they_were_killed(finished: Path) -> None:
     while len(list(partial.glob("chosen*.parquet"))) < 1:
         assert main.poll() is None, "the interventions ended before they could be killed"
         time.sleep(0.02)
-    for job in jobs_of(main):
-        job.kill()
-    main.wait(timeout=60)
+    kill_jobs(main)
     assert not (finished / target).exists()
     units = len(list(partial.glob("chosen*.parquet")))
     run(finished, *SMOKE, "--", target)

@@ -106,6 +106,14 @@ def scripts_of(main: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return found
 
 
+def kill_jobs(main: subprocess.Popen[bytes]) -> int:
+    """Kill what runs for a call of Snakemake, and wait for its own end; gives its exit code."""
+    for each in jobs_of(main):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    return main.wait(timeout=300)
+
+
 class Killer:
     """Kills runs of a project at random points of jobs of every rule, and keeps account.
 
@@ -190,7 +198,7 @@ class Killer:
         self.unlock = self.chance.random() < 0.5
         if self.unlock:
             os.kill(main.pid, signal.SIGKILL)
-            main.wait(timeout=60)
+            main.wait(timeout=300)
             return sorted({each.rule for each in self.told().running.values()})
         scripts = scripts_of(main)
         own = re.search(r"process (\d+) on ", self._first_line(job))
@@ -273,9 +281,7 @@ def test_a_capture_resumes_where_it_was_killed(tmp_path: Path) -> None:
     while len(list(partial.glob("*/answers/chunk*.parquet"))) < 2:
         assert main.poll() is None, "the capture ended before it could be killed"
         time.sleep(0.02)
-    for job in jobs_of(main):
-        job.kill()
-    main.wait(timeout=60)
+    kill_jobs(main)
     (first,) = partial.glob("*/answers/chunk0.parquet")
     written = first.stat().st_mtime_ns
     kept = first.parent.parent / "resid_post/layer0/chunk0.parquet"
@@ -316,9 +322,7 @@ def test_a_wide_sae_is_trained_on_from_its_checkpoint(tmp_path: Path) -> None:
     while not list(state.glob("*/checkpoints/step?????????")):
         assert main.poll() is None, "the training ended before it could be killed"
         time.sleep(0.02)
-    for job in jobs_of(main):
-        job.kill()
-    main.wait(timeout=60)
+    kill_jobs(main)
     assert not (killed / WIDE).exists()
     reached = max(path.name for path in state.glob("*/checkpoints/step?????????"))
     run(killed, WIDE, *arguments[killed])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.running import SMOKE, artifact_digests, copy_project, environment, planned, run
-from tests.workflow.test_kills import jobs_of
+from tests.workflow.test_kills import kill_jobs
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -35,7 +35,8 @@ SHARED = (PROBLEMS, TEXTS, *WIDE, CAPACITY, SWEEP)
 
 def shards(count: int) -> tuple[str, ...]:
     """Options for a number of shards, where there are as many pieces of work."""
-    return ("--set-scatter", f"capture={count}", f"training={count}", *OPTIONS)
+    kinds = ("capture", "training", "ablation")
+    return ("--set-scatter", *(f"{kind}={count}" for kind in kinds), *OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,14 @@ def test_one_shard_is_no_shard(whole: Path) -> None:
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_another_count_rebuilds_nothing(whole: Path, count: int) -> None:
     assert planned(whole, *SHARED, *shards(count)) == {}
+
+
+def test_touched_inputs_rebuild_nothing(whole: Path) -> None:
+    inputs = [*(whole / "resources/models/llama").iterdir(), *whole.glob("results/datasets/*/*.p*")]
+    for path in inputs:
+        path.touch()
+    assert planned(whole, *SHARED, *OPTIONS) == {}
+    assert planned(whole, *SHARED, *shards(3)) == {}
 
 
 @pytest.mark.parametrize(
@@ -150,9 +159,7 @@ def test_a_killed_shard_goes_on_whatever_the_count(whole: Path, project: Path) -
     while not (done := list(partial.glob("*/answers/chunk*.parquet"))):
         assert main.poll() is None, "the shards ended before they could be killed"
         time.sleep(0.01)
-    for job in jobs_of(main):
-        job.kill()
-    assert main.wait(timeout=120) != 0
+    assert kill_jobs(main) != 0
     assert not (project / PROBLEMS).exists()
     kept = [path.parents[1] / "resid_post/layer0" / path.name for path in done]
     times = {path.name: path.stat().st_mtime_ns for path in kept}

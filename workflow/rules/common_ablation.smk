@@ -98,6 +98,7 @@ def steering_inputs(wildcards):
             model=wildcards.model,
             table=["search", "features"],
         ),
+        *continued_prompts(wildcards),
     ]
 
 

@@ -3,13 +3,8 @@
 # nothing. See docs/sharding.md.
 
 from saeflow.artifacts.chunks import PROBLEMS, TEXTS, count_chunks
-from saeflow.shards import (
-    check_asked,
-    leave_out_shards,
-    origin_of,
-    shard_names,
-    shard_range,
-)
+from saeflow.shard_records import leave_out_shards
+from saeflow.shards import check_asked, origin_of, shard_names, shard_range
 from saeflow.sizes.results import most_examples
 
 
@@ -19,15 +14,15 @@ scattergather:
     ablation=1,
 
 
+SCATTERED = dict(workflow.resource_settings.overwrite_scatter)
+
 try:
-    check_asked(
-        dict(workflow.resource_settings.overwrite_scatter),
-        ["capture", "training", "ablation"],
-    )
+    check_asked(SCATTERED, ["capture", "training", "ablation"])
+    # Where nothing is shared, no result has shards among its inputs.
+    if max(SCATTERED.values(), default=1) > 1:
+        leave_out_shards()
 except SaeflowError as error:
     raise WorkflowError(f"configuration: {error}") from None
-
-leave_out_shards()
 
 
 wildcard_constraints:
