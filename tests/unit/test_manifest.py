@@ -198,6 +198,20 @@ def test_software_and_machine_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["machine", "processor"]
 
 
+def test_an_installation_without_a_name_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("cut_off", ""), ("whole", "Name: whole\nVersion: 3\n")):
+        folder = tmp_path / f"{name}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{text}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = environment_rows(ROOT, {})
+    packages = {row["name"]: row["value"] for row in rows if row["part"] == "package"}
+    assert packages["whole"] == "3"
+    assert all(packages)
+
+
 def test_gpus_are_told_with_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho '0, NVIDIA H200, 143771 MiB, 570.1'\n")
