@@ -301,6 +301,22 @@ def test_a_manifest_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(told) == 1
 
 
+class Stopped(dict[str, Any]):
+    """What a Snakefile has set, asked for while the user presses Ctrl-C."""
+
+    def __missing__(self, key: str) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_a_manifest_that_is_stopped_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(hook.logger, "warning", told.append)
+    hook.after_run(SimpleNamespace(touch=False, globals=Stopped()), "failed")
+    assert told == [
+        "warning: results/run was not written (KeyboardInterrupt); try python -m saeflow manifest"
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (61.0, "1 min 01 s"), (7260.0, "2 h 01 min")],
