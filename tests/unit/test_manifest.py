@@ -57,6 +57,13 @@ def test_files_are_told_with_what_their_metadata_say(folder: Path) -> None:
     assert rows["results/gsm8k/toy/notes.txt"]["rule"] is None
 
 
+def test_shards_are_left_out(folder: Path) -> None:
+    before = described_files(folder, Makers(RULES))
+    shard = folder / "results/shards/capture/toy/small/0123456789ab/1-of-2"
+    problems(shard / "answers.parquet")
+    assert described_files(folder, Makers(RULES)) == before
+
+
 def test_a_file_is_read_again_only_when_it_changed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
