@@ -9,6 +9,7 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,7 +78,8 @@ def test_planted_secret_is_found(tmp_path: Path, place: str, secret: str) -> Non
         elif place == "text":
             path.write_text(planted)
         else:
-            cells = {"cell": [planted] * 50, "list": [[planted]] * 50}.get(place, [1, 2])
+            kinds: dict[str, list[Any]] = {"cell": [planted] * 50, "list": [[planted]] * 50}
+            cells = kinds.get(place, [1, 2])
             table = pa.table({"numbers": range(len(cells)), "cells": cells})
             if place == "metadata":
                 table = table.replace_schema_metadata({"told": planted})
