@@ -106,8 +106,8 @@ def _packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for each in distributions():
         # An installation that was cut off leaves a folder that names nothing.
-        if name := each.metadata.get("Name"):
-            found.setdefault(name, each.version)
+        if "Name" in each.metadata:
+            found.setdefault(each.metadata["Name"], each.version)
     return found
 
 
