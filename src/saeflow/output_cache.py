@@ -9,37 +9,47 @@ noticed when a result is to be stored, after hours; and a rule with a benchmark 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from snakemake.logging import logger
+
 from saeflow.artifacts.provenance import package_version
+from saeflow.config.models import HubModel
+from saeflow.config.root import Config
 from saeflow.errors import SaeflowError
 from saeflow.gpu import visible_gpus
 
+SCATTER = "capture"
+"""What `set-scatter` calls the work that captures share."""
 LOCATION = "SNAKEMAKE_OUTPUT_CACHE"
 """Environment variable that names the folder, as Snakemake reads it."""
 PACKAGES = ("torch", "transformers", "pyarrow")
 """Whose versions decide what a capture's files hold."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
 OURS = "saeflow-"
 """How the names of the folders in it begin."""
 
 
-def share_outputs(workflow: Any, names: Sequence[str]) -> None:
+def share_outputs(workflow: Any, config: Config, names: Sequence[str]) -> None:
     """Let some rules take their outputs from the cache, where Snakemake was given ``--cache``.
 
     Parameters
     ----------
     workflow : snakemake.workflow.Workflow
         The workflow, in which these rules are declared already.
+    config : Config
+        The validated configuration.
     names : sequence of str
         Rules that may; all of them do where ``--cache`` names none.
 
     Raises
     ------
     SaeflowError
-        If another rule is named, or the cache is no folder to write to.
+        If another rule is named, a model is of a branch, or the cache is no folder to write to.
     """
     settings = workflow.workflow_settings
     asked = None if settings is None else settings.cache
@@ -50,6 +60,12 @@ def share_outputs(workflow: Any, names: Sequence[str]) -> None:
             raise SaeflowError(
                 f"--cache names {name}; expected {' or '.join(names)}, or no rule for all of them."
             )
+    for key, revision in _revisions(config):
+        if not COMMIT.fullmatch(revision):
+            raise SaeflowError(
+                f"--cache is given, but {key} is {revision!r}, which may name another commit tomorrow "
+                "while the cache knows it by name; expected the 40 hexadecimal digits of a commit."
+            )
     os.environ[LOCATION] = str(_folder(os.environ.get(LOCATION, "")))
     # Snakemake does not hand on to the jobs of a cluster that `--cache` was given without names.
     settings.cache = list(asked or names)
@@ -57,6 +73,23 @@ def share_outputs(workflow: Any, names: Sequence[str]) -> None:
         # What comes from a cache has no time of its own, so that Snakemake refuses the two together;
         # the setter takes no None.
         workflow.get_rule(name)._benchmark = None
+    if (
+        workflow.resource_settings.overwrite_scatter.get(SCATTER, 1) > 1
+        and workflow.is_main_process
+    ):
+        logger.warning(
+            f"warning: captures that jobs share (set-scatter {SCATTER}) are neither looked for in the "
+            f"cache nor put there; leave out {SCATTER} to use --cache"
+        )
+
+
+def _revisions(config: Config) -> Iterator[tuple[str, str]]:
+    """Each revision on the hub that captures come from, and the key that says it."""
+    for name, block in config.models.items():
+        if isinstance(block, HubModel):
+            yield f"models.{name}.revision", block.revision
+            if block.base is not None:
+                yield f"models.{name}.base.revision", block.base.revision
 
 
 def _folder(location: str) -> Path:

@@ -16,7 +16,8 @@ from tests.sentences import check_sentence
 
 KEYS = (
     "hf_abcdefghijklmnopqrstuvwxyz01234567",
-    "sk-proj-abcdefghijklmnop_0123456789",
+    "sk-proj-Abc_d1-efghijklm0123456789nop_q",
+    "sk-ant-api03-a-bcdefghijklmnop0123456789",
     "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
     "AKIAABCDEFGHIJKLMNOP",
     "Bearer abcdefghijklmnop0123",
@@ -55,7 +56,17 @@ def test_keys_are_refused_and_not_repeated(key: str, place: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["hf_internal", "openai/gpt-oss-20b", "task-abcdefghijklmnopqrst", "risk-averse", COMMIT],
+    [
+        "hf_internal",
+        "openai/gpt-oss-20b",
+        "task-abcdefghijklmnopqrst",
+        "risk-averse",
+        COMMIT,
+        "data/sk-wikipedia-2024-clean.jsonl",
+        "org/sk-bert-base-cased-v2",
+        "sk-internationalization",
+        "Bearer certificates of 1920",
+    ],
 )
 def test_ordinary_names_are_no_keys(text: str) -> None:
     assert not list(secret_sentences({"a": [text]}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -189,6 +190,19 @@ def test_code_digest_of_two_modules_is_that_of_both(package: Path) -> None:
 def test_code_digest_refuses_what_it_cannot_see(name: str) -> None:
     with pytest.raises(ModuleNotFoundError):
         code_digest(name)
+
+
+@pytest.mark.usefixtures("package")
+def test_what_cannot_be_kept_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(kept: object, file: IO[str]) -> None:
+        file.write("cut")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(digest.json, "dump", full)
+    assert code_digest("saeflow.top")
+    assert everything_below(tmp_path / "cache") == ["saeflow"]
 
 
 def test_what_modules_say_is_kept(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

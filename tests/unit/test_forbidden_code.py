@@ -244,9 +244,9 @@ def test_nothing_in_the_repository_looks_like_a_key() -> None:
         pytest.skip("no git repository")
     from saeflow.config.secrets import LOOKS
 
-    known = {"tests/fake_endpoint.py", "tests/unit/test_hub.py"}
     for name in listed.stdout.split("\0"):
         path = ROOT / name
-        if name and path.suffix in (".py", ".smk", ".yaml", ".md", ".toml") and path.is_file():
-            found = LOOKS.search(path.read_text(encoding="utf-8"))
-            assert found is None or name in known or name.startswith("tests/"), name
+        told = path.suffix in (".py", ".smk", ".yaml", ".md", ".toml") and path.is_file()
+        # Tests hold keys of their own making.
+        if told and not name.startswith("tests/"):
+            assert LOOKS.search(path.read_text(encoding="utf-8")) is None, name

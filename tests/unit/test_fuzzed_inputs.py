@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 from transformers.utils import logging
 
@@ -162,21 +162,27 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 KEYS = (b'"num_hidden_layers"', b'"vocab_size"', b'"hidden_size"', b'"model_type"', b'"eos_token"')
+DEEP = b"[" * 100_000
+VALUES = (
+    b"0", b"-1", b"null", b'"x"', b"[]", b"{}", b"1e3", b"1e999", b"99999999999", b"true", b"1.5", DEEP,
+)  # fmt: skip
+OF_JSON = Damage("json", 0, 0.0, 1, 1, b"x", 0)
 
 
 @st.composite
 def model_damages(draw: st.DrawFn) -> tuple[Damage, bytes, bytes]:
     """What happens to a file; and in JSON, a key whose value becomes another."""
-    values = (b"0", b"-1", b"null", b'"x"', b"[]", b"{}", b"1e3", b"99999999999", b"true", b"1.5")
     return (
         draw(damages((*OF_BYTES, *OF_FILES, "json", "json", "head"))),
         draw(st.sampled_from(KEYS)),
-        draw(st.sampled_from(values)),
+        draw(st.sampled_from(VALUES)),
     )
 
 
 @settings(max_examples=MODELS, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(model_damages())
+@example((OF_JSON, KEYS[0], b"1e999"))
+@example((OF_JSON, KEYS[0], DEEP))
 def test_damaged_model_directory_loads_or_is_named(
     directory: Path, case: tuple[Damage, bytes, bytes]
 ) -> None:

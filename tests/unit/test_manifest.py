@@ -57,6 +57,13 @@ def test_files_are_told_with_what_their_metadata_say(folder: Path) -> None:
     assert rows["results/gsm8k/toy/notes.txt"]["rule"] is None
 
 
+def test_shards_are_left_out(folder: Path) -> None:
+    before = described_files(folder, Makers(RULES))
+    shard = folder / "results/shards/capture/toy/small/0123456789ab/1-of-2"
+    problems(shard / "answers.parquet")
+    assert described_files(folder, Makers(RULES)) == before
+
+
 def test_a_file_is_read_again_only_when_it_changed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +205,20 @@ def test_software_and_machine_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["machine", "processor"]
 
 
+def test_an_installation_without_a_name_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("cut_off", ""), ("whole", "Name: whole\nVersion: 3\n")):
+        folder = tmp_path / f"{name}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{text}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = environment_rows(ROOT, {})
+    packages = {row["name"]: row["value"] for row in rows if row["part"] == "package"}
+    assert packages["whole"] == "3"
+    assert all(packages)
+
+
 def test_gpus_are_told_with_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho '0, NVIDIA H200, 143771 MiB, 570.1'\n")
@@ -285,6 +306,22 @@ def test_a_manifest_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert "results/run was not written ('ROOT'); try python -m saeflow manifest" in told[0]
     hook.after_run(SimpleNamespace(touch=True), "finished")
     assert len(told) == 1
+
+
+class Stopped(dict[str, Any]):
+    """What a Snakefile has set, asked for while the user presses Ctrl-C."""
+
+    def __missing__(self, key: str) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_a_manifest_that_is_stopped_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(hook.logger, "warning", told.append)
+    hook.after_run(SimpleNamespace(touch=False, globals=Stopped()), "failed")
+    assert told == [
+        "warning: results/run was not written (KeyboardInterrupt); try python -m saeflow manifest"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,9 @@ def test_code_of_another_repository_is_refused(plain: Path, tmp_path: Path, refe
         check_code(folder, trusted=True)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"auto_map": null}', '{"auto_map": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"auto_map": null}', '{"auto_map": {}}', "[" * 100_000]
+)
 def test_damaged_descriptions_name_no_code(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     check_code(tmp_path, trusted=False)

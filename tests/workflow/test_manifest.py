@@ -55,7 +55,7 @@ def test_a_finished_run_is_told(finished: Path) -> None:
     assert all(row["revision"] for row in models.values())
 
 
-def test_a_failed_run_is_told_and_changes_no_plan(finished: Path, tmp_path: Path) -> None:
+def test_a_failed_run_is_told(finished: Path, tmp_path: Path) -> None:
     project = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     table = project / "results/datasets/generated/problems.parquet"
     whole = table.read_bytes()

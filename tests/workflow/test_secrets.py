@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -36,10 +41,50 @@ def project(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def left_behind(project: Path, done: subprocess.CompletedProcess[str]) -> list[str]:
     """Where a run told or wrote one of the two."""
     found = [each for each in (TOKEN, KEY) if each in done.stdout]
-    for path in project.rglob("*"):
-        if path.is_file() and any(each.encode() in path.read_bytes() for each in (TOKEN, KEY)):
-            found.append(str(path))
-    return found
+    return found + [str(path) for path in project.rglob("*") if path.is_file() and holds(path)]
+
+
+def holds(path: Path) -> bool:
+    """Whether a file has one of the two in it, or in what it compresses."""
+    return any(each.encode() in content for content in contents(path) for each in (TOKEN, KEY))
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """Bytes of a file; of a table also texts and metadata, of an archive also its files."""
+    yield path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield archive.read(name)
+    elif path.suffix == ".parquet":
+        file = pq.ParquetFile(path)
+        yield repr(file.schema_arrow.to_string(truncate_metadata=False)).encode()
+        yield repr(file.schema_arrow.metadata).encode()
+        # Numbers, of which captures have millions, hold no text.
+        for field in file.schema_arrow:
+            if re.search("string|binary|dictionary", str(field.type)):
+                yield repr(file.read([field.name]).to_pylist()).encode()
+
+
+@pytest.mark.parametrize("secret", [TOKEN, KEY])
+@pytest.mark.parametrize("place", ["cell", "list", "metadata", "archive", "text"])
+def test_planted_secret_is_found(tmp_path: Path, place: str, secret: str) -> None:
+    text = f"said {secret} " * 20
+    path = tmp_path / {"archive": "x.zip", "text": "x.log"}.get(place, "x.parquet")
+    for planted in (text, "nothing"):
+        if place == "archive":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("inside.txt", planted)
+        elif place == "text":
+            path.write_text(planted)
+        else:
+            kinds: dict[str, list[Any]] = {"cell": [planted] * 50, "list": [[planted]] * 50}
+            cells = kinds.get(place, [1, 2])
+            table = pa.table({"numbers": range(len(cells)), "cells": cells})
+            if place == "metadata":
+                table = table.replace_schema_metadata({"told": planted})
+            pq.write_table(table, path, compression="zstd")
+        assert holds(path) == (planted == text)
 
 
 @pytest.fixture(scope="module")

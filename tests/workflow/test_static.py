@@ -85,6 +85,17 @@ def test_lock_fits_the_project() -> None:
         assert "<" in str(wanted.specifier), f"{text} has no upper bound"
 
 
+def test_oldest_snakemake_is_said_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = re.findall(r"snakemake>=([\d.]+)", " ".join(project["dependencies"]))
+    asked = re.findall(
+        r'min_version\("([\d.]+)"\)', (ROOT / "Snakefile").read_text(encoding="utf-8")
+    )
+    assert asked == bounds
+    # Before, resources of rules are plain values, of which saeflow.placement and the manifest ask more.
+    assert tuple(map(int, asked[0].split("."))) >= (9, 17)
+
+
 SINGLE = {
     "associate",
     "summarise",

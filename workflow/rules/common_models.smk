@@ -111,7 +111,7 @@ def training_spec(wildcards):
 def share(*names):
     """Let rules take their outputs from Snakemake's between-workflow cache, where it is asked for."""
     try:
-        share_outputs(workflow, names)
+        share_outputs(workflow, CFG, names)
     except SaeflowError as error:
         raise WorkflowError(f"cache: {error}") from None
 

@@ -25,9 +25,9 @@ onsuccess:
 
 
 onerror:
-    after_run(workflow, "failed")
-    # Last, so that the reason is what stands before the prompt.
+    # First: the reasons are told even if what follows is stopped, and it says nothing after them.
     tell_failures()
+    after_run(workflow, "failed")
 
 
 def warn_of_sizes(jobs):

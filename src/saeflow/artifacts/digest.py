@@ -217,6 +217,11 @@ def _keep() -> None:
     with contextlib.suppress(OSError, RuntimeError):
         store = _store()
         store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
-            json.dump(kept, file)
-        os.replace(file.name, store)
+        file = tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False)  # noqa: SIM115
+        try:
+            with file:
+                json.dump(kept, file)
+            os.replace(file.name, store)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -8,10 +8,13 @@ from typing import Any
 
 LOOKS = re.compile(
     r"(?<![A-Za-z0-9])("
-    r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
-    r"|AKIA[A-Z0-9]{16}|AIza[\w-]{30,}|Bearer\s+[\w.~+/=-]{12,})"
+    r"hf_[A-Za-z0-9]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[A-Z0-9]{16}|AIza[\w-]{30,}"
+    r"|sk-(?:[\w-]*[_-])?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{16,}"
+    r"|Bearer\s+(?=[\w.~+/=-]*\d)[\w.~+/=-]{12,})"
 )
-"""How keys of the Hugging Face hub, of endpoints and of other services begin."""
+"""How keys of the Hugging Face hub, of endpoints and of other services begin.
+
+Names may begin so, too: those of words and years have no long run of letters and digits."""
 
 
 def secret_sentences(values: Any) -> Iterator[str]:

@@ -105,7 +105,9 @@ def _packages() -> dict[str, str]:
     # One that is installed twice counts as it is imported: the first on the path.
     found: dict[str, str] = {}
     for each in distributions():
-        found.setdefault(each.metadata["Name"], each.version)
+        # An installation that was cut off leaves a folder that names nothing.
+        if "Name" in each.metadata:
+            found.setdefault(each.metadata["Name"], each.version)
     return found
 
 

@@ -21,8 +21,8 @@ from saeflow.manifest.rules import Makers
 
 KNOWN = Path(".snakemake") / "saeflow-digests"
 """Size, time and digest of each file when it was read last."""
-LEFT_OUT = ("logs", "benchmarks", "run")
-"""Below results/: what differs between equal runs."""
+LEFT_OUT = ("logs", "benchmarks", "run", "shards")
+"""Below results/: what differs between equal runs, and what lasts until others have read it."""
 RUN_PAGE = ("report", "run.html")
 """The page of the report that is written with the manifest."""
 _OWN = (".snakemake_timestamp", ".gitignore")

@@ -32,9 +32,11 @@ def after_run(workflow: Any, status: str) -> None:
             known["ROOT"], Path.cwd(), known["CFG"], list(workflow.rules), _about(workflow, status)
         )
         write_manifest(run)
-        logger.info(f"Wrote results/run in {time.monotonic() - begun:.1f} s: what this run was.")
-    except Exception as error:
-        # Whatever it is, the results are made.
+        # After a failed run the table of failed jobs stays what stands before the prompt.
+        tell = logger.info if status == "finished" else logger.debug
+        tell(f"Wrote results/run in {time.monotonic() - begun:.1f} s: what this run was.")
+    except (Exception, KeyboardInterrupt) as error:
+        # Whatever it is, the results are made; who is in a hurry may have it later.
         told = " ".join(str(error).split()) or type(error).__name__
         logger.warning(f"warning: results/run was not written ({told}); try {AGAIN}")
 

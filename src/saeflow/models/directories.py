@@ -368,7 +368,7 @@ def read_codi(folder: Path, vocabulary: int) -> CodiFile:
         if size < 1 or min(ids) < 0 or max(ids) >= vocabulary:
             raise ValueError(f"ids {ids} of {vocabulary} embeddings, projection_size {size}")
         return CodiFile(tokens, size, bool(values.get("number_waves", False)))
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SaeflowError(
             f"{path} is malformed ({type(error).__name__}: {error}); expected pad_token_id, "
             "begin_token_id, end_token_id and projection_size."

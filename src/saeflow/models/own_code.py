@@ -58,7 +58,7 @@ def _named(folder: Path) -> Iterator[tuple[Path, str, str]]:
 def _auto_map(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("auto_map") or {}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}  # Who reads the file says what is wrong with it.
     # Tokenizers of before 2023 have a list of two classes.
     return found if isinstance(found, dict) else {"auto_map": found}

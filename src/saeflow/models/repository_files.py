@@ -86,7 +86,7 @@ def read_index(path: Path) -> dict[str, Any]:
         ours = (Path(each).name == each and each.endswith(SHARD_ENDINGS) for each in shards)
         if not shards or not all(ours):
             raise ValueError("names of shards in the same folder are missing")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SaeflowError(
             f"{path} is malformed ({type(error).__name__}: {first_line(error)}); expected "
             "weight_map with a file for each tensor."
@@ -179,7 +179,7 @@ def layer_count(folder: Path) -> int:
         values = json.loads(path.read_text(encoding="utf-8"))
         values = values.get("text_config", values)
         return int(values.get("num_hidden_layers", values.get("n_layer")))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise SaeflowError(
             f"{path} names no number of layers; expected a Hugging Face model."
         ) from None

@@ -27,7 +27,7 @@ BEGIN, END = "<!-- filled from here -->", "<!-- to here -->"
 SLOWEST = 25
 DRAWN = 30
 """Rules in the figure, those that took longest."""
-INTERNAL = ("capture", "saes", "features", "models", "report")
+INTERNAL = ("capture", "saes", "features", "models", "report", "shards")
 """Folders of results whose files the page does not list one by one."""
 PARTS = (("run", "Run"), ("software", "Software"), ("machine", "Machine"), ("gpu", "GPUs"))
 ALL = "all"
