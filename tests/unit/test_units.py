@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact, Column
 from saeflow.artifacts.tables import read_table
 from saeflow.artifacts.units import Unit, Units
-from saeflow.errors import SaeflowError
 from saeflow.shards import shard_range
 from saeflow.unit_jobs import open_units
 from tests.scripts.adapters import Names
@@ -86,14 +86,28 @@ def test_shards_together_do_every_unit_once(tmp_path: Path, count: int) -> None:
     assert whole.table(more.units[0])["n"].to_pylist() == [1, 0]
 
 
-def test_a_damaged_unit_is_named(tmp_path: Path) -> None:
-    work = Work(1)
-    units = Units(tmp_path / "made", "f", HERE)
-    units.tables(work.units, "numbers")
-    path = tmp_path / "made.partial" / "unit0.parquet"
+@pytest.mark.parametrize("of", ["job", "shard"])
+def test_a_damaged_unit_alone_is_computed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, of: str
+) -> None:
+    work = Work(2)
+    portion = None if of == "job" else range
+    units = Units(tmp_path / "made", "f", HERE, portion=portion)
+    expected = units.tables(work.units, "numbers")
+    if of == "shard":
+        units.finish((), (), ())
+        units = Units(tmp_path / "whole", "f", HERE, [tmp_path / "made"])
+    folder = tmp_path / ("made.partial" if of == "job" else "made")
+    path = folder / "unit0.parquet"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(SaeflowError, match=r"made\.partial/unit0\.parquet cannot be read"):
-        units.tables(work.units, "numbers")
+    assert [units.has(unit) for unit in work.units] == [False, True]
+    with caplog.at_level(logging.WARNING, "saeflow"):
+        for _ in range(2):
+            assert units.tables(work.units, "numbers") == expected
+    assert work.done == [0, 1, 0]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} is damaged; it is computed again."
+    ]
 
 
 @pytest.mark.parametrize(
