@@ -58,13 +58,20 @@ def test_units_of_another_fingerprint_are_discarded(tmp_path: Path) -> None:
     assert work.done == [0, 1, 0, 1]
 
 
-def test_a_shard_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:
+def test_a_shard_of_another_fingerprint_is_not_read_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     work = Work(2)
     shard = Units(tmp_path / "shard", "f", HERE, portion=range)
     shard.tables(work.units, "numbers")
     shard.finish((), (), ())
     assert Units(tmp_path / "one", "f", HERE, [tmp_path / "shard"]).has(work.units[1])
-    assert not Units(tmp_path / "two", "g", HERE, [tmp_path / "shard"]).has(work.units[1])
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "saeflow"):
+        two = Units(tmp_path / "two", "g", HERE, [tmp_path / "shard"])
+    assert not two.has(work.units[1])
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{tmp_path / 'shard'}: made by other code")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

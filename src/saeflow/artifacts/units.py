@@ -81,6 +81,12 @@ class Units:
         self._target, self._provenance = target, provenance or Provenance("")
         self._partial = None if target is None else target.with_name(f"{target.name}.partial")
         self._made = [folder for folder in made if _fingerprint(folder) == fingerprint]
+        if other := [str(folder) for folder in made if folder not in self._made]:
+            logging.getLogger("saeflow").warning(
+                "%s: made by other code, of other inputs, or on another kind of device than this job's; "
+                "their units are computed again.",
+                ", ".join(other),
+            )
         if self._partial is not None and _fingerprint(self._partial) != fingerprint:
             shutil.rmtree(self._partial, ignore_errors=True)
             write_text(self._partial / MARKER, fingerprint)
