@@ -215,7 +215,7 @@ def test_an_empty_shard_of_a_capture_leaves_its_folder(
     from saeflow.artifacts.tables import write_table
 
     texts, shard = tmp_path / "texts.parquet", tmp_path / "shards" / "1-of-2"
-    row = {"text": 0, "content": "x", "split": "train", "part": "", "group": "", "form": "", "item": 0}
+    row = dict.fromkeys(TEXTS.schema().names, "") | {"text": 0, "item": 0}
     write_table(pa.Table.from_pylist([row], TEXTS.schema()), texts, TEXTS, Provenance("c"))
     adapter(
         script,
