@@ -14,8 +14,12 @@ import pytest
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact, Column
 from saeflow.artifacts.tables import read_table
-from saeflow.artifacts.units import Unit, Units
+from saeflow.artifacts.units import Unit, Units, name_of
+from saeflow.saes.bank import Site
 from saeflow.shards import shard_range
+from saeflow.studies.decimal_bug.patch_plan import Trial
+from saeflow.studies.decimal_bug.patching import _Tried
+from saeflow.studies.hierarchy.maximal import InputSearch
 from saeflow.unit_jobs import open_units
 from tests.scripts.adapters import Names
 
@@ -158,6 +162,34 @@ def test_what_a_job_goes_on_from_is_its_own(
     again = opened(**more.get(changed, {}))
     assert again.portion is None
     assert again.has(work.units[0]) == (changed == "nothing")
+
+
+def test_names_tell_what_units_do() -> None:
+    one = Trial("map", "own", "choose", "to_plain", "other", 3, "head", (1, 2))
+    probe = SimpleNamespace(site=Site(1, 2), index=7, sign=1)
+    names = [
+        *planned(one),
+        *planned(one._replace(units=(1, 3))),
+        *planned(one._replace(layer=2)),
+        *searching(probe),
+        *searching(SimpleNamespace(**{**vars(probe), "index": 8})),
+        *searching(SimpleNamespace(**{**vars(probe), "sign": -1})),
+        *searching(SimpleNamespace(**{**vars(probe), "site": Site(1, 3)})),
+    ]
+    assert len(set(names)) == len(names) == 7
+    assert planned(one) == names[:1]
+    assert searching(probe) == names[3:4]
+    assert name_of("a0", 1).startswith("a0_")
+
+
+def planned(trial: Trial) -> list[str]:
+    job: Any = SimpleNamespace(_table=dict)
+    return [unit.name for unit in _Tried.planned(job, "report", [trial])]
+
+
+def searching(probe: Any) -> list[str]:
+    job: Any = SimpleNamespace(_searched=dict, probes=[probe])
+    return [unit.name for unit in InputSearch.units(job)]
 
 
 def test_a_shard_does_its_range(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from saeflow.artifacts.files import replace_folder, write_text
-from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.provenance import Provenance, config_digest
 from saeflow.artifacts.schema import Artifact
 from saeflow.artifacts.sealing import is_sound
 from saeflow.artifacts.tables import conform, read_table, write_table
@@ -167,6 +167,21 @@ class Units:
     def _tell_damaged(self, unit: Unit) -> None:
         for path in self._files(unit):
             logging.getLogger("saeflow").warning("%s is damaged; it is computed again.", path)
+
+
+def name_of(name: str, *does: object) -> str:
+    """Name of a unit that tells what it does, for jobs that each plan by what they have computed.
+
+    Where their plans differ in what a number stands for, such a unit is not taken for the other.
+
+    Parameters
+    ----------
+    name : str
+        Its own among the units of one plan.
+    *does : object
+        What decides its content beside the fingerprint of the job; of a kind whose text tells it whole.
+    """
+    return f"{name}_{config_digest([str(each) for each in does])}"
 
 
 def _fingerprint(folder: Path) -> str | None:
