@@ -72,6 +72,9 @@ def origin_of(*decides: Any) -> str:
 def capture_shard(snakemake: Any, n_chunks: int) -> tuple[Path, Shard | None]:
     """Where the capture of a script shall be, and which part of it the script makes; None: all.
 
+    The folder of a shard without chunks is made here: its script does nothing else, and Snakemake
+    expects the folder.
+
     Parameters
     ----------
     snakemake : object
@@ -87,6 +90,8 @@ def capture_shard(snakemake: Any, n_chunks: int) -> tuple[Path, Shard | None]:
         return Path(snakemake.output.capture), None
     names = snakemake.wildcards
     chunks = shard_range(names.scatteritem, n_chunks)
+    if not chunks:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     return Path("results", "capture", names.model, names.dataset), Shard(chunks, Path(folder))
 
 

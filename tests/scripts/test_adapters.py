@@ -207,6 +207,28 @@ def test_texts_become_a_bank_of_tokens(tmp_path: Path) -> None:
     assert (said["seed"], len(json.loads(said["files_sha256"]))) == ("3", 4)
 
 
+@pytest.mark.parametrize("script", ["capture_thoughts", "capture_tokens"])
+def test_an_empty_shard_of_a_capture_leaves_its_folder(
+    script: str, problems: Path, tmp_path: Path
+) -> None:
+    from saeflow.artifacts.provenance import Provenance
+    from saeflow.artifacts.tables import write_table
+
+    texts, shard = tmp_path / "texts.parquet", tmp_path / "shards" / "1-of-2"
+    row = dict.fromkeys(TEXTS.schema().names, "") | {"text": 0, "item": 0}
+    write_table(pa.Table.from_pylist([row], TEXTS.schema()), texts, TEXTS, Provenance("c"))
+    adapter(
+        script,
+        tmp_path,
+        input={"problems": str(problems), "texts": str(texts), "model": []},
+        output={"shard": str(shard)},
+        wildcards={"model": "m", "dataset": "d", "scatteritem": "1-of-2"},
+        params={"code": "c", "spec": {"threads": 1}},
+    )
+    assert shard.is_dir()
+    assert list(shard.iterdir()) == []
+
+
 def test_banks_of_one_job_are_those_of_jobs_of_their_own(problems: Path, tmp_path: Path) -> None:
     fresh = {"weights": "fresh", "family": "gpt2", "hidden_size": 16, "num_hidden_layers": 2,
              "thoughts": {"latents": 1, "max_new_tokens": 1}}  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from saeflow.artifacts import provenance
 from saeflow.artifacts.catalog import QUALITY, TEXTS
 from saeflow.artifacts.claims import CLAIMS
 from saeflow.artifacts.provenance import Provenance, config_digest, metadata_of
@@ -21,9 +22,11 @@ from saeflow.artifacts.tables import read_table, write_table
 from saeflow.config.dictionaries import DictionarySettings
 from saeflow.config.scaling import ScalingCalibrated
 from saeflow.datasets.texts.documents import document_texts
+from saeflow.errors import SaeflowError
 from saeflow.models.directories import save_directory
 from saeflow.models.tokenizer import byte_tokenizer
 from saeflow.saes.encoding import open_bank
+from saeflow.studies.scaling.reading_state import ReadingState
 from tests.scripts.adapters import adapter
 from tests.sentences import check_sentence
 from tests.small_models import small_model, with_tokenizer
@@ -305,6 +308,24 @@ def test_the_same_command_gives_the_same_bytes(study: Study) -> None:
     study.search()
     study.explain()
     assert [Path(path).read_bytes() for path in paths] == before
+
+
+def test_what_a_reading_goes_on_from_is_of_the_same_packages(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def of(target: Path, made_with: list[Any], read: list[Path]) -> None:
+        asked.append(config_digest(made_with))
+        raise SaeflowError("that is all.")
+
+    monkeypatch.setattr(ReadingState, "of", of)
+    for version in ("1", "1", "2"):
+        monkeypatch.setattr(provenance, "package_version", lambda name, said=version: said)
+        with pytest.raises(SystemExit):
+            study.read()
+    assert len(asked) == 3
+    assert asked[0] == asked[1] != asked[2]
 
 
 def said(capsys: pytest.CaptureFixture[str], stopped: pytest.ExceptionInfo[SystemExit]) -> str:

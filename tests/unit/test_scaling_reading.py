@@ -410,6 +410,30 @@ def test_a_killed_reading_goes_on_from_its_last_checkpoint(
             assert one.schema.equals(other.schema)
 
 
+def test_a_reading_that_goes_on_in_its_second_pass_makes_bins_where_the_sae_is(
+    model: CodiModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a GPU the features that index them are on it; here every device is the CPU.
+    placed = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+        def zeros(self, *size: int, device: torch.device | None = None) -> torch.Tensor:
+            placed.append(device)
+            return torch.zeros(*size, device=device)
+
+    class Second(ReadingState):
+        def begin(self) -> tuple[int, int, list[str]]:
+            return 2, 0, ["train"]
+
+    monkeypatch.setattr(reading, "torch", Watched())
+    monkeypatch.setattr(reading, "_second_pass", lambda *_: None)
+    reading.sum_corpus(model, runs(), corpus, SETTINGS, state=Second())
+    assert placed == [runs()[0].bank.device]
+
+
 def test_what_no_checkpoint_can_hold_is_no_silent_loss() -> None:
     with pytest.raises(TypeError, match="a Generator cannot be kept in a checkpoint"):
         pack([np.random.default_rng()], {})

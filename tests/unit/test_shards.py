@@ -140,6 +140,11 @@ def test_a_job_that_gathers_removes_what_other_shards_left(tmp_path: Path) -> No
     assert [path.name for path in (base / origin).iterdir()] == [file.name]
 
 
+def shard_job(name: str, folder: Path) -> SimpleNamespace:
+    names = SimpleNamespace(model="m", dataset="d", scatteritem=name)
+    return SimpleNamespace(wildcards=names, output=SimpleNamespace(shard=str(folder)))
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     monkeypatch.setattr(captures, "CHUNK", SIZE)
@@ -152,11 +157,13 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
             own = range_of(name, count_chunks(N_PROBLEMS, SIZE))
             if only and place not in only:
                 continue
-            folder.mkdir(parents=True)  # as Snakemake leaves the folder of an empty shard
             if own:
                 shard = Shard(own, folder)
                 capture_all(problems_of(N_PROBLEMS), tmp_path / "capture", think, shard=shard,
                             fingerprint=f"f {device}", provenance=PROVENANCE)  # fmt: skip
+            else:
+                shards.capture_shard(shard_job(name, folder), count_chunks(N_PROBLEMS, SIZE))
+        assert only or all(folder.is_dir() for folder in folders)
         return folders
 
     return make
@@ -256,10 +263,11 @@ def test_times_are_kept_only_of_shards_that_are_there(tmp_path: Path) -> None:
     shards.forget_times(tmp_path / "new")
 
 
-def test_an_empty_shard_makes_nothing(tmp_path: Path) -> None:
-    names = SimpleNamespace(model="m", dataset="d", scatteritem="1-of-8")
-    job = SimpleNamespace(wildcards=names, output=SimpleNamespace(shard=str(tmp_path)))
-    target, shard = shards.capture_shard(job, 3)
+def test_an_empty_shard_makes_its_folder_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "shards" / "1-of-8"
+    target, shard = shards.capture_shard(shard_job("1-of-8", folder), 3)
+    assert written(folder) == {}
+    assert folder.is_dir()
     assert target == Path("results/capture/m/d")
     assert shard is not None
     assert not shard.chunks

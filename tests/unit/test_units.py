@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,12 @@ import pytest
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.schema import Artifact, Column
 from saeflow.artifacts.tables import read_table
-from saeflow.artifacts.units import Unit, Units
-from saeflow.errors import SaeflowError
+from saeflow.artifacts.units import Unit, Units, name_of
+from saeflow.saes.bank import Site
 from saeflow.shards import shard_range
+from saeflow.studies.decimal_bug.patch_plan import Trial
+from saeflow.studies.decimal_bug.patching import _Tried
+from saeflow.studies.hierarchy.maximal import InputSearch
 from saeflow.unit_jobs import open_units
 from tests.scripts.adapters import Names
 
@@ -58,13 +62,20 @@ def test_units_of_another_fingerprint_are_discarded(tmp_path: Path) -> None:
     assert work.done == [0, 1, 0, 1]
 
 
-def test_a_shard_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:
+def test_a_shard_of_another_fingerprint_is_not_read_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     work = Work(2)
     shard = Units(tmp_path / "shard", "f", HERE, portion=range)
     shard.tables(work.units, "numbers")
     shard.finish((), (), ())
     assert Units(tmp_path / "one", "f", HERE, [tmp_path / "shard"]).has(work.units[1])
-    assert not Units(tmp_path / "two", "g", HERE, [tmp_path / "shard"]).has(work.units[1])
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "saeflow"):
+        two = Units(tmp_path / "two", "g", HERE, [tmp_path / "shard"])
+    assert not two.has(work.units[1])
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{tmp_path / 'shard'}: made by other code")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -86,14 +97,28 @@ def test_shards_together_do_every_unit_once(tmp_path: Path, count: int) -> None:
     assert whole.table(more.units[0])["n"].to_pylist() == [1, 0]
 
 
-def test_a_damaged_unit_is_named(tmp_path: Path) -> None:
-    work = Work(1)
-    units = Units(tmp_path / "made", "f", HERE)
-    units.tables(work.units, "numbers")
-    path = tmp_path / "made.partial" / "unit0.parquet"
+@pytest.mark.parametrize("of", ["job", "shard"])
+def test_a_damaged_unit_alone_is_computed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, of: str
+) -> None:
+    work = Work(2)
+    portion = None if of == "job" else range
+    units = Units(tmp_path / "made", "f", HERE, portion=portion)
+    expected = units.tables(work.units, "numbers")
+    if of == "shard":
+        units.finish((), (), ())
+        units = Units(tmp_path / "whole", "f", HERE, [tmp_path / "made"])
+    folder = tmp_path / ("made.partial" if of == "job" else "made")
+    path = folder / "unit0.parquet"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(SaeflowError, match=r"made\.partial/unit0\.parquet cannot be read"):
-        units.tables(work.units, "numbers")
+    assert [units.has(unit) for unit in work.units] == [False, True]
+    with caplog.at_level(logging.WARNING, "saeflow"):
+        for _ in range(2):
+            assert units.tables(work.units, "numbers") == expected
+    assert work.done == [0, 1, 0]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} is damaged; it is computed again."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +162,34 @@ def test_what_a_job_goes_on_from_is_its_own(
     again = opened(**more.get(changed, {}))
     assert again.portion is None
     assert again.has(work.units[0]) == (changed == "nothing")
+
+
+def test_names_tell_what_units_do() -> None:
+    one = Trial("map", "own", "choose", "to_plain", "other", 3, "head", (1, 2))
+    probe = SimpleNamespace(site=Site(1, 2), index=7, sign=1)
+    names = [
+        *planned(one),
+        *planned(one._replace(units=(1, 3))),
+        *planned(one._replace(layer=2)),
+        *searching(probe),
+        *searching(SimpleNamespace(**{**vars(probe), "index": 8})),
+        *searching(SimpleNamespace(**{**vars(probe), "sign": -1})),
+        *searching(SimpleNamespace(**{**vars(probe), "site": Site(1, 3)})),
+    ]
+    assert len(set(names)) == len(names) == 7
+    assert planned(one) == names[:1]
+    assert searching(probe) == names[3:4]
+    assert name_of("a0", 1).startswith("a0_")
+
+
+def planned(trial: Trial) -> list[str]:
+    job: Any = SimpleNamespace(_table=dict)
+    return [unit.name for unit in _Tried.planned(job, "report", [trial])]
+
+
+def searching(probe: Any) -> list[str]:
+    job: Any = SimpleNamespace(_searched=dict, probes=[probe])
+    return [unit.name for unit in InputSearch.units(job)]
 
 
 def test_a_shard_does_its_range(tmp_path: Path) -> None:

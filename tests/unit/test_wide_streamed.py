@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from saeflow.artifacts.catalog import QUALITY
-from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.provenance import Provenance, package_version
 from saeflow.artifacts.scaling_training import SCALING_TRAINING
 from saeflow.artifacts.tables import read_table
 from saeflow.config.dictionaries import DictionarySettings
@@ -199,7 +199,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     assert_same(found, whole.banks)
 
 
-@pytest.mark.parametrize("change", ["code", "corpus", "contexts"])
+@pytest.mark.parametrize("change", ["code", "corpus", "contexts", "versions"])
 def test_what_other_code_or_texts_left_is_not_gone_on_with(
     model: CodiModel,
     texts: Path,
@@ -218,11 +218,15 @@ def test_what_other_code_or_texts_left_is_not_gone_on_with(
         shorter = {**STREAM["contexts"], "length": 8}
         some = [wanted("wide", 1, {"contexts": shorter})]
         code = ""
+    if change == "versions":
+        code = ""
+        monkeypatch.setattr(streamed, "package_version", lambda name: f"an older {name}")
     with pytest.raises(KeyboardInterrupt):
         train_streamed(
             model, given, some, batch_size=4, state=state, checkpoint_minutes=OFTEN, code=code
         )
     alive()
+    monkeypatch.setattr(streamed, "package_version", package_version)
     found = train_streamed(model, texts, ALL, batch_size=4, state=state)
     assert len(list(state.iterdir())) == 2
     assert_same(found, whole.banks)

@@ -17,7 +17,7 @@ from saeflow.errors import SaeflowError
 from saeflow.saes.bank import Bank, Site
 from saeflow.saes.quality import site_quality
 from saeflow.saes.storage import load_bank, save_bank
-from saeflow.saes.wide.checkpoints import load_checkpoint
+from saeflow.saes.wide.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from saeflow.saes.wide.recipe import WideRecipe
 from saeflow.saes.wide.sae import WideSae
 from saeflow.saes.wide.state import initial_state
@@ -195,6 +195,25 @@ def test_damaged_checkpoint_falls_back(x, whole, tmp_path, caplog, damage):
     assert found.step == 5
     assert ("is damaged" in caplog.text) == (damage != "partial")
     assert_equal(train(x, RECIPES, tmp_path), whole)
+
+
+def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path):
+    def save(step):
+        save_checkpoint(tmp_path, Checkpoint(step, {"a": {"W": torch.ones(2)}}, {}, []), {})
+
+    def kept():
+        return [path.name for path in sorted(tmp_path.iterdir())]
+
+    for step in (5, 6):
+        save(step)
+        (tmp_path / f"step{step:09d}" / "checkpoint.json").write_text("{")
+    assert load_checkpoint(tmp_path, {}) is None
+    for step, names in ((1, [1]), (2, [1, 2]), (3, [2, 3])):
+        save(step)
+        assert kept() == [f"step{each:09d}" for each in names]
+        found = load_checkpoint(tmp_path, {})
+        assert found is not None
+        assert found.step == step
 
 
 def test_checkpoint_of_another_configuration_is_refused(x, tmp_path):

@@ -24,7 +24,9 @@ with job(snakemake):
     set_threads(given["model"]["threads"])
     spec, model = load_from_spec(given["model"], wanted.model)
     texts, cut = TableGroups(corpus, TEXTS), document_cutter(model, given["positions"])
-    by, search = [snakemake.params.code, device.type, model.revision, given], wanted.search
+    used = {"config": config_digest(given), "model_revision": model.revision}
+    provenance = inherit(check_schema(corpus, TEXTS), packages=PACKAGES, **used)
+    by, search = [snakemake.params.code, device.type, provenance.metadata()], wanted.search
     state = ReadingState.of(Path(made[0]), by, [corpus, *map(Path, search), *banks])
     pairs = zip(given["runs"], map(open_bank, banks), strict=True)
     runs = [WideRun(**run, bank=bank) for run, bank in pairs]
@@ -33,8 +35,6 @@ with job(snakemake):
     more["features"] = first_found([read_table(Path(path), SEARCH) for path in search])
     documents = partial(corpus_documents, texts, cut=cut)
     found = read_wide(model.to(device), runs, documents, settings, **more)
-    used = {"config": config_digest(given), "model_revision": model.revision}
-    provenance = inherit(check_schema(corpus, TEXTS), packages=PACKAGES, **used)
     for table, artifact, path in zip(found, SCALING_READING, made, strict=True):
         write_table(table, Path(path), artifact, provenance)
     state.close()

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from saeflow.artifacts.files import replace_folder, write_text
-from saeflow.artifacts.provenance import Provenance
+from saeflow.artifacts.provenance import Provenance, config_digest
 from saeflow.artifacts.schema import Artifact
+from saeflow.artifacts.sealing import is_sound
 from saeflow.artifacts.tables import conform, read_table, write_table
 from saeflow.progress import progress
 
@@ -80,17 +81,25 @@ class Units:
         self._target, self._provenance = target, provenance or Provenance("")
         self._partial = None if target is None else target.with_name(f"{target.name}.partial")
         self._made = [folder for folder in made if _fingerprint(folder) == fingerprint]
+        if other := [str(folder) for folder in made if folder not in self._made]:
+            logging.getLogger("saeflow").warning(
+                "%s: made by other code, of other inputs, or on another kind of device than this job's; "
+                "their units are computed again.",
+                ", ".join(other),
+            )
         if self._partial is not None and _fingerprint(self._partial) != fingerprint:
             shutil.rmtree(self._partial, ignore_errors=True)
             write_text(self._partial / MARKER, fingerprint)
 
     def table(self, unit: Unit) -> pa.Table:
         """What a unit gives, read if it is kept, else computed and kept."""
-        path = self._path(unit)
+        found = self._found(unit)
         # Means go by the order of rows, which must be the same whether they were kept or not.
         artifact = replace(unit.artifact, keys=())
-        if path is not None and path.is_file():
-            return read_table(path, artifact).replace_schema_metadata(None)
+        if found is not None:
+            return read_table(found, artifact).replace_schema_metadata(None)
+        self._tell_damaged(unit)
+        path = None if self._partial is None else self._partial / f"{unit.name}.parquet"
         table = conform(unit.compute(), path or Path(unit.name), artifact)
         if path is not None:
             write_table(table, path, artifact, self._provenance)
@@ -113,9 +122,8 @@ class Units:
         return pa.concat_tables([artifact.schema().empty_table(), *self.tables(units, description)])
 
     def has(self, unit: Unit) -> bool:
-        """Whether a unit is kept."""
-        path = self._path(unit)
-        return path is not None and path.is_file()
+        """Whether a unit is kept, and sound."""
+        return self._found(unit) is not None
 
     def mine(self, *kinds: Sequence[Unit]) -> list[Unit]:
         """Units that this job does: of a shard its range of every kind, for kinds differ in cost."""
@@ -146,12 +154,34 @@ class Units:
         (self._partial / MARKER).unlink(missing_ok=True)
         shutil.rmtree(self._partial, ignore_errors=True)
 
-    def _path(self, unit: Unit) -> Path | None:
-        """Where a unit is kept, by a shard or by this job, or where this job would keep it."""
-        if self._partial is None:
-            return None
-        places = [folder / f"{unit.name}.parquet" for folder in (*self._made, self._partial)]
-        return next((path for path in places if path.is_file()), places[-1])
+    def _files(self, unit: Unit) -> list[Path]:
+        """What shards and this job have kept of a unit, sound or not."""
+        folders = () if self._partial is None else (*self._made, self._partial)
+        paths = (folder / f"{unit.name}.parquet" for folder in folders)
+        return [path for path in paths if path.is_file()]
+
+    def _found(self, unit: Unit) -> Path | None:
+        """Where a unit is kept that can be read."""
+        return next(filter(is_sound, self._files(unit)), None)
+
+    def _tell_damaged(self, unit: Unit) -> None:
+        for path in self._files(unit):
+            logging.getLogger("saeflow").warning("%s is damaged; it is computed again.", path)
+
+
+def name_of(name: str, *does: object) -> str:
+    """Name of a unit that tells what it does, for jobs that each plan by what they have computed.
+
+    Where their plans differ in what a number stands for, such a unit is not taken for the other.
+
+    Parameters
+    ----------
+    name : str
+        Its own among the units of one plan.
+    *does : object
+        What decides its content beside the fingerprint of the job; of a kind whose text tells it whole.
+    """
+    return f"{name}_{config_digest([str(each) for each in does])}"
 
 
 def _fingerprint(folder: Path) -> str | None:

@@ -49,7 +49,9 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, configuration: Mapping[str, Any]) -> Path:
-    """Write a checkpoint as one folder, which appears when it is whole, and drop older ones.
+    """Write a checkpoint as one folder, which appears when it is whole, and drop others.
+
+    The one before it stays. Those of later steps can only be ones that `load_checkpoint` passed over.
 
     Parameters
     ----------
@@ -84,7 +86,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, configuration: Mapping
         }
         index[DIGEST] = _digest(index)
         (partial / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
-    for old in _found(folder)[KEPT:]:
+    # Steps beyond this one were passed over as damaged; kept as the newest, they would push out whole ones.
+    steps = _found(folder)
+    place = steps.index(target)
+    for old in (*steps[:place], *steps[place + KEPT :]):
         shutil.rmtree(old)
     return target
 

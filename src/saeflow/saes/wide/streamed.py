@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from saeflow.artifacts.catalog import TEXTS
 from saeflow.artifacts.files import atomic_folder
-from saeflow.artifacts.provenance import Provenance, config_digest, inherit
+from saeflow.artifacts.provenance import Provenance, config_digest, inherit, package_version
 from saeflow.artifacts.scaling_training import SCALING_TRAINING, TRAINING_FILE
 from saeflow.artifacts.tables import check_schema, write_table
 from saeflow.config.dictionaries import DictionarySettings
@@ -31,6 +31,7 @@ from saeflow.saes.wide.recipe import WideRecipe
 from saeflow.saes.wide.train import TrainedWide, train_wide
 
 CACHE, CHECKPOINTS = "activations", "checkpoints"
+PACKAGES = ("torch", "transformers", "sae-lens")
 
 
 class Wanted(NamedTuple):
@@ -149,7 +150,8 @@ def train_streamed(
     )
     logging.getLogger("saeflow").info("%s", cost.sentence())
     trained = [[*each[:2], _decides(each.settings)] for each in wanted]
-    made_with = [code, model.device.type, model.revision, contexts.identity, trained]
+    versions = {name: package_version(name) for name in PACKAGES}
+    made_with = [code, versions, model.device.type, model.revision, contexts.identity, trained]
     state = state / config_digest(made_with)
     state.mkdir(parents=True, exist_ok=True)
     _check_room(state, cost)
@@ -213,7 +215,7 @@ def write_streamed(
             config=config_digest(block),
             seed=bank.wanted.seed,
             model_revision=model_revision,
-            packages=("torch", "transformers", "sae-lens"),
+            packages=PACKAGES,
         )
         with atomic_folder(target) as folder:
             bank.write(folder, provenance)

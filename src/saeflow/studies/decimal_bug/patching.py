@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from saeflow.artifacts.decimal_bug import PATCHES
-from saeflow.artifacts.units import Unit, Units
+from saeflow.artifacts.units import Unit, Units, name_of
 from saeflow.config.decimal_bug import PatchSettings, SubsetSettings
 from saeflow.datasets.comparisons.pairs import CHOOSE, REPORT
 from saeflow.datasets.comparisons.prompts import Prompt
@@ -165,7 +165,7 @@ class _Tried:
             for start in range(0, len(some), TOGETHER)
         ]
         return [
-            Unit(f"{name}{number}", PATCHES, partial(self._table, some))
+            Unit(name_of(f"{name}{number}", *some), PATCHES, partial(self._table, some))
             for number, some in enumerate(parts)
         ]
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeflow.artifacts.hierarchy import MAXIMAL
-from saeflow.artifacts.units import Unit, Units
+from saeflow.artifacts.units import Unit, Units, name_of
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.composed import Design, compose, random_design
 from saeflow.datasets.gsm8k import Problem
@@ -217,7 +217,11 @@ class InputSearch:
     def units(self) -> list[Unit]:
         """One search for each feature."""
         return [
-            Unit(f"search{number}", MAXIMAL, partial(self._searched, probe))
+            Unit(
+                name_of(f"search{number}", probe.site, probe.index, probe.sign),
+                MAXIMAL,
+                partial(self._searched, probe),
+            )
             for number, probe in enumerate(self.probes)
         ]
 

@@ -293,7 +293,8 @@ def sum_corpus(
     for name in names:
         found.splits[name] = SplitSums(runs, listed, vocabulary, settings)
         if number == 2:
-            found.splits[name].draw_bins(torch.zeros(runs[0].bank.d_sae))
+            bank = runs[0].bank
+            found.splits[name].draw_bins(torch.zeros(bank.d_sae, device=bank.device))
     if done:
         found.fill(state)
     if number == 1:
