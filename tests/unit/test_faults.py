@@ -297,8 +297,8 @@ from saeflow import stopping
 from saeflow.artifacts.files import atomic_folder
 from saeflow.jobs import job
 
-stopping.GRACE_SECONDS = 1.0
 mode, folder = sys.argv[1], Path(sys.argv[2])
+stopping.GRACE_SECONDS = 1.0 if mode == "deaf" else 60.0
 with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
     with atomic_folder(folder / "made") as partial:
         (partial / "half").touch()
