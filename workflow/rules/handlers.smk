@@ -8,7 +8,7 @@ from saeflow.sizes.requests import size_warnings
 
 
 onstart:
-    record_owner(Path.cwd())
+    record_owner(Path.cwd(), workflow.executor_plugin.name)
     logger.addHandler(FAILURES)
     if not workflow.touch:
         warn_of_sizes(workflow.dag.needrun_jobs())
