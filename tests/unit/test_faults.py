@@ -241,7 +241,7 @@ def test_missing_gpu_says_why(
 
 def test_gpu_that_only_the_driver_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", 80.0)])
+    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", "H100", 80.0)])
     assert "the driver shows 1, but torch for CUDA 13.0 cannot use any" in why_none("13.0")
 
 
@@ -251,7 +251,7 @@ def test_gpu_that_lies_idle_is_told(
     monkeypatch.delenv("SAEFLOW_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", 80.0)])
+    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", "H100", 80.0)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert resolve_device().type == "cpu"
     assert "although CUDA_VISIBLE_DEVICES is 0: node " in caplog.text
