@@ -54,7 +54,7 @@ def stopped_by(number: int, asked: Asked) -> Fault:
     number : int
         The signal.
     asked : Asked
-        What the job asked for; a job that has had its time met its limit.
+        What the job asked for; one that has had its time met its limit, where SLURM sets one.
     """
     name = signal.Signals(number).name
     minutes = _minutes()
@@ -67,7 +67,9 @@ def stopped_by(number: int, asked: Asked) -> Fault:
     slack = max(0.5, 0.05 * (asked.minutes or 0))
     if number == signal.SIGXCPU:
         return Fault(Kind.TIME, f"the job used up its processor time (ulimit -t) {gone}; {KEPT}.")
-    if asked.minutes and minutes >= asked.minutes - slack:
+    # Nobody but a scheduler ends a job for its time, and none of them with these.
+    limited = "SLURM_JOB_ID" in os.environ and number not in (signal.SIGINT, signal.SIGHUP)
+    if limited and asked.minutes and minutes >= asked.minutes - slack:
         return Fault(
             Kind.TIME, f"the job was told to stop ({name}) {gone}: its time limit; {KEPT}."
         )

@@ -270,6 +270,8 @@ def test_gpu_that_lies_idle_is_told(
         (signal.SIGTERM, 30.0, 60, Kind.STOPPED, "scancel, a preemption"),
         (signal.SIGTERM, 99.0, None, Kind.STOPPED, "after 99.0 minutes"),
         (signal.SIGINT, 2.0, 60, Kind.STOPPED, "Ctrl-C"),
+        (signal.SIGINT, 60.0, 60, Kind.STOPPED, "Ctrl-C"),
+        (signal.SIGHUP, 99.0, 60, Kind.STOPPED, "its terminal is gone"),
         (signal.SIGUSR1, 59.9, 60, Kind.TIME, "SIGUSR1"),
         (signal.SIGXCPU, 2.0, 60, Kind.TIME, "ulimit -t"),
     ],
@@ -283,14 +285,22 @@ def test_signal_says_what_it_may_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stopping, "_minutes", lambda: minutes)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     fault = stopped_by(number, Asked(minutes=asked))
     assert fault.kind == kind
     assert part in str(fault.sentence)
     assert "run the same command to go on." in str(fault.sentence)
 
 
+def test_no_signal_is_a_time_limit_on_a_workstation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_minutes", lambda: 99.0)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert stopped_by(signal.SIGTERM, Asked(minutes=60)).kind == Kind.STOPPED
+    assert stopped_by(signal.SIGXCPU, Asked(minutes=60)).kind == Kind.TIME
+
+
 JOB = """
-import contextlib, sys, time
+import contextlib, os, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from saeflow import stopping
