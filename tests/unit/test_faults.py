@@ -313,6 +313,14 @@ with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
     with atomic_folder(folder / "made") as partial:
         (partial / "half").touch()
         print("ready", flush=True)
+        if mode == "fork":
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+            os.kill(child, signal.SIGTERM)
+            _, status = os.waitpid(child, 0)
+            assert os.WTERMSIG(status) == signal.SIGTERM, status
+            (folder / "outlived").touch()
         if mode == "deaf":
             with contextlib.suppress(BaseException):
                 time.sleep(60)
@@ -324,7 +332,7 @@ with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
                 print("tidying", flush=True)
                 time.sleep(0.5)
                 (folder / "tidied").touch()
-        time.sleep(60)
+        time.sleep(0 if mode == "fork" else 60)
 """
 
 
@@ -367,6 +375,20 @@ def test_second_signal_does_not_cut_tidying_short(tmp_path: Path) -> None:
     process, _ = stopped(tmp_path, "twice", signal.SIGTERM)
     assert process.returncode == 143
     assert (tmp_path / "tidied").exists()
+
+
+def test_signal_to_a_forked_child_ends_that_child_alone(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", JOB, "fork", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "outlived").exists()
+    assert (tmp_path / "a.log").read_text().splitlines()[-1].endswith("ended: done")
 
 
 LOG = "10:00:00 started: x, process 1 on h\n10:00:01 work: 1 of 2\n"
