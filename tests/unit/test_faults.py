@@ -162,7 +162,6 @@ def test_gpu_that_fails(text: str, part: str) -> None:
         RuntimeError("CUDA error: an illegal memory access was encountered"),
         KeyError("x"),
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
-        OSError("surprise"),
     ],
 )
 def test_error_of_the_program_keeps_its_traceback(error: BaseException) -> None:
@@ -200,6 +199,8 @@ def test_other_faults_of_the_system() -> None:
     assert fault_of(PermissionError(errno.EACCES, "x", "a")).kind == Kind.REFUSED
     assert fault_of(OSError(errno.EROFS, "x", "a")).kind == Kind.REFUSED
     assert fault_of(OSError(errno.ESTALE, "x")) == Fault(Kind.FILES)
+    for error in (OSError("surprise"), OSError(errno.EBUSY, "x", "a"), FileNotFoundError("a")):
+        assert fault_of(error) == Fault(Kind.FILES)
     assert fault_of(hidden(OSError(errno.EIO, "x"), SaeflowError("y"))) == Fault(Kind.FILES, "y")
     # What a sentence was made of does not decide, but for a full disk and memory.
     assert fault_of(hidden(PermissionError(errno.EACCES, "x"), SaeflowError("y"))) == Fault(
@@ -512,6 +513,16 @@ def test_listener_gives_up_what_cannot_succeed(
     log.write_text(f"{LOG}10:00:01 error: x.\n10:00:01 ended: {kind}\n")
     listener.emit(failed(str(log)))
     assert given_up == [1]
+
+
+@pytest.mark.parametrize(("slurm", "tried_no_more"), [("", [1]), ("7", [])])
+def test_another_node_may_be_allowed_to_write(
+    slurm: str, tried_no_more: list[int], heard: tuple[Failures, Path, list[int]]
+) -> None:
+    listener, log, given_up = heard
+    log.write_text(f"{LOG}10:00:01 error: x.\n10:00:01 ended: {Kind.REFUSED}\n")
+    listener.emit(failed(str(log), aux={"external_jobid": slurm}))
+    assert given_up == tried_no_more
 
 
 def test_listener_hears_the_kernel(
