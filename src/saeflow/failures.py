@@ -100,6 +100,7 @@ class Failures(logging.Handler):
     give_up: Callable[[int], None] = lambda _: None
     found: dict[int, Failure] = field(default_factory=dict)
     _sent: dict[int, _Attempt] = field(default_factory=dict)
+    _heard: dict[int, _Attempt | None] = field(default_factory=dict)
     _said: dict[int | None, str] = field(default_factory=dict)
 
     __hash__ = object.__hash__

@@ -505,6 +505,22 @@ def test_listener_counts_tries_and_forgets_what_was_mended(
     assert listener.found == {}
 
 
+def test_unseen_end_replaces_the_reason_of_an_earlier_try(
+    heard: tuple[Failures, Path, list[int]],
+) -> None:
+    listener, log, _ = heard
+    unseen = Failure("capture", {}, str(log), failures.UNSEEN, 2)
+    log.write_text(LOG)
+    listener.emit(failed(str(log)))
+    listener.add_unseen(1, unseen)
+    assert listener.found[1].fault.kind == Kind.KILLED
+    listener.emit(record("job_info", jobid=1, log=[str(log)], wildcards={}))
+    listener.add_unseen(1, unseen)
+    assert listener.found[1] == unseen
+    listener.forget([1, 2])
+    assert listener.found == {}
+
+
 @pytest.mark.parametrize("kind", sorted(PERMANENT))
 def test_listener_gives_up_what_cannot_succeed(
     heard: tuple[Failures, Path, list[int]], kind: str
