@@ -32,7 +32,7 @@ _LIKELY = {
 }
 
 
-_taken: list[list[int]] = []
+_taken: list[list[signal.Signals]] = []
 """Signals that `stoppable` has taken, while it is at work in this process."""
 
 
