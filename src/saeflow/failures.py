@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from saeflow.faults import ADVICE, PERMANENT, Fault, Kind
+from saeflow.faults import ADVICE, OF_A_NODE, PERMANENT, Fault, Kind
 from saeflow.jobs import ENDED, STARTED
 
 SHOWN = 20
@@ -100,6 +100,7 @@ class Failures(logging.Handler):
     give_up: Callable[[int], None] = lambda _: None
     found: dict[int, Failure] = field(default_factory=dict)
     _sent: dict[int, _Attempt] = field(default_factory=dict)
+    _heard: dict[int, _Attempt | None] = field(default_factory=dict)
     _said: dict[int | None, str] = field(default_factory=dict)
 
     __hash__ = object.__hash__
@@ -135,15 +136,22 @@ class Failures(logging.Handler):
             fault = Fault(
                 Kind.MEMORY, "the system's out-of-memory killer ended a process meanwhile."
             )
+        self._heard[number] = attempt
         tries = self.found[number].tries + 1 if number in self.found else 1
         wildcards = attempt.wildcards if attempt else {}
         self.found[number] = Failure(said["rule_name"], wildcards, log, fault, tries, slurm)
-        if fault.kind in PERMANENT:
+        if fault.kind in PERMANENT and not (slurm and fault.kind in OF_A_NODE):
             self.give_up(number)
 
     def add_unseen(self, number: int, failure: Failure) -> None:
-        """Add a failed job of which no record told: Snakemake does not see what it made."""
-        self.found.setdefault(number, failure)
+        """Add a failed job of whose last try no record told: Snakemake does not see what it made."""
+        if number not in self.found or self._sent.get(number) is not self._heard.get(number):
+            self.found[number] = failure
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Leave out jobs that succeeded later; under ``--quiet`` no record tells of their end."""
+        for number in numbers:
+            self.found.pop(number, None)
 
 
 def judge(left: Fault | None, state: str, signalled: str) -> Fault:

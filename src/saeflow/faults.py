@@ -47,7 +47,9 @@ class Kind(StrEnum):
 
 
 PERMANENT = frozenset({Kind.INPUT, Kind.DAMAGED, Kind.REFUSED, Kind.BUG})
-"""What the same job would meet again, however often it is tried and wherever it runs."""
+"""What the same job would meet again, however often it is tried."""
+OF_A_NODE = frozenset({Kind.REFUSED})
+"""What another node of a cluster may not meet: one may have mounted the file system for reading alone."""
 
 ADVICE = {
     Kind.MEMORY: "retries ask for more (slurm profile; else --retries 2); or lower the model's batch_size, "
@@ -65,7 +67,8 @@ ADVICE = {
     "an administrator killed it, run the same command again",
     Kind.DISK: "free some space or choose another folder (-d), then run the same command again",
     Kind.REFUSED: "see who owns the folder, or choose another (-d)",
-    Kind.FILES: "run the same command again; if it comes back, ask who runs the file system",
+    Kind.FILES: "run the same command again; if it comes back, ask who runs the file system, or "
+    "report it with the log",
     Kind.NO_GPU: "send the job where a GPU is (gpu=1 and the partition of the profile), or set "
     "SAEFLOW_DEVICE=cpu to compute on the CPU",
     Kind.GPU: "run the same command again on another GPU or node; if it comes back, nvidia-smi -q tells "
@@ -207,7 +210,8 @@ def fault_of(error: BaseException, asked: Asked | None = None) -> Fault:
         return Fault(Kind.FILES if lost else Kind(error.fault), str(error))
     if (failed := _gpu_error(str(error))) is not None:
         return failed
-    return Fault(Kind.FILES if lost else Kind.BUG)
+    # Whatever else the system refuses, it may grant next time.
+    return Fault(Kind.FILES if lost or isinstance(error, OSError) else Kind.BUG)
 
 
 def in_use_mb() -> int:

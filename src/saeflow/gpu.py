@@ -19,7 +19,7 @@ NEEDED = "SAEFLOW_GPU_MEMORY_GB"
 """Environment variable by which the Snakefile tells jobs ``compute.gpu_memory_gb``."""
 TOLERANCE = 0.95
 """A card that is sold with 16 GB shows between 15.8 and 17.2 to programs."""
-QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+QUERY = ("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 HIDDEN = ("", "-1", "NoDevFiles")
 """Values of CUDA_VISIBLE_DEVICES that leave no GPU; schedulers set the last."""
 SECONDS = 20.0
@@ -80,14 +80,14 @@ def visible_devices() -> list[Gpu]:
     if found is None:
         return _enumerated(names)
     if names is None:
-        return [Gpu(uuid, uuid, memory) for _, uuid, memory in found]
+        return [Gpu(uuid, uuid, memory) for _, uuid, _, memory in found]
     if _numbered_by_speed(names, found) and (enumerated := _enumerated(names)):
         return enumerated
     gpus = []
     for name in names:
         matches = [
             Gpu(name, uuid, memory)
-            for index, uuid, memory in found
+            for index, uuid, _, memory in found
             if name == index or (name.startswith("GPU-") and uuid.startswith(name))
         ]
         if len(matches) != 1:
@@ -96,12 +96,12 @@ def visible_devices() -> list[Gpu]:
     return gpus
 
 
-def _numbered_by_speed(names: list[str], found: list[tuple[str, str, float]]) -> bool:
+def _numbered_by_speed(names: list[str], found: list[tuple[str, str, str, float]]) -> bool:
     """Whether numbers may mean other GPUs to CUDA than to nvidia-smi, which goes by the bus."""
     return (
         any(name.isdigit() for name in names)
         and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
-        and len({memory for *_, memory in found}) > 1
+        and len({(product, memory) for *_, product, memory in found}) > 1
     )
 
 
@@ -238,8 +238,8 @@ def needed_gb() -> float | None:
     return float(told) if told else None
 
 
-def _ask_nvidia_smi() -> list[tuple[str, str, float]] | None:
-    """Index, uuid and GB of each GPU; None where it cannot be asked."""
+def _ask_nvidia_smi() -> list[tuple[str, str, str, float]] | None:
+    """Index, uuid, product and GB of each GPU; None where it cannot be asked."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -249,7 +249,10 @@ def _ask_nvidia_smi() -> list[tuple[str, str, float]] | None:
         ).stdout
         rows = [[cell.strip() for cell in line.split(",")] for line in told.splitlines() if line]
         # In MiB.
-        return [(index, uuid, float(memory) * 1024**2 / 1e9) for index, uuid, memory in rows]
+        return [
+            (index, uuid, product, float(memory) * 1024**2 / 1e9)
+            for index, uuid, product, memory in rows
+        ]
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
 

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -31,12 +32,41 @@ SLURM_SECONDS = 60.0
 """How long a busy Slurm may take to answer."""
 
 
-def record_owner(folder: Path) -> None:
-    """Write which process of which host runs in a folder."""
+@dataclass(frozen=True)
+class Owner:
+    """Who locked a folder.
+
+    Attributes
+    ----------
+    host : str
+        Name of the machine.
+    pid : int
+        Process.
+    created : float
+        When it began, in seconds since 1970, for numbers of processes come back.
+    executor : str
+        Who ran its jobs, in Snakemake's words; empty in what older versions wrote.
+    """
+
+    host: str
+    pid: int
+    created: float
+    executor: str
+
+
+def record_owner(folder: Path, executor: str = "local") -> None:
+    """Write which process of which host runs in a folder, and who runs its jobs.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the workflow runs.
+    executor : str, optional
+        Name of Snakemake's executor.
+    """
     process = psutil.Process()
-    write_text(
-        folder / OWNER, f"{socket.gethostname()}\n{process.pid}\n{process.create_time():.2f}\n"
-    )
+    lines = (socket.gethostname(), process.pid, f"{process.create_time():.2f}", executor)
+    write_text(folder / OWNER, "".join(f"{line}\n" for line in lines))
 
 
 def clear_stale_lock(folder: Path) -> bool:
@@ -55,20 +85,21 @@ def clear_stale_lock(folder: Path) -> bool:
     Raises
     ------
     SaeflowError
-        If a live process owns it, one of another host may, or jobs of a killed run are left in Slurm.
+        If a live process owns it, one of another host may, jobs of a killed run are left in Slurm, or
+        may be because Slurm does not say.
     """
     locks = sorted((folder / LOCKS).glob("*.lock"))
     if not locks:
         return False
     owner = _owner(folder)
-    if owner is not None and owner[0] != socket.gethostname():
+    if owner is not None and owner.host != socket.gethostname():
         raise SaeflowError(
-            f"{folder} is locked by process {owner[1]} of host {owner[0]}, which cannot be seen from "
+            f"{folder} is locked by process {owner.pid} of host {owner.host}, which cannot be seen from "
             f"{socket.gethostname()}. If it is gone, run snakemake --unlock."
         )
-    if owner is not None and _alive(owner[1], owner[2]):
+    if owner is not None and _alive(owner.pid, owner.created):
         raise SaeflowError(
-            f"{folder} is in use by process {owner[1]}; wait for it or stop it first."
+            f"{folder} is in use by process {owner.pid}; wait for it or stop it first."
         )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (busy := _workers(folder)) and time.monotonic() < deadline:
@@ -79,7 +110,13 @@ def clear_stale_lock(folder: Path) -> bool:
         raise SaeflowError(
             f"{folder} is in use by process {busy[0].pid}; wait for it or stop it first."
         )
-    if jobs := _slurm_jobs(folder):
+    jobs = _slurm_jobs(folder)
+    if jobs is None and owner is not None and owner.executor.startswith("slurm"):
+        raise SaeflowError(
+            f"{folder} is locked by a run whose jobs were in Slurm, and squeue does not say whether any "
+            "are left; if none is, run snakemake --unlock."
+        )
+    if jobs:
         raise SaeflowError(
             f"{folder} is in use by {len(jobs)} Slurm jobs of a run that was killed; wait for them or "
             f"stop them first: scancel {' '.join(jobs)}"
@@ -99,10 +136,10 @@ def _alive(pid: int, created: float) -> bool:
         return False
 
 
-def _owner(folder: Path) -> tuple[str, int, float] | None:
+def _owner(folder: Path) -> Owner | None:
     try:
-        host, pid, created = (folder / OWNER).read_text(encoding="utf-8").split("\n")[:3]
-        return host, int(pid), float(created)
+        host, pid, created, *more = (folder / OWNER).read_text(encoding="utf-8").split("\n")
+        return Owner(host, int(pid), float(created), more[0] if more else "")
     except (OSError, ValueError):
         return None
 
@@ -124,18 +161,18 @@ def _workers(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _slurm_jobs(folder: Path) -> list[str]:
-    """Numbers of this user's Slurm jobs that work in a folder, waiting ones, too."""
+def _slurm_jobs(folder: Path) -> list[str] | None:
+    """Numbers of this user's Slurm jobs that work in a folder, waiting ones, too; None if nobody says."""
     program = shutil.which("squeue")
     if program is None:
-        return []
+        return None
     command = [program, "--noheader", "--user", getpass.getuser(), "--format", "%A|%Z"]
     try:
         told = subprocess.run(
             command, capture_output=True, text=True, timeout=SLURM_SECONDS, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return []  # installed, but without a cluster that answers
+        return None  # installed, but without a cluster that answers
     rows = (line.partition("|") for line in told.splitlines())
     here = folder.resolve()
     return [number for number, _, where in rows if Path(where).resolve() == here]

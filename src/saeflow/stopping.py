@@ -32,6 +32,21 @@ _LIKELY = {
 }
 
 
+_taken: list[list[signal.Signals]] = []
+"""Signals that `stoppable` has taken, while it is at work in this process."""
+
+
+def _let_go() -> None:
+    """Give a forked child its own signals back: through its parent's pipe they would end the parent."""
+    if _taken:
+        signal.set_wakeup_fd(-1)
+        for each in _taken.pop():
+            signal.signal(each, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 class Stopped(BaseException):
     """A signal that ends a job; no Exception, so that nothing takes it for a failure of its own.
 
@@ -54,7 +69,7 @@ def stopped_by(number: int, asked: Asked) -> Fault:
     number : int
         The signal.
     asked : Asked
-        What the job asked for; a job that has had its time met its limit.
+        What the job asked for; one that has had its time met its limit, where SLURM sets one.
     """
     name = signal.Signals(number).name
     minutes = _minutes()
@@ -67,7 +82,9 @@ def stopped_by(number: int, asked: Asked) -> Fault:
     slack = max(0.5, 0.05 * (asked.minutes or 0))
     if number == signal.SIGXCPU:
         return Fault(Kind.TIME, f"the job used up its processor time (ulimit -t) {gone}; {KEPT}.")
-    if asked.minutes and minutes >= asked.minutes - slack:
+    # Nobody but a scheduler ends a job for its time, and none of them with these.
+    limited = "SLURM_JOB_ID" in os.environ and number not in (signal.SIGINT, signal.SIGHUP)
+    if limited and asked.minutes and minutes >= asked.minutes - slack:
         return Fault(
             Kind.TIME, f"the job was told to stop ({name}) {gone}: its time limit; {KEPT}."
         )
@@ -96,6 +113,7 @@ def stoppable(tell: Callable[[Fault], None], asked: Asked) -> Iterator[None]:
     os.set_blocking(writer, False)
     told = threading.Event()
     raised = False
+    own = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal raised
@@ -119,16 +137,19 @@ def stoppable(tell: Callable[[Fault], None], asked: Asked) -> Iterator[None]:
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for each in taken:
         signal.signal(each, stop)
+    _taken.append(taken)
     threading.Thread(target=wait, daemon=True).start()
     try:
         yield
     finally:
-        for each in taken:
-            signal.signal(each, signal.SIG_DFL if not raised else signal.SIG_IGN)
-        signal.set_wakeup_fd(before)
-        if not told.is_set():
-            os.write(writer, b"\0")
-        os.close(writer)
+        if os.getpid() == own:  # a forked child has let go already
+            _taken.pop()
+            for each in taken:
+                signal.signal(each, signal.SIG_DFL if not raised else signal.SIG_IGN)
+            signal.set_wakeup_fd(before)
+            if not told.is_set():
+                os.write(writer, b"\0")
+            os.close(writer)
 
 
 def end_with_parent(tell: Callable[[Fault], None]) -> None:

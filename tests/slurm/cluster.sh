@@ -174,13 +174,29 @@ end_pid() { # end_pid <pidfile> : TERM, then KILL after 10 s
     kill -9 "$pid" 2>/dev/null || true; rm -f "$1"
 }
 
+tree() { local c; for c in $(pgrep -P "$1" || true); do tree "$c"; done; echo "$1"; }
+left_behind() { # slurmstepds of this cluster, which outlive their slurmd, and job scripts that outlived those
+    local p
+    for p in $(pgrep -x slurmstepd || true); do
+        tr '\0' '\n' 2>/dev/null < "/proc/$p/environ" | grep -qxF "SLURM_CONF=$SLURM_CONF" && echo "$p"
+    done
+    pgrep -f "$ROOT/spool/.*/slurm_script" || true
+}
+
 stop() {
-    if scontrol ping 2>/dev/null | grep -q UP; then scancel --state=PENDING,RUNNING --user="$ME" 2>/dev/null || true; sleep 1; fi
+    if scontrol ping 2>/dev/null | grep -q UP; then
+        scancel --state=PENDING,RUNNING,SUSPENDED --user="$ME" 2>/dev/null || true
+        for _ in $(seq 150); do        # 15 s; KillWait is 2
+            [ -n "$(squeue -h -t PENDING,RUNNING,SUSPENDED,COMPLETING -o %A 2>/dev/null)" ] || break
+            sleep 0.1
+        done
+    fi
     for n in $NODES; do end_pid "$ROOT/run/slurmd-$n.pid"; done
+    local pids; pids=$(for p in $(left_behind); do tree "$p"; done)
+    [ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
     for d in slurmctld slurmdbd mariadbd munged; do end_pid "$ROOT/run/$d.pid"; done
 }
 
-tree() { local c; for c in $(pgrep -P "$1" || true); do tree "$c"; done; echo "$1"; }
 kill_node() { # what a power cut does: slurmd, its slurmstepds and everything below them
     local j s pids=$(<"$ROOT/run/slurmd-$1.pid")
     for j in $(squeue -hw "$1" -t RUNNING,COMPLETING -o %A); do

@@ -162,7 +162,6 @@ def test_gpu_that_fails(text: str, part: str) -> None:
         RuntimeError("CUDA error: an illegal memory access was encountered"),
         KeyError("x"),
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
-        OSError("surprise"),
     ],
 )
 def test_error_of_the_program_keeps_its_traceback(error: BaseException) -> None:
@@ -200,6 +199,8 @@ def test_other_faults_of_the_system() -> None:
     assert fault_of(PermissionError(errno.EACCES, "x", "a")).kind == Kind.REFUSED
     assert fault_of(OSError(errno.EROFS, "x", "a")).kind == Kind.REFUSED
     assert fault_of(OSError(errno.ESTALE, "x")) == Fault(Kind.FILES)
+    for error in (OSError("surprise"), OSError(errno.EBUSY, "x", "a"), FileNotFoundError("a")):
+        assert fault_of(error) == Fault(Kind.FILES)
     assert fault_of(hidden(OSError(errno.EIO, "x"), SaeflowError("y"))) == Fault(Kind.FILES, "y")
     # What a sentence was made of does not decide, but for a full disk and memory.
     assert fault_of(hidden(PermissionError(errno.EACCES, "x"), SaeflowError("y"))) == Fault(
@@ -241,7 +242,7 @@ def test_missing_gpu_says_why(
 
 def test_gpu_that_only_the_driver_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", 80.0)])
+    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", "H100", 80.0)])
     assert "the driver shows 1, but torch for CUDA 13.0 cannot use any" in why_none("13.0")
 
 
@@ -251,7 +252,7 @@ def test_gpu_that_lies_idle_is_told(
     monkeypatch.delenv("SAEFLOW_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", 80.0)])
+    monkeypatch.setattr("saeflow.gpu._ask_nvidia_smi", lambda: [("0", "GPU-1", "H100", 80.0)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert resolve_device().type == "cpu"
     assert "although CUDA_VISIBLE_DEVICES is 0: node " in caplog.text
@@ -270,6 +271,8 @@ def test_gpu_that_lies_idle_is_told(
         (signal.SIGTERM, 30.0, 60, Kind.STOPPED, "scancel, a preemption"),
         (signal.SIGTERM, 99.0, None, Kind.STOPPED, "after 99.0 minutes"),
         (signal.SIGINT, 2.0, 60, Kind.STOPPED, "Ctrl-C"),
+        (signal.SIGINT, 60.0, 60, Kind.STOPPED, "Ctrl-C"),
+        (signal.SIGHUP, 99.0, 60, Kind.STOPPED, "its terminal is gone"),
         (signal.SIGUSR1, 59.9, 60, Kind.TIME, "SIGUSR1"),
         (signal.SIGXCPU, 2.0, 60, Kind.TIME, "ulimit -t"),
     ],
@@ -283,26 +286,42 @@ def test_signal_says_what_it_may_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stopping, "_minutes", lambda: minutes)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     fault = stopped_by(number, Asked(minutes=asked))
     assert fault.kind == kind
     assert part in str(fault.sentence)
     assert "run the same command to go on." in str(fault.sentence)
 
 
+def test_no_signal_is_a_time_limit_on_a_workstation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_minutes", lambda: 99.0)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert stopped_by(signal.SIGTERM, Asked(minutes=60)).kind == Kind.STOPPED
+    assert stopped_by(signal.SIGXCPU, Asked(minutes=60)).kind == Kind.TIME
+
+
 JOB = """
-import contextlib, sys, time
+import contextlib, os, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from saeflow import stopping
 from saeflow.artifacts.files import atomic_folder
 from saeflow.jobs import job
 
-stopping.GRACE_SECONDS = 1.0
 mode, folder = sys.argv[1], Path(sys.argv[2])
+stopping.GRACE_SECONDS = 1.0 if mode == "deaf" else 60.0
 with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
     with atomic_folder(folder / "made") as partial:
         (partial / "half").touch()
         print("ready", flush=True)
+        if mode == "fork":
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+            os.kill(child, signal.SIGTERM)
+            _, status = os.waitpid(child, 0)
+            assert os.WTERMSIG(status) == signal.SIGTERM, status
+            (folder / "outlived").touch()
         if mode == "deaf":
             with contextlib.suppress(BaseException):
                 time.sleep(60)
@@ -314,7 +333,7 @@ with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
                 print("tidying", flush=True)
                 time.sleep(0.5)
                 (folder / "tidied").touch()
-        time.sleep(60)
+        time.sleep(0 if mode == "fork" else 60)
 """
 
 
@@ -357,6 +376,20 @@ def test_second_signal_does_not_cut_tidying_short(tmp_path: Path) -> None:
     process, _ = stopped(tmp_path, "twice", signal.SIGTERM)
     assert process.returncode == 143
     assert (tmp_path / "tidied").exists()
+
+
+def test_signal_to_a_forked_child_ends_that_child_alone(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", JOB, "fork", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "outlived").exists()
+    assert (tmp_path / "a.log").read_text().splitlines()[-1].endswith("ended: done")
 
 
 LOG = "10:00:00 started: x, process 1 on h\n10:00:01 work: 1 of 2\n"
@@ -472,6 +505,22 @@ def test_listener_counts_tries_and_forgets_what_was_mended(
     assert listener.found == {}
 
 
+def test_unseen_end_replaces_the_reason_of_an_earlier_try(
+    heard: tuple[Failures, Path, list[int]],
+) -> None:
+    listener, log, _ = heard
+    unseen = Failure("capture", {}, str(log), failures.UNSEEN, 2)
+    log.write_text(LOG)
+    listener.emit(failed(str(log)))
+    listener.add_unseen(1, unseen)
+    assert listener.found[1].fault.kind == Kind.KILLED
+    listener.emit(record("job_info", jobid=1, log=[str(log)], wildcards={}))
+    listener.add_unseen(1, unseen)
+    assert listener.found[1] == unseen
+    listener.forget([1, 2])
+    assert listener.found == {}
+
+
 @pytest.mark.parametrize("kind", sorted(PERMANENT))
 def test_listener_gives_up_what_cannot_succeed(
     heard: tuple[Failures, Path, list[int]], kind: str
@@ -480,6 +529,16 @@ def test_listener_gives_up_what_cannot_succeed(
     log.write_text(f"{LOG}10:00:01 error: x.\n10:00:01 ended: {kind}\n")
     listener.emit(failed(str(log)))
     assert given_up == [1]
+
+
+@pytest.mark.parametrize(("slurm", "tried_no_more"), [("", [1]), ("7", [])])
+def test_another_node_may_be_allowed_to_write(
+    slurm: str, tried_no_more: list[int], heard: tuple[Failures, Path, list[int]]
+) -> None:
+    listener, log, given_up = heard
+    log.write_text(f"{LOG}10:00:01 error: x.\n10:00:01 ended: {Kind.REFUSED}\n")
+    listener.emit(failed(str(log), aux={"external_jobid": slurm}))
+    assert given_up == tried_no_more
 
 
 def test_listener_hears_the_kernel(

@@ -23,7 +23,7 @@ from saeflow.gpu import (
     visible_gpus,
 )
 
-TWO = "0, GPU-aaaa1111, 24564\n1, GPU-bbbb2222, 81559\n"
+TWO = "0, GPU-aaaa1111, NVIDIA L4, 24564\n1, GPU-bbbb2222, NVIDIA H100, 81559\n"
 SMALL, LARGE = 24564 * 1024**2 / 1e9, 81559 * 1024**2 / 1e9
 
 
@@ -80,7 +80,7 @@ def test_cuda_visible_devices_decides(
     assert visible_gpus() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("told", ["", "NVIDIA-SMI has failed\n", "0, GPU-a, [N/A]\n"])
+@pytest.mark.parametrize("told", ["", "NVIDIA-SMI has failed\n", "0, GPU-a, NVIDIA L4, [N/A]\n"])
 def test_a_driver_that_fails_shows_no_gpu(tmp_path: Path, told: str) -> None:
     put_nvidia_smi(tmp_path, told, code=9 if told.startswith("NV") else 0)
     assert visible_gpus() == []
@@ -117,6 +117,16 @@ def test_numbers_are_cudas_where_they_may_differ(
     assert [each.uuid for each in visible_devices()] == ["GPU-bbbb2222", "GPU-aaaa1111"]
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     assert [each.uuid for each in visible_devices()] == ["GPU-aaaa1111", "GPU-bbbb2222"]
+
+
+@pytest.mark.parametrize(("product", "first"), [("NVIDIA H100", "b"), ("NVIDIA A100", "a")])
+def test_two_products_of_one_size_may_be_numbered_otherwise(
+    product: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_nvidia_smi(tmp_path, f"0, GPU-a, NVIDIA A100, 81920\n1, GPU-b, {product}, 81920\n")
+    monkeypatch.setattr(gpu, "_ask_driver", lambda: [("GPU-b", 85.9), ("GPU-a", 85.9)])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert visible_devices()[0].uuid == f"GPU-{first}"
 
 
 def test_parts_of_a_gpu_are_asked_of_the_driver_one_by_one(

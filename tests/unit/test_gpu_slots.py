@@ -399,7 +399,7 @@ def test_slurm_decides_which_of_its_jobs_share_a_gpu(jobs: Jobs) -> None:
 
 def test_gpus_that_cgroups_all_call_0_are_told_apart(jobs: Jobs, tmp_path: Path) -> None:
     """With constrained devices each SLURM job sees its own as 0; here without SLURM's variables."""
-    for number, line in enumerate(["0, GPU-one, 81559\n", "0, GPU-two, 81559\n"]):
+    for number, line in enumerate(["0, GPU-one, H100, 81559\n", "0, GPU-two, H100, 81559\n"]):
         folder = put_nvidia_smi(tmp_path / f"node{number}", line)
         jobs.start(CUDA_VISIBLE_DEVICES="0", PATH=f"{folder}:/usr/bin:/bin")
         assert jobs.wait_for("begins", number) == [f"GPU-{['one', 'two'][number]}"]

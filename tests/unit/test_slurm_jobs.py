@@ -9,7 +9,7 @@ import pytest
 
 from saeflow.errors import SaeflowError
 from saeflow.jobs import job
-from saeflow.runlock import clear_stale_lock
+from saeflow.runlock import OWNER, clear_stale_lock, record_owner
 
 
 def lock(folder: Path) -> Path:
@@ -39,11 +39,44 @@ def test_lock_stays_while_slurm_jobs_of_the_folder_are_left(
     assert path.exists()
 
 
-@pytest.mark.parametrize("body", ['echo "8|/elsewhere"', "exit 1", ""])
-def test_other_jobs_or_no_cluster_keep_no_lock(
-    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def owned(folder: Path, executor: str | None) -> None:
+    """The folder as a run left it that was killed; None for what older versions wrote of it."""
+    record_owner(folder, executor or "")
+    host, _, created, *_ = (folder / OWNER).read_text().splitlines()
+    more = "" if executor is None else f"{executor}\n"
+    (folder / OWNER).write_text(f"{host}\n1\n{float(created) - 1e6:.2f}\n{more}")
+
+
+@pytest.mark.parametrize("body", ["exit 1", "exec sleep 30", None])
+def test_lock_of_a_cluster_run_stays_where_slurm_does_not_answer(
+    body: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = lock(tmp_path / "run")
+    owned(tmp_path / "run", "slurm")
+    monkeypatch.setattr("saeflow.runlock.SLURM_SECONDS", 0.5)
+    fake_squeue(tmp_path, monkeypatch, body or "")
+    if body is None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SaeflowError, match=r"squeue does not say .* run snakemake --unlock\.$"):
+        clear_stale_lock(tmp_path / "run")
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "executor"),
+    [
+        ('echo "8|/elsewhere"', "slurm"),
+        ("", "slurm"),
+        ('echo "8|/elsewhere"', "local"),
+        ("exit 1", "local"),
+        ("exit 1", None),
+    ],
+)
+def test_other_jobs_or_no_cluster_keep_no_lock(
+    body: str, executor: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lock(tmp_path / "run")
+    owned(tmp_path / "run", executor)
     fake_squeue(tmp_path, monkeypatch, body)
     assert clear_stale_lock(tmp_path / "run") is True
     assert not path.exists()

@@ -105,6 +105,21 @@ def test_model_and_constraint_are_said_once_for_all_gpu_jobs(tmp_path: Path) -> 
             assert said == expected, rule
 
 
+def test_what_a_job_asks_for_is_capped_as_documented(tmp_path: Path) -> None:
+    text = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    documented = re.search(r"^resources: \{runtime: .*\n(set-resource-scopes: .*\n)```", text, re.M)
+    assert documented
+    profile = tmp_path / "capped"
+    profile.mkdir()
+    caps = documented[0].removesuffix("```").replace("2880", "7")
+    (profile / "profile.yaml").write_text(
+        (ROOT / "profiles/slurm/profile.yaml").read_text(encoding="utf-8") + caps, encoding="utf-8"
+    )
+    assert yaml.safe_load(caps)["set-resource-scopes"] == {"runtime": "local"}
+    jobs = asked(tmp_path, str(profile), "--configfile", str(ROOT / SMOKE[1]))
+    assert {int(job["runtime"]) for all_of in jobs.values() for job in all_of} == {7}
+
+
 def values(name: str) -> dict[str, Any]:
     path = ROOT / "profiles" / name / "profile.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))

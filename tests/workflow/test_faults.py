@@ -73,7 +73,9 @@ with job(snakemake):
         ctypes.string_at(0)
     if fault == "mended" and Path("tries", fault).read_text() == "x":
         raise MemoryError
-    if fault != "unseen":
+    if fault == "killed_unseen" and Path("tries", fault).read_text() == "x":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "unseen" not in fault:
         Path(snakemake.output[0]).touch()
 """
 EXPECTED = {
@@ -86,13 +88,16 @@ EXPECTED = {
     "bug": ("ERROR IN SAEFLOW", 1),
     "crash": ("CRASH OF A LIBRARY", 2),
     "unseen": ("RESULTS NOT SEEN", 2),
+    "killed_unseen": ("RESULTS NOT SEEN", 2),
     "mended": (None, 2),
     "fine": (None, 1),
 }
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+@pytest.fixture(scope="module", params=[(), ("--quiet",)], ids=["", "quiet"])
+def run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """Folder and output of a run of them all, each tried twice at most."""
     folder = tmp_path_factory.mktemp("faults")
     (folder / "tries").mkdir()
@@ -108,7 +113,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "job.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--keep-going", "--retries", "1"]
     done = subprocess.run(
-        [*command, "--latency-wait", "0", "--show-failed-logs"],
+        [*command, "--latency-wait", "0", "--show-failed-logs", *request.param],
         cwd=folder,
         env=environment() | {"PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,

@@ -271,7 +271,7 @@ def test_a_gpu_that_is_too_small_is_told(
 ) -> None:
     program = tmp_path / "bin/nvidia-smi"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho '0, GPU-aaaa, 16384'\n")
+    program.write_text("#!/bin/sh\necho '0, GPU-aaaa, NVIDIA T4, 16384'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

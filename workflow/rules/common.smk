@@ -182,7 +182,7 @@ def report_banks(wildcards):
 
 
 # Memory and time are asked for by what a job reads and the model that it loads; of what is not made yet
-# the configuration tells how large it will be. Doubled on every attempt.
+# the configuration tells how large it will be. Times the attempt.
 SIZES = Results(CFG, ROOT)
 
 

@@ -16,6 +16,7 @@ FAILURES = Failures(give_up)
 def tell_failures():
     """End a failed run with the reason of each job; whatever happens, it must not hide them."""
     try:
+        FAILURES.forget(job.jobid for job in workflow.dag.finished_jobs)
         for job in workflow.scheduler.failed:
             named = job.rule.name, job.wildcards_dict, "".join(job.log[:1])
             FAILURES.add_unseen(job.jobid, Failure(*named, UNSEEN, job.attempt))

@@ -9,7 +9,7 @@ from saeflow.sizes.requests import size_warnings
 
 
 onstart:
-    record_owner(Path.cwd())
+    record_owner(Path.cwd(), workflow.executor_plugin.name)
     forget_times(Path.cwd())
     logger.addHandler(FAILURES)
     if not workflow.touch:
