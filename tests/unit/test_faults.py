@@ -313,11 +313,17 @@ stopping.GRACE_SECONDS = 1.0 if mode == "deaf" else 60.0
 with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
     with atomic_folder(folder / "made") as partial:
         (partial / "half").touch()
-        print("ready", flush=True)
+        if mode != "twice":
+            print("ready", flush=True)
         if mode == "fork":
+            reader, writer = os.pipe()
             child = os.fork()
             if child == 0:
+                os.write(writer, b"x")
                 time.sleep(60)
+                os._exit(1)
+            # Python forgets a signal that comes before the child has begun.
+            os.read(reader, 1)
             os.kill(child, signal.SIGTERM)
             _, status = os.waitpid(child, 0)
             assert os.WTERMSIG(status) == signal.SIGTERM, status
@@ -328,6 +334,7 @@ with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
             time.sleep(60)
         if mode == "twice":
             try:
+                print("ready", flush=True)
                 time.sleep(60)
             finally:
                 print("tidying", flush=True)
