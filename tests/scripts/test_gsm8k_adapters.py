@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +87,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "feature": [feature for _, feature in own],
             "value": rng.uniform(0.5, 2.0, len(own)).astype(np.float32),
         }
-        shaped = Provenance(
-            f"f{name}", 4, "d", "m", ("sae-lens", "torch"), extra=shape_metadata((0,), 6, (1,))
-        )
         (folder / name).mkdir()
-        write_table(layer, folder / name / "layer1.parquet", FEATURES, shaped)
+        write_table(layer, folder / name / "layer1.parquet", FEATURES, of_bank(name, 1))
     return folder
+
+
+def of_bank(name: str, *layers: int) -> Provenance:
+    """Of features of a bank with SAEs of these layers."""
+    shape = shape_metadata((0,), 6, layers)
+    return Provenance(f"f{name}", 4, "d", "m", ("sae-lens", "torch"), extra=shape)
 
 
 def associate(study: Path, target: Path, tests: dict[str, Any]) -> None:
@@ -146,7 +148,9 @@ def summarise(study: Path, target: Path, tests: dict[str, Any], drawn: int) -> d
     criteria = {"association": tests, "labels": RULE, "permutations": permutations}
     permuted = {"criteria": criteria, "layers": [1]}
     # A layer that is not analysed is not read: here it is damaged.
-    shutil.copytree(study / "pca", target / "pca")
+    (target / "pca").mkdir()
+    rows = read_table(study / "pca/layer1.parquet", FEATURES)
+    write_table(rows, target / "pca/layer1.parquet", FEATURES, of_bank("pca", 1, 2))
     (target / "pca/layer2.parquet").write_text("damaged", encoding="utf-8")
     # Every third problem is encoded for another study and is no example.
     problems = read_table(study / "problems.parquet", PROBLEMS)
