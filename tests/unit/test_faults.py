@@ -344,6 +344,12 @@ with job(SimpleNamespace(log=[str(folder / "a.log")], rule="x")):
 """
 
 
+def listen() -> None:
+    """Take signals that whoever started the tests ignores, as a shell does behind an `&`."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def stopped(tmp_path: Path, mode: str, number: int) -> tuple[subprocess.Popen[str], str]:
     """Start a job, send it a signal, wait for its end; the process and its log."""
     process = subprocess.Popen(
@@ -352,6 +358,7 @@ def stopped(tmp_path: Path, mode: str, number: int) -> tuple[subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=listen,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

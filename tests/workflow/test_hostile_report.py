@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from saeflow.artifacts.sealing import KEY, sealed_writer
 from tests.workflow.running import SMOKE, run
 
 pytestmark = pytest.mark.workflow
@@ -81,7 +82,7 @@ def say(results: Path, texts: tuple[str, ...]) -> set[str]:
     """Put texts into every table that the report may read; which columns got some."""
     changed = set()
     for path in sorted(results.rglob("*.parquet")):
-        if path.relative_to(results).parts[0] in ("capture", "saes", "features", "mixture"):
+        if path.relative_to(results).parts[0] in ("capture", "saes", "features", "mixture", "run"):
             continue
         table = pq.read_table(path)
         wanted = (TEXTS | TEXTS_OF.get(path.stem, set())) - (
@@ -99,7 +100,10 @@ def say(results: Path, texts: tuple[str, ...]) -> set[str]:
                 column = pa.array(after, field.type)
                 table = table.set_column(table.column_names.index(name), field, column)
                 changed.add(f"{path.stem}.{name}")
-        pq.write_table(table, path)
+        told = {key: value for key, value in table.schema.metadata.items() if key != KEY.encode()}
+        table = table.replace_schema_metadata(told)
+        with sealed_writer(path, table.schema) as writer:
+            writer.write_table(table)
     return changed
 
 
