@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -21,7 +22,7 @@ class Disk:
     kinds : dict of str to (float, str)
         By kind: bytes, and the weakest basis among its results.
     temporary : float
-        Most that a job keeps beside its results while it runs.
+        Most that a job, or the shards of one, keep beside their results while they run.
     unknown : list of str
         Models from the hub of which ``weights_gb`` is not configured, and which are not here.
     """
@@ -53,7 +54,10 @@ def planned_disk(jobs: Sequence[Job], results: Results) -> Disk:
     """
     sizes = [results.computed(path) for job in jobs for path in job.outputs]
     training = [job for job in jobs if job.rule.startswith("train_wide") and job.gpu]
-    wide = [results.temporary(job.banks) for job in training]
+    # Shards of one stream may run side by side.
+    wide: defaultdict[str, float] = defaultdict(float)
+    for job in training:
+        wide[job.rule] += results.temporary(job.banks)
     fetched = [
         path.split("/")[2]
         for job in jobs
@@ -63,7 +67,7 @@ def planned_disk(jobs: Sequence[Job], results: Results) -> Disk:
     kinds = {kind: _sum(sizes, kind) for kind in KINDS}
     return Disk(
         {kind: found for kind, found in kinds.items() if found[0]},
-        max(wide, default=0.0),
+        max(wide.values(), default=0.0),
         sorted(set(fetched)),
     )
 
