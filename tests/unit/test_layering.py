@@ -32,6 +32,7 @@ ROWS = [
         "plan",
         "preflight",
         "runlock",
+        "shard_records",
         "shards",
         "show",
         "yaml_files",
