@@ -50,7 +50,7 @@ def test_a_finished_run_is_told(finished: Path) -> None:
     devices = {row["device"] for row in jobs if row["rule"] == "capture_thoughts"}
     assert devices == {"cpu"}
     page = (finished / "results/report/run.html").read_text(encoding="utf-8")
-    assert "capture/llama/generated" in page
+    assert "results/gsm8k/llama/summary.parquet" in page
     models = {row["name"]: row for row in rows(finished, "sources") if row["kind"] == "model"}
     assert all(row["revision"] for row in models.values())
 
