@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -331,13 +331,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sounds:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def _quiet() -> None:
     """Checkpoints that are passed over are told in the log."""
-    log = logging.getLogger("saeflow")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
-    yield
-    log.setLevel(before)
+    logging.getLogger("saeflow").setLevel(logging.CRITICAL)
 
 
 @settings(max_examples=CASES, phases=(Phase.explicit, Phase.generate, Phase.shrink))

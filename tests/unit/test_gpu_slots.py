@@ -215,14 +215,12 @@ def test_who_waits_for_one_gpu_does_not_keep_others_from_the_next(jobs: Jobs) ->
 @pytest.fixture
 def log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[pytest.LogCaptureFixture]:
+) -> pytest.LogCaptureFixture:
     logger = logging.getLogger("saeflow")
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
     monkeypatch.setattr(logger, "propagate", False)
-    level = logger.level
     logger.setLevel(logging.INFO)
-    yield caplog
-    logger.setLevel(level)
+    return caplog
 
 
 def test_a_job_that_waits_says_for_whom(
@@ -448,8 +446,6 @@ def test_a_folder_that_cannot_be_made_is_one_sentence_of_the_job(
     # A job that needs none does not care.
     with job(SimpleNamespace(log=[], resources=SimpleNamespace(mem_mb=1))):
         pass
-    logging.getLogger("saeflow").handlers.clear()
-    logging.getLogger("saeflow").propagate = True
 
 
 def test_the_folder_is_one_for_all_jobs_of_a_user_on_a_host(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import subprocess
@@ -33,14 +32,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
 
 @pytest.fixture(autouse=True)
-def quiet_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def outlive_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "end_with_parent", lambda tell: None)
-    yield
-    log = logging.getLogger("saeflow")
-    for handler in log.handlers:
-        handler.close()
-    log.handlers.clear()
-    log.propagate = True
 
 
 def run(error: BaseException | None, log: Path) -> int:
