@@ -7,6 +7,7 @@ Snakemake's lock names no owner. Every run therefore writes its host and process
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import socket
 import subprocess
@@ -101,6 +102,7 @@ def clear_stale_lock(folder: Path) -> bool:
         raise SaeflowError(
             f"{folder} is in use by process {owner.pid}; wait for it or stop it first."
         )
+    _refuse_slurm_jobs(folder, owner)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (busy := _workers(folder)) and time.monotonic() < deadline:
         if any(is_snakemake(process) for process in busy):
@@ -110,6 +112,13 @@ def clear_stale_lock(folder: Path) -> bool:
         raise SaeflowError(
             f"{folder} is in use by process {busy[0].pid}; wait for it or stop it first."
         )
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    return True
+
+
+def _refuse_slurm_jobs(folder: Path, owner: Owner | None) -> None:
+    """Raise a SaeflowError if Slurm has jobs of a killed run, or may have them and does not say."""
     jobs = _slurm_jobs(folder)
     if jobs is None and owner is not None and owner.executor.startswith("slurm"):
         raise SaeflowError(
@@ -121,9 +130,6 @@ def clear_stale_lock(folder: Path) -> bool:
             f"{folder} is in use by {len(jobs)} Slurm jobs of a run that was killed; wait for them or "
             f"stop them first: scancel {' '.join(jobs)}"
         )
-    for lock in locks:
-        lock.unlink(missing_ok=True)
-    return True
 
 
 def _alive(pid: int, created: float) -> bool:
@@ -162,7 +168,10 @@ def _workers(folder: Path) -> list[psutil.Process]:
 
 
 def _slurm_jobs(folder: Path) -> list[str] | None:
-    """Numbers of this user's Slurm jobs that work in a folder, waiting ones, too; None if nobody says."""
+    """Numbers of this user's Slurm jobs that work in a folder, waiting ones, too; None if nobody says.
+
+    The job in which this is asked is none of them: who runs the workflow inside an allocation may.
+    """
     program = shutil.which("squeue")
     if program is None:
         return None
@@ -175,7 +184,8 @@ def _slurm_jobs(folder: Path) -> list[str] | None:
         return None  # installed, but without a cluster that answers
     rows = (line.partition("|") for line in told.splitlines())
     here = folder.resolve()
-    return [number for number, _, where in rows if Path(where).resolve() == here]
+    own = os.environ.get("SLURM_JOB_ID")
+    return [number for number, _, where in rows if Path(where).resolve() == here and number != own]
 
 
 def _is_job(process: psutil.Process) -> bool:

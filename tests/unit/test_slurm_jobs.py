@@ -39,6 +39,17 @@ def test_lock_stays_while_slurm_jobs_of_the_folder_are_left(
     assert path.exists()
 
 
+def test_the_allocation_in_which_a_lock_is_cleared_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "a run"
+    path = lock(run)
+    fake_squeue(tmp_path, monkeypatch, f'echo "7|{run}"')
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert clear_stale_lock(run) is True
+    assert not path.exists()
+
+
 def owned(folder: Path, executor: str | None) -> None:
     """The folder as a run left it that was killed; None for what older versions wrote of it."""
     record_owner(folder, executor or "")
