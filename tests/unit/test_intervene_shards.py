@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,7 @@ from saeflow.studies.hierarchy.intervene import (
     intervene,
     intervene_shard,
 )
+from saeflow.studies.hierarchy.screening import Screening
 from tests.unit.test_intervene import D_SAE, RUN, SITES, subject_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -154,6 +156,30 @@ def test_a_killed_job_goes_on_behind_its_last_unit(
     assert len(counts) > 1
     assert counts == sorted(set(counts)), "a job that was killed made no unit"
     assert written(found, tmp_path) == whole
+
+
+def test_units_of_features_that_were_picked_otherwise_are_not_taken(
+    study: Study, whole: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, turned = module.screen, []
+
+    def screen_elsewhere(*arguments: Any) -> Screening:
+        found = screen(*arguments)
+        if turned:
+            return found
+        turned.append(True)
+        return replace(found, effect=-found.effect)
+
+    made = []
+    for item, screens in (("1-of-2", screen), ("2-of-2", screen_elsewhere)):
+        monkeypatch.setattr(module, "screen", screens)
+        units = Units(tmp_path / item, "f", HERE, portion=partial(shard_range, item))
+        intervene_shard(study, units, CHOOSING)
+        units.finish((), (), ())
+        made.append(tmp_path / item)
+    assert turned
+    monkeypatch.setattr(module, "screen", screen)
+    assert written(intervene(study, Units(tmp_path / "trials", "f", HERE, made)), tmp_path) == whole
 
 
 def test_units_of_other_settings_are_not_read(study: Study, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 
 from saeflow.artifacts.hierarchy import TRIALS
-from saeflow.artifacts.units import Unit
+from saeflow.artifacts.units import Unit, name_of
 from saeflow.config.hierarchy import CausalSettings
 from saeflow.datasets.balanced import story_numbers, swap_partners, whole_stories
 from saeflow.interventions.thoughts import ThoughtRun
@@ -98,7 +98,11 @@ class Experiment:
     def choosing(self, batches: Sequence[Batch]) -> list[Unit]:
         """Ablate the set of every site on problems that sites are chosen on."""
         return [
-            self._unit(f"{batch.name}_layer{layer[0].layer}", partial(self._choose, batch, layer))
+            self._unit(
+                f"{batch.name}_layer{layer[0].layer}",
+                partial(self._choose, batch, layer),
+                [(site, self.sets[site]) for site in layer],
+            )
             for batch in batches
             for layer in self._layers()
         ]
@@ -115,7 +119,10 @@ class Experiment:
         """
         return [
             self._unit(
-                f"{batch.name}_layer{layer[0].layer}", partial(self._report, batch, layer, best)
+                f"{batch.name}_layer{layer[0].layer}",
+                partial(self._report, batch, layer, best),
+                [(site, self.sets[site]) for site in layer],
+                *([] if best is None else self._shown(layer, best)),
             )
             for batch in batches
             for layer in self._layers()
@@ -123,7 +130,11 @@ class Experiment:
 
     def swapping(self, batches: Sequence[Batch], best: Site, dataset: str) -> list[Unit]:
         """Give the strongest features, and the chosen set, the values of partner problems."""
-        return [self._unit(each.name, partial(self._swap, each, best, dataset)) for each in batches]
+        what = dataset, list(self._units(best, self.settings.swapped))
+        return [
+            self._unit(each.name, partial(self._swap, each, best, dataset), *what)
+            for each in batches
+        ]
 
     def _choose(self, batch: Batch, layer: Sequence[Site]) -> pa.Table:
         run = self._think(batch)
@@ -154,8 +165,17 @@ class Experiment:
             parts.append(self._done(run, batch, plan, toward))
         return pa.concat_tables([TRIALS.schema().empty_table(), *parts])
 
-    def _unit(self, name: str, compute: partial[pa.Table]) -> Unit:
-        return Unit(name, TRIALS, compute)
+    def _unit(self, name: str, compute: partial[pa.Table], *does: object) -> Unit:
+        # Where features tie, what they are picked by differs between devices in its last bits.
+        return Unit(name_of(name, *does), TRIALS, compute)
+
+    def _shown(self, layer: Sequence[Site], best: Site) -> list[object]:
+        """Single features of a layer, and whose doses are tried."""
+        shortlist = self.settings.shortlist
+        return [
+            [(site, self.screening.shortlist(site, shortlist)) for site in layer],
+            list(self._units(best, self.settings.dosed)),
+        ]
 
     def _layers(self) -> list[list[Site]]:
         # Interventions at one place share forward passes, and controls go to another step.

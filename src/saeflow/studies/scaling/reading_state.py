@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saeflow.artifacts.digest import file_digest
+from saeflow.artifacts.digest import content_digest
 from saeflow.artifacts.provenance import config_digest
 from saeflow.saes.bank import Bank
 from saeflow.saes.wide.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -53,10 +53,9 @@ class ReadingState:
         made_with : sequence
             What decides the sums, beside files; of JSON's kinds.
         read : sequence of Path
-            Files that decide them; folders of SAEs stand for their checksums.
+            Files that decide them, and folders of SAEs.
         """
-        files = [each / "quality.parquet" if each.is_dir() else each for each in read]
-        own = config_digest([*made_with, *map(file_digest, files)])
+        own = config_digest([*made_with, content_digest(read)])
         return cls(target.with_name(f"{target.stem}.partial") / own)
 
     def close(self) -> None:
