@@ -18,6 +18,7 @@ from typing import Any
 from snakemake.logging import logger
 
 from saeflow.artifacts.provenance import package_version
+from saeflow.config.datasets import HubDataset
 from saeflow.config.models import HubModel
 from saeflow.config.root import Config
 from saeflow.errors import SaeflowError
@@ -49,7 +50,7 @@ def share_outputs(workflow: Any, config: Config, names: Sequence[str]) -> None:
     Raises
     ------
     SaeflowError
-        If another rule is named, a model is of a branch, or the cache is no folder to write to.
+        If another rule is named, a model or data set is of a branch, or the cache is no folder to write to.
     """
     settings = workflow.workflow_settings
     asked = None if settings is None else settings.cache
@@ -90,6 +91,10 @@ def _revisions(config: Config) -> Iterator[tuple[str, str]]:
             yield f"models.{name}.revision", block.revision
             if block.base is not None:
                 yield f"models.{name}.base.revision", block.base.revision
+    for name, data in config.datasets.items():
+        # A digest of the problems says the same as a commit.
+        if isinstance(data, HubDataset) and data.content_sha256 is None:
+            yield f"datasets.{name}.revision", data.revision
 
 
 def _folder(location: str) -> Path:

@@ -139,6 +139,25 @@ def test_a_branch_is_refused(cache: Path, block: dict[str, Any], key: str) -> No
     assert not list(cache.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("block", "refused"),
+    [
+        ({"revision": "main"}, True),
+        ({"revision": "main", "content_sha256": "0" * 64}, False),
+        ({}, False),
+    ],
+)
+def test_problems_of_a_branch_are_refused(
+    cache: Path, block: dict[str, Any], refused: bool
+) -> None:
+    config = parse_config(changed({"datasets.mine": {"source": "hub", **block}}))
+    if not refused:
+        share_outputs(workflow([]), config, NAMES)
+        return
+    with pytest.raises(SaeflowError, match=r"datasets\.mine\.revision is 'main'"):
+        share_outputs(workflow([]), config, NAMES)
+
+
 def test_captures_in_shards_are_warned_of(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(output_cache.logger, "warning", told.append)
