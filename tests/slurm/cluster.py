@@ -21,6 +21,7 @@ class Job:
     state: str
     node: str
     rule: str
+    wildcards: str
 
 
 class Cluster:
@@ -103,9 +104,9 @@ class Cluster:
 
 
 def _job(number: str, state: str, node: str, comment: str) -> Job:
-    rule = comment.removeprefix("rule_").partition("_wildcards_")[0]
+    rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
     # "CANCELLED by 0"
-    return Job(number, state.split(" ")[0], node, rule)
+    return Job(number, state.split(" ")[0], node, rule, wildcards)
 
 
 def script_of(job: Job) -> psutil.Process | None:

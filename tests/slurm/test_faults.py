@@ -167,12 +167,14 @@ def test_everything_went_wrong_once(cluster: Cluster, survived: tuple[Path, Cont
 def test_a_second_attempt_has_more_memory_and_time(
     cluster: Cluster, survived: tuple[Path, Controller]
 ) -> None:
+    _, controller = survived
     history = cluster.history("ReqMem", "TimelimitRaw")
     for rule in ("draw_texts", "load_texts"):
+        struck = controller.struck[rule]
         asked = [
             (int(re.sub(r"\D", "", memory)), int(minutes))
             for job, (memory, minutes) in history
-            if job.rule == rule
+            if (job.rule, job.wildcards) == (rule, struck.wildcards)
         ]
         assert len(asked) >= 2
         assert asked[1][0] == 2 * asked[0][0]
