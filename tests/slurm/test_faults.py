@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.slurm.cluster import Cluster, Job, freeze, script_of
@@ -71,10 +72,13 @@ class Controller:
         self.cluster = cluster
         self.struck: dict[str, Job] = {}
         self.mended: set[Job] = set()
+        self.frozen: dict[str, psutil.Process] = {}
 
     def look(self) -> None:
         running = self.cluster.running()
         for job in running:
+            if job.rule in self.struck and job.number in self.frozen:
+                self.frozen.pop(job.number).send_signal(signal.SIGCONT)  # another was struck
             if job.rule not in FAULTS or job.rule in self.struck:
                 continue
             script = script_of(job)
@@ -85,7 +89,9 @@ class Controller:
             # One fault for each job: a node does not die under one that is to run out of time.
             others = {each.rule for each in running if each.node == job.node} - {job.rule}
             if FAULTS[job.rule] is kill_node and others & set(FAULTS):
+                self.frozen[job.number] = script
                 continue
+            self.frozen.pop(job.number, None)
             FAULTS[job.rule](self.cluster, job)
             self.struck[job.rule] = job
         self.mend()
