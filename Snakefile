@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-min_version("9.17")
+min_version("9.19")
 
 
 include: "workflow/rules/setup.smk"

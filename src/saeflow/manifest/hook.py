@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from snakemake.logging import logger
 
 AGAIN = "python -m saeflow manifest"
@@ -42,13 +44,12 @@ def after_run(workflow: Any, status: str) -> None:
 
 
 def _about(workflow: Any, status: str) -> dict[str, str]:
-    from datetime import datetime
-
-    began: datetime = workflow.start_time
+    # Of the process, for Snakemake before 9.26 does not say when it began.
+    began = psutil.Process().create_time()
     return {
         "status": status,
-        "started": began.astimezone().isoformat(timespec="seconds"),
-        "seconds": f"{(datetime.now() - began).total_seconds():.0f}",
+        "started": datetime.fromtimestamp(began).astimezone().isoformat(timespec="seconds"),
+        "seconds": f"{time.time() - began:.0f}",
         "cores": str(workflow.resource_settings.cores or ""),
         "executor": "local" if workflow.local_exec else "cluster",
         "targets": " ".join(sorted(map(str, workflow.dag_settings.targets))),
