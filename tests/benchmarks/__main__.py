@@ -19,7 +19,7 @@ QUICK = {
     "patching": ["--patches", "12", "--memory", "96", "192"],
     "wide_sae": ["--steps", "3", "--batch", "512"],
     "capture": ["--repeats", "1", "--problems", "250", "1000"],
-    "extraction": ["--rounds", "2"],
+    "extraction": ["--rounds", "5"],
     "snakemake_time": ["--repeats", "1"],
 }
 
