@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
 import markupsafe
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -19,6 +21,7 @@ from saeflow.artifacts.model_files import MODEL_FILES_TABLE
 from saeflow.artifacts.provenance import Provenance
 from saeflow.artifacts.run import RUN_ARTIFACTS, RUN_TABLES
 from saeflow.artifacts.tables import read_table, write_table
+from saeflow.config.root import parse_config
 from saeflow.errors import SaeflowError
 from saeflow.manifest import files, hook
 from saeflow.manifest.check import changed_files
@@ -28,6 +31,7 @@ from saeflow.manifest.jobs import measured_jobs, rule_totals
 from saeflow.manifest.rules import Makers
 from saeflow.manifest.sources import configuration_rows, source_rows
 from saeflow.report.run import duration_text, size_text
+from tests.configs import changed
 from tests.conftest import ROOT
 from tests.report_tables import EVIL, make
 from tests.run_tables import HEAD, RULES, config, manifest, problems, write_results
@@ -306,6 +310,27 @@ def test_a_manifest_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert "results/run was not written ('ROOT'); try python -m saeflow manifest" in told[0]
     hook.after_run(SimpleNamespace(touch=True), "finished")
     assert len(told) == 1
+
+
+def test_a_run_began_with_its_process_whatever_snakemake_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("saeflow.manifest.write.write_manifest", given.append)
+    workflow = SimpleNamespace(
+        touch=False,
+        globals={"ROOT": tmp_path, "CFG": parse_config(changed({}))},
+        rules=[],
+        resource_settings=SimpleNamespace(cores=2),
+        local_exec=True,
+        dag_settings=SimpleNamespace(targets=["b", "a"]),
+    )
+    hook.after_run(workflow, "finished")
+    told = given[0].about
+    begun = psutil.Process().create_time()
+    assert abs(datetime.fromisoformat(told["started"]).timestamp() - begun) <= 1
+    assert abs(float(told["seconds"]) - (time.time() - begun)) <= 2
+    assert (told["cores"], told["executor"], told["targets"]) == ("2", "local", "a b")
 
 
 class Stopped(dict[str, Any]):
