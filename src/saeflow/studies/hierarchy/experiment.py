@@ -6,7 +6,7 @@ passes, so that none is of two units. Which sites get doses is chosen by what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -97,15 +97,7 @@ class Experiment:
 
     def choosing(self, batches: Sequence[Batch]) -> list[Unit]:
         """Ablate the set of every site on problems that sites are chosen on."""
-        return [
-            self._unit(
-                f"{batch.name}_layer{layer[0].layer}",
-                partial(self._choose, batch, layer),
-                [(site, self.sets[site]) for site in layer],
-            )
-            for batch in batches
-            for layer in self._layers()
-        ]
+        return self._by_layer(batches, self._choose, lambda layer: [])
 
     def reporting(self, batches: Sequence[Batch], best: Site | None) -> list[Unit]:
         """Intervene at every site on problems that are reported.
@@ -117,16 +109,11 @@ class Experiment:
         best : Site or None
             The site whose set gets doses, too; None leaves single features and doses out.
         """
-        return [
-            self._unit(
-                f"{batch.name}_layer{layer[0].layer}",
-                partial(self._report, batch, layer, best),
-                [(site, self.sets[site]) for site in layer],
-                *([] if best is None else self._shown(layer, best)),
-            )
-            for batch in batches
-            for layer in self._layers()
-        ]
+        return self._by_layer(
+            batches,
+            partial(self._report, best),
+            lambda layer: [] if best is None else self._shown(layer, best),
+        )
 
     def swapping(self, batches: Sequence[Batch], best: Site, dataset: str) -> list[Unit]:
         """Give the strongest features, and the chosen set, the values of partner problems."""
@@ -141,7 +128,7 @@ class Experiment:
         states = [SiteState.of(self.subject, run, site, batch.number) for site in layer]
         return self._done(run, batch, [each for s in states for each in self._set(s, CHOSEN)])
 
-    def _report(self, batch: Batch, layer: Sequence[Site], best: Site | None) -> pa.Table:
+    def _report(self, best: Site | None, batch: Batch, layer: Sequence[Site]) -> pa.Table:
         run = self._think(batch)
         states = [SiteState.of(self.subject, run, site, batch.number) for site in layer]
         plan = [each for state in states for each in self._set(state, REPORTED)]
@@ -164,6 +151,24 @@ class Experiment:
                 plan += plan_swap(state, members, state.features[index], self.settings, key)
             parts.append(self._done(run, batch, plan, toward))
         return pa.concat_tables([TRIALS.schema().empty_table(), *parts])
+
+    def _by_layer(
+        self,
+        batches: Sequence[Batch],
+        compute: Callable[[Batch, Sequence[Site]], pa.Table],
+        also: Callable[[Sequence[Site]], list[object]],
+    ) -> list[Unit]:
+        """A unit for each batch and layer, about the layer's sets and what else it is about."""
+        return [
+            self._unit(
+                f"{batch.name}_layer{layer[0].layer}",
+                partial(compute, batch, layer),
+                [(site, self.sets[site]) for site in layer],
+                *also(layer),
+            )
+            for batch in batches
+            for layer in self._layers()
+        ]
 
     def _unit(self, name: str, compute: partial[pa.Table], *does: object) -> Unit:
         # Where features tie, what they are picked by differs between devices in its last bits.
